@@ -1,0 +1,55 @@
+// Runs every suite of `npm test` and closes with one line: N passed, N failed, N skipped.
+// Usage: node scripts/test.mjs [--full] [vitest filters...]
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+
+const args = process.argv.slice(2);
+const full = args.includes('--full');
+const filters = args.filter((a) => a !== '--full');
+const reports = path.resolve('.cache/test-reports');
+rmSync(reports, { recursive: true, force: true });
+mkdirSync(reports, { recursive: true });
+
+const total = { passed: 0, failed: 0, skipped: 0 };
+
+/** Runs one vitest configuration and adds its counts; a suite that reports nothing counts as failed. */
+function suite(name, config) {
+  const report = path.join(reports, `${name}.json`);
+  const run = spawnSync(
+    process.execPath,
+    [
+      'node_modules/vitest/vitest.mjs',
+      'run',
+      '--config',
+      config,
+      '--reporter=default',
+      '--reporter=json',
+      `--outputFile.json=${report}`,
+      ...filters,
+    ],
+    { stdio: 'inherit', env: { ...process.env, DOTA_FULL: full ? '1' : '' } },
+  );
+  let result;
+  try {
+    result = JSON.parse(readFileSync(report, 'utf8'));
+  } catch {
+    total.failed += 1;
+    console.error(`${name}: no report was written`);
+    return;
+  }
+  total.passed += result.numPassedTests;
+  total.failed += result.numFailedTests;
+  total.skipped += result.numPendingTests + (result.numTodoTests ?? 0);
+  // A file that fails to load has no failed test of its own.
+  const brokenFiles = result.testResults.filter(
+    (f) => f.status === 'failed' && f.assertionResults.every((a) => a.status !== 'failed'),
+  ).length;
+  total.failed += brokenFiles;
+  if (run.status !== 0 && result.numFailedTests + brokenFiles === 0) total.failed += 1;
+}
+
+suite('unit', 'vitest.config.ts');
+
+console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);

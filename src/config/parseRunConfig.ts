@@ -1,0 +1,30 @@
+import { DotaError } from '../protocol/errors';
+import { runConfigSchema, type RunConfig } from './runConfig';
+
+/**
+ * Parses and validates the text of a `*.dota.json`.
+ * @param where file name for the message
+ * @throws DotaError `config.invalid`, naming every offending key
+ */
+export function parseRunConfig(text: string, where: string): RunConfig {
+  let raw: unknown;
+  try {
+    raw = JSON.parse(text.replace(/^\uFEFF/, ''));
+  } catch (cause) {
+    throw new DotaError('config.invalid', `Not valid JSON: ${(cause as Error).message}.`, {
+      where,
+      next: 'Fix the syntax at the place named.',
+      cause,
+    });
+  }
+  const result = runConfigSchema.safeParse(raw);
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((issue) => {
+    const key = issue.path.length === 0 ? '(top level)' : issue.path.join('.');
+    return `${key}: ${issue.message}`;
+  });
+  throw new DotaError('config.invalid', problems.join('; '), {
+    where,
+    next: 'Correct these keys; the editor completes and explains them.',
+  });
+}

@@ -1,0 +1,97 @@
+/**
+ * The engine's interface: everything the training loop knows about arithmetic. The loop prepares
+ * batches and numbers; the engine owns weights, trainable parameters, gradients and optimizer state
+ * on its device.
+ */
+
+/** One micro-batch; sequences are right-padded or packed. All arrays are `[batch, seq]`, row-major. */
+export interface Batch {
+  batchSize: number;
+  sequenceLength: number;
+  inputIds: Int32Array;
+  /** Already shifted: `labels[b, t]` is the target predicted at position t; -100 is ignored. */
+  labels: Int32Array;
+  /** RoPE positions; restart at 0 in every packed sequence. */
+  positionIds: Int32Array;
+  /** Attention stays within equal ids (and is causal); 0 marks padding. */
+  segmentIds: Int32Array;
+  /** Number of labels that are not -100. */
+  lossTokens: number;
+  /** Number of positions that are not padding. */
+  tokens: number;
+}
+
+/** A trainable tensor's place in the flat parameter vector. */
+export interface TrainableTensor {
+  /** Checkpoint name, e.g. `model.layers.0.self_attn.q_proj.mpo_cores.0`. */
+  name: string;
+  shape: readonly number[];
+  offset: number;
+  size: number;
+  /** False for norms and biases, which are excluded from weight decay (HF Trainer's rule). */
+  weightDecay: boolean;
+  /** Learning-rate factor, 1 unless the adapter sets one per core. */
+  learningRateFactor: number;
+}
+
+/** Flat fp32 vectors of equal length, in the order of `Engine.trainable`. */
+export interface EngineState {
+  parameters: Float32Array;
+  firstMoment: Float32Array;
+  secondMoment: Float32Array;
+}
+
+export interface OptimizerOptions {
+  /** From 1; the bias correction's exponent. */
+  step: number;
+  learningRate: number;
+  weightDecay: number;
+  adamBeta1: number;
+  adamBeta2: number;
+  adamEpsilon: number;
+  /** 0 switches clipping off. */
+  maxGradNorm: number;
+}
+
+export interface Engine {
+  readonly trainable: readonly TrainableTensor[];
+
+  /**
+   * Runs forward and backward and adds `gradientScale * d(lossSum)/d(parameters)` to the gradient.
+   * The loop passes 1 / (unmasked tokens of the whole accumulated batch).
+   * @returns the sum of negative log-likelihoods in nats over `batch.lossTokens` labels
+   * @throws DotaError `run.stopped` when `shouldStop` turned true between two blocks; the gradient
+   *   is then unspecified and must be cleared
+   */
+  forwardBackward(batch: Batch, gradientScale: number): Promise<{ lossSum: number }>;
+
+  /** Forward only; keeps nothing for a backward. */
+  evaluate(batch: Batch): Promise<{ lossSum: number }>;
+
+  /**
+   * Next-token logits `[batch, vocab]` at one position a row.
+   * @param positions index into the sequence for each row, length `batchSize`
+   */
+  logits(batch: Batch, positions: Int32Array): Promise<Float32Array>;
+
+  /** Global L2 norm of the accumulated gradient, before clipping. */
+  gradientNorm(): Promise<number>;
+
+  /**
+   * Clips, applies AdamW (decoupled weight decay) and clears the gradient. The caller has checked
+   * that the norm is finite; `gradNorm` is what `gradientNorm()` returned.
+   */
+  optimizerStep(options: OptimizerOptions, gradNorm: number): Promise<void>;
+
+  zeroGradient(): Promise<void>;
+
+  /** Name of the first trainable tensor whose gradient is not finite, for the error message. */
+  findNonFinite(): Promise<string | undefined>;
+
+  readState(): Promise<EngineState>;
+  writeState(state: EngineState): Promise<void>;
+  /** A copy of the accumulated gradient, flat; for tests and gradient-based initialisation. */
+  readGradient(): Promise<Float32Array>;
+
+  dispose(): Promise<void>;
+}
