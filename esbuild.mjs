@@ -19,7 +19,7 @@ const node = {
   outExtension: { '.js': '.cjs' },
 };
 
-const webviews = readdirSync('webview', { withFileTypes: true })
+const webviews = (existsSync('webview') ? readdirSync('webview', { withFileTypes: true }) : [])
   .filter((e) => e.isDirectory() && existsSync(`webview/${e.name}/main.ts`))
   .map((e) => e.name);
 

@@ -50,6 +50,7 @@ function suite(name, config) {
 }
 
 suite('unit', 'vitest.config.ts');
+if (full) suite('full', 'vitest.full.config.ts');
 
 console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);

@@ -1,0 +1,88 @@
+/**
+ * The order of a matrix's entries as an MPO sees them: T[(i_1, j_1), .., (i_n, j_n)], against
+ * W[i, j]. Both flat indices are sums of one term a digit, so two small tables replace index
+ * arithmetic over the entries.
+ */
+import { pairSizes, product } from './shapes';
+import type { MpoShape, Orientation } from './types';
+
+/**
+ * Where each row (or column) index lands in T: `T[rows[i] + cols[j]] = W[i, j]`. Only the first
+ * `size` indices are tabled; padded ones have no entry.
+ */
+export function legOffsets(shape: MpoShape, side: 'rows' | 'cols', size: number): Int32Array {
+  const factors = shape[side];
+  const n = factors.length;
+  const strides = new Array<number>(n).fill(0);
+  let tail = 1;
+  for (let k = n - 1; k >= 0; k--) {
+    const j = shape.cols[k] ?? 1;
+    strides[k] = side === 'rows' ? tail * j : tail;
+    tail *= (shape.rows[k] ?? 1) * j;
+  }
+  const offsets = new Int32Array(size);
+  for (let index = 0; index < size; index++) {
+    let rest = index;
+    let offset = 0;
+    for (let k = n - 1; k >= 0; k--) {
+      const f = factors[k] ?? 1;
+      offset += (rest % f) * (strides[k] ?? 0);
+      rest = (rest - (rest % f)) / f;
+    }
+    offsets[index] = offset;
+  }
+  return offsets;
+}
+
+/** Offsets for a weight `[outFeatures, inFeatures]`: `T[out[o] + in[i]] = W[o, i]`. */
+export function weightOffsets(
+  shape: MpoShape,
+  outFeatures: number,
+  inFeatures: number,
+  orientation: Orientation,
+): { out: Int32Array; in: Int32Array } {
+  return orientation === 'out'
+    ? { out: legOffsets(shape, 'rows', outFeatures), in: legOffsets(shape, 'cols', inFeatures) }
+    : { out: legOffsets(shape, 'cols', outFeatures), in: legOffsets(shape, 'rows', inFeatures) };
+}
+
+/**
+ * T of a weight `[outFeatures, inFeatures]` (row-major), zero in padded places. Length: the product
+ * of all factors.
+ */
+export function interleave(
+  weight: Float32Array,
+  outFeatures: number,
+  inFeatures: number,
+  shape: MpoShape,
+  orientation: Orientation,
+): Float32Array {
+  const offsets = weightOffsets(shape, outFeatures, inFeatures, orientation);
+  const t = new Float32Array(product(pairSizes(shape)));
+  const offIn = offsets.in;
+  for (let o = 0; o < outFeatures; o++) {
+    const base = offsets.out[o] as number;
+    const row = o * inFeatures;
+    for (let i = 0; i < inFeatures; i++) t[base + (offIn[i] as number)] = weight[row + i] as number;
+  }
+  return t;
+}
+
+/** The inverse of {@link interleave}; padded entries are dropped. */
+export function deinterleave(
+  t: Float32Array,
+  outFeatures: number,
+  inFeatures: number,
+  shape: MpoShape,
+  orientation: Orientation,
+): Float32Array {
+  const offsets = weightOffsets(shape, outFeatures, inFeatures, orientation);
+  const weight = new Float32Array(outFeatures * inFeatures);
+  const offIn = offsets.in;
+  for (let o = 0; o < outFeatures; o++) {
+    const base = offsets.out[o] as number;
+    const row = o * inFeatures;
+    for (let i = 0; i < inFeatures; i++) weight[row + i] = t[base + (offIn[i] as number)] as number;
+  }
+  return weight;
+}

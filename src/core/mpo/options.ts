@@ -1,0 +1,31 @@
+/** What a decomposition may be asked for. */
+import type { Gauge, MpoShape, Orientation } from './types';
+
+/**
+ * How bond dimensions are chosen: a number for all bonds (clamped to each full bond) or a list, the
+ * share of ||W||_F^2 to keep, or the relative Frobenius error to stay within.
+ */
+export type RankChoice =
+  { r: number | readonly number[] } | { energy: number } | { relativeError: number };
+
+export interface DecomposeOptions {
+  /** Of the matrix that the cores describe: W for `out`, W^T for `in`; padded where larger. */
+  shape: MpoShape;
+  rank: RankChoice;
+  /** Default `out`. */
+  orientation?: Orientation;
+  /** Default `sqrt_rms`. */
+  gauge?: Gauge;
+  /** Seed of the random probes in wide middles (default 0). */
+  seed?: number;
+  /** Widest side of an unfolding that goes through an exact Gram matrix (default 512, at most 1024). */
+  exactSide?: number;
+  /**
+   * `all`: exact spectra of the untruncated unfoldings wherever the side allows, at the cost of one
+   * more Gram matrix a bond; `steps` (default): what the decomposition computes on its way.
+   */
+  spectra?: 'steps' | 'all';
+  /** Called after each bond. */
+  onProgress?: (progress: { bond: number; bonds: number }) => void;
+  signal?: AbortSignal;
+}

@@ -1,0 +1,59 @@
+/** What the editor shows of one run, derived from its folder; no editor types. */
+import type { RunManifest, RunState } from '../protocol/runFiles';
+
+export interface RunView {
+  /** The run folder, absolute: identifies the run in this window. */
+  key: string;
+  /** The folder's name. */
+  id: string;
+  manifest: RunManifest;
+  /** The manifest's state, or `crashed` where it claims to run and nothing does. */
+  state: RunState;
+  /** A trainer holds the folder now. */
+  live: boolean;
+  /** The trainer has not answered for a while: Force Stop is offered. */
+  unresponsive: boolean;
+  /** Why this window cannot control the run; undefined = it can. */
+  controlDisabledReason?: string;
+  /** The newest step row. */
+  last?: { step: number; loss: number; tokensPerSecond: number; elapsed: number };
+  /** A checkpoint to resume from exists. */
+  resumable: boolean;
+}
+
+export type RunAction = 'stop' | 'pause' | 'resume' | 'forceStop' | 'delete';
+
+/** What can be done with a run now, and otherwise why not. */
+export function refusal(run: RunView, action: RunAction): string | undefined {
+  switch (action) {
+    case 'stop':
+      if (!run.live) return `The run is not running: it is ${run.state}.`;
+      return run.controlDisabledReason;
+    case 'pause':
+      if (!run.live || run.state !== 'running') return `Only a running run can be paused: this one is ${run.state}.`;
+      return run.controlDisabledReason;
+    case 'resume':
+      if (run.live)
+        return run.state === 'paused' ? run.controlDisabledReason : 'The run is running already.';
+      if (run.state === 'finished') return 'The run is finished. Duplicate its configuration to go on from there.';
+      return undefined;
+    case 'forceStop':
+      if (!run.live) return `No trainer is at work: the run is ${run.state}.`;
+      return run.controlDisabledReason;
+    case 'delete':
+      return run.live ? 'Stop the run before deleting it.' : undefined;
+  }
+}
+
+/** Seconds until the last step at the pace so far, or undefined when unknown. */
+export function secondsLeft(run: RunView): number | undefined {
+  const total = run.manifest.progress?.totalSteps;
+  const { last } = run;
+  if (!run.live || total === undefined || last === undefined || last.step < 1) return undefined;
+  return Math.max(0, ((total - last.step) * last.elapsed) / last.step);
+}
+
+export function createdMs(run: RunView): number {
+  const time = Date.parse(run.manifest.createdAt);
+  return Number.isFinite(time) ? time : 0;
+}

@@ -1,0 +1,106 @@
+/** The Runs view as data: one node a run, newest first; a run's node opens to its figures. */
+import { refusal, secondsLeft, type RunView } from '../host/runView';
+import type { RunState } from '../protocol/runFiles';
+import { formatCount, formatDuration, formatLoss, formatPercent } from './format';
+
+export interface RunNodeText {
+  label: string;
+  description: string;
+  spoken: string;
+  context: string;
+  icon: { id: string; color?: string };
+  /** Stable across refreshes. */
+  id: string;
+}
+
+const stateIcons: Record<RunState, { id: string; color?: string }> = {
+  created: { id: 'circle-outline' },
+  running: { id: 'sync~spin' },
+  paused: { id: 'debug-pause' },
+  stopped: { id: 'debug-stop' },
+  finished: { id: 'pass', color: 'testing.iconPassed' },
+  failed: { id: 'error', color: 'testing.iconFailed' },
+  crashed: { id: 'warning', color: 'problemsWarningIcon.foreground' },
+};
+
+export function textOfRun(run: RunView): RunNodeText {
+  const { manifest, state } = run;
+  const step = run.last?.step ?? manifest.progress?.step;
+  const total = manifest.progress?.totalSteps;
+  const loss = run.last?.loss ?? manifest.last?.trainLoss;
+  const validation = manifest.best?.validationLoss ?? manifest.last?.validationLoss;
+  const left = state === 'running' ? secondsLeft(run) : undefined;
+  const facts = [
+    run.unresponsive ? 'not answering' : state,
+    step === undefined ? '' : total === undefined ? `step ${step}` : `${step}/${total}`,
+    loss === undefined || !Number.isFinite(loss) ? '' : `loss ${formatLoss(loss)}`,
+    state === 'finished' && validation !== undefined ? `val ${formatLoss(validation)}` : '',
+    left === undefined ? '' : `${formatDuration(left)} left`,
+  ].filter((fact) => fact !== '');
+  const flags = ['run', state];
+  for (const action of ['stop', 'pause', 'resume', 'delete'] as const) {
+    if (refusal(run, action) === undefined) {
+      flags.push(`can${action[0]?.toUpperCase() ?? ''}${action.slice(1)}`);
+    }
+  }
+  if (run.unresponsive && refusal(run, 'forceStop') === undefined) flags.push('canForceStop');
+  return {
+    label: manifest.name,
+    description: facts.join(' · '),
+    spoken: `Run ${manifest.name}, ${facts.join(', ')}`,
+    context: flags.join(' '),
+    icon: run.unresponsive ? { id: 'warning', color: 'problemsWarningIcon.foreground' } : stateIcons[state],
+    id: run.key,
+  };
+}
+
+/** Figures of a run, one a line: name and value. */
+export function detailsOfRun(run: RunView): [string, string][] {
+  const { manifest } = run;
+  const lines: [string, string][] = [['Folder', run.key]];
+  const add = (name: string, value: string | undefined): void => {
+    if (value !== undefined) lines.push([name, value]);
+  };
+  add('Created', manifest.createdAt);
+  add('Device', manifest.device === undefined ? undefined : `${manifest.device.name}`);
+  add(
+    'Trainable',
+    manifest.trainable === undefined
+      ? undefined
+      : `${formatCount(manifest.trainable.parameters)} (${formatPercent(manifest.trainable.fraction)})`,
+  );
+  add(
+    'Best validation loss',
+    manifest.best === undefined
+      ? undefined
+      : `${formatLoss(manifest.best.validationLoss)} at step ${manifest.best.step}`,
+  );
+  add(
+    'Speed',
+    run.last === undefined ? undefined : `${formatCount(Math.round(run.last.tokensPerSecond))} tokens/s`,
+  );
+  add('Peak memory', manifest.peakRssMb === undefined ? undefined : `${Math.round(manifest.peakRssMb)} MB`);
+  add('Error', manifest.error?.message);
+  add('Control', run.controlDisabledReason);
+  return lines;
+}
+
+/** The one status bar item: text and tooltip, or undefined while nothing runs. */
+export function statusOf(runs: readonly RunView[]): { text: string; tooltip: string; failed: boolean } | undefined {
+  const live = runs.filter((run) => run.live);
+  const [first] = live;
+  if (first === undefined) return undefined;
+  const icon = first.unresponsive ? 'warning' : first.state === 'paused' ? 'debug-pause' : 'sync~spin';
+  const { progress } = first.manifest;
+  const step = first.last?.step ?? progress?.step;
+  const parts = [
+    step === undefined ? 'starting' : `${step}/${progress?.totalSteps ?? '?'}`,
+    first.last === undefined ? '' : `loss ${first.last.loss.toFixed(2)}`,
+    live.length > 1 ? `+${live.length - 1}` : '',
+  ].filter((part) => part !== '');
+  return {
+    text: `$(${icon}) DoTA ${parts.join(' · ')}`,
+    tooltip: live.map((run) => `${run.manifest.name}: ${textOfRun(run).description}`).join('\n'),
+    failed: first.unresponsive,
+  };
+}
