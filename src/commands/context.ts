@@ -5,6 +5,7 @@ import type { ModelList } from '../host/modelList';
 import type { RunMonitor } from '../host/runMonitor';
 import type { Trainer } from '../host/trainer';
 import type { Ui } from '../host/ui';
+import type { ExplorerPanel } from '../panels/explorerPanel';
 import type { MetricsPanel } from '../panels/metricsPanel';
 import type { ModelView } from '../views/modelView';
 import type { RunsView } from '../views/runsView';
@@ -20,6 +21,7 @@ export interface CommandContext {
   modelView: ModelView;
   runsView: RunsView;
   metricsPanel: MetricsPanel;
+  explorerPanel: ExplorerPanel;
   /** Also watches the folder that holds this run. */
   rememberRoot: (runFolder: string) => void;
   /** Registers a command whose errors are shown, not lost. */

@@ -10,7 +10,11 @@ export function registerDoctor(context: CommandContext): void {
     const node = await trainer.node(true);
     const lines: string[] = [];
     await window.withProgress(
-      { location: ProgressLocation.Notification, title: 'DoTA: Looking at this machine', cancellable: true },
+      {
+        location: ProgressLocation.Notification,
+        title: 'DoTA: Looking at this machine',
+        cancellable: true,
+      },
       async (_progress, token) => {
         const abort = new AbortController();
         token.onCancellationRequested(() => {

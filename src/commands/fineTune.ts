@@ -3,7 +3,13 @@ import { access, copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { QuickInputButtons, Uri, window, workspace, type QuickPickItem } from 'vscode';
 import { settings } from '../host/settings';
-import { configFromAnswers, configStem, configText, freeConfigName, type SampleData } from './configFile';
+import {
+  configFromAnswers,
+  configStem,
+  configText,
+  freeConfigName,
+  type SampleData,
+} from './configFile';
 import type { CommandContext } from './context';
 import {
   FineTuneFlow,
@@ -65,7 +71,11 @@ async function offerOf(context: CommandContext): Promise<FineTuneOffer> {
   const data: DataChoice[] = [
     { name: 'arithmetic', detail: 'Comes with the sample model; learned within a minute' },
   ];
-  const found = await workspace.findFiles('**/*.{jsonl,csv,parquet}', '**/{node_modules,.dota}/**', 20);
+  const found = await workspace.findFiles(
+    '**/*.{jsonl,csv,parquet}',
+    '**/{node_modules,.dota}/**',
+    20,
+  );
   for (const uri of found) {
     data.push({
       train: uri.fsPath,

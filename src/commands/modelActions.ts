@@ -42,6 +42,17 @@ export function registerModelActions(context: CommandContext, decomposer: Decomp
     const model = nodeOf(target)?.model ?? (await pickModel(context));
     if (model !== undefined) await decompose({ kind: 'model', model }, decomposer);
   });
+  register(commandIds.openExplorer, async (target) => {
+    const node = nodeOf(target);
+    const model = node?.model ?? (await pickModel(context));
+    if (model !== undefined) context.explorerPanel.open(model, moduleOfNode(node));
+  });
+}
+
+/** The module that a node is about, for the explorer to select first. */
+function moduleOfNode(node: ModelNode | undefined): string | undefined {
+  if (node === undefined) return undefined;
+  return modulesToDecompose(node)[0];
 }
 
 async function decompose(node: ModelNode, decomposer: Decomposer): Promise<void> {
@@ -83,14 +94,18 @@ const nodeKinds = ['model', 'layer', 'module', 'mpo', 'core', 'bond', 'problem']
 
 /** The tree hands its own node to a command of its menus. */
 function nodeOf(target: unknown): ModelNode | undefined {
-  return isObject(target) && isOneOf(nodeKinds, target.kind) ? (target as unknown as ModelNode) : undefined;
+  return isObject(target) && isOneOf(nodeKinds, target.kind)
+    ? (target as unknown as ModelNode)
+    : undefined;
 }
 
 async function pickModel(context: CommandContext): Promise<ModelEntry | undefined> {
   const usable = (await context.models.read()).filter((m) => m.problem === undefined);
   const [only] = usable;
   if (only === undefined) {
-    throw new DotaError('file.missing', 'No model is listed.', { next: 'Add a model folder first.' });
+    throw new DotaError('file.missing', 'No model is listed.', {
+      next: 'Add a model folder first.',
+    });
   }
   if (usable.length === 1) return only;
   const picked = await window.showQuickPick(
@@ -107,7 +122,9 @@ async function pickLayer(context: CommandContext): Promise<ModelNode | undefined
     label: `Layer ${layer}`,
     layer,
   }));
-  const picked = await window.showQuickPick(layers, { title: `DoTA: Decompose Layer of ${model.name}` });
+  const picked = await window.showQuickPick(layers, {
+    title: `DoTA: Decompose Layer of ${model.name}`,
+  });
   if (picked === undefined) return undefined;
   const modules = (model.tensors ?? []).filter((t) => t.name.includes(`layers.${picked.layer}.`));
   return { kind: 'layer', model, layer: picked.layer, modules };

@@ -13,7 +13,8 @@ export async function renameRun(folder: string, name: string): Promise<void> {
   } catch (cause) {
     throw new DotaError('run.corrupt', 'run.json cannot be read.', { where: file, cause });
   }
-  if (!isObject(manifest)) throw new DotaError('run.corrupt', 'run.json holds no run.', { where: file });
+  if (!isObject(manifest))
+    throw new DotaError('run.corrupt', 'run.json holds no run.', { where: file });
   const draft = `${file}.rename.tmp`;
   await writeFile(draft, `${JSON.stringify({ ...manifest, name }, null, 2)}\n`);
   await rename(draft, file);

@@ -38,7 +38,8 @@ export function registerRunActions(context: CommandContext): void {
       `Force “${run.manifest.name}” to stop?`,
       {
         modal: true,
-        detail: 'The process is ended at once. Steps since the last checkpoint are lost; the run can be resumed from there.',
+        detail:
+          'The process is ended at once. Steps since the last checkpoint are lost; the run can be resumed from there.',
       },
       force,
     );
@@ -114,7 +115,10 @@ export function registerRunActions(context: CommandContext): void {
     const remove = `Delete and Free ${size}`;
     const chosen = await window.showWarningMessage(
       `Delete “${run.manifest.name}”?`,
-      { modal: true, detail: `The folder ${run.key}, its checkpoints and its journal are removed for good (${size}).` },
+      {
+        modal: true,
+        detail: `The folder ${run.key}, its checkpoints and its journal are removed for good (${size}).`,
+      },
       remove,
     );
     if (chosen !== remove) return;
@@ -142,12 +146,18 @@ async function choose(
   const named = isObject(target) && isString(target.key) ? target.key : undefined;
   if (named !== undefined) {
     const run = monitor.get(named);
-    if (run === undefined) throw new DotaError('run.state', 'The run folder is gone.', { where: named });
+    if (run === undefined)
+      throw new DotaError('run.state', 'The run folder is gone.', { where: named });
     return (await allowed(context, run, action)) ? run : undefined;
   }
   const possible = monitor
     .list()
-    .filter((run) => action === undefined || refusal(run, action) === undefined || run.controlDisabledReason !== undefined)
+    .filter(
+      (run) =>
+        action === undefined ||
+        refusal(run, action) === undefined ||
+        run.controlDisabledReason !== undefined,
+    )
     .sort((a, b) => b.manifest.createdAt.localeCompare(a.manifest.createdAt));
   const [only] = possible;
   if (only === undefined) throw new DotaError('run.state', noneFor(action));
@@ -155,7 +165,11 @@ async function choose(
     return (await allowed(context, only, action)) ? only : undefined;
   }
   const picked = await window.showQuickPick(
-    possible.map((run) => ({ label: run.manifest.name, description: textOfRun(run).description, run })),
+    possible.map((run) => ({
+      label: run.manifest.name,
+      description: textOfRun(run).description,
+      run,
+    })),
     { title: 'DoTA: Choose a Run', placeHolder: 'Which run?' },
   );
   if (picked === undefined) return undefined;
@@ -199,7 +213,12 @@ async function sizeOf(folder: string): Promise<number> {
   const sizes = await Promise.all(
     entries
       .filter((entry) => entry.isFile())
-      .map((entry) => stat(path.join(entry.parentPath, entry.name)).then((s) => s.size, () => 0)),
+      .map((entry) =>
+        stat(path.join(entry.parentPath, entry.name)).then(
+          (s) => s.size,
+          () => 0,
+        ),
+      ),
   );
   return sizes.reduce((a, b) => a + b, 0);
 }

@@ -1,5 +1,5 @@
 /** Starting and resuming a run, with what the user sees while the trainer comes up. */
-import { ProgressLocation, window } from 'vscode';
+import { window } from 'vscode';
 import type { CommandContext } from './context';
 import { viewIds } from './ids';
 

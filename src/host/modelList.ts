@@ -61,7 +61,8 @@ export class ModelList {
     const { sample, workspaceFolders, listed } = this.places();
     const base = workspaceFolders[0] ?? '';
     const folders: { folder: string; path: string; removable: boolean }[] = [];
-    if (await isModelFolder(sample)) folders.push({ folder: sample, path: 'sample', removable: false });
+    if (await isModelFolder(sample))
+      folders.push({ folder: sample, path: 'sample', removable: false });
     const add = (folder: string, removable: boolean): void => {
       if (!folders.some((f) => f.folder === folder)) {
         folders.push({ folder, path: folder, removable });

@@ -209,7 +209,8 @@ export class RunMonitor {
     };
     const old = before?.view;
     watched.snapshot = snapshot;
-    const live = snapshot.lock !== undefined && !isFinal(snapshot.manifest.state) && snapshot.lockAlive;
+    const live =
+      snapshot.lock !== undefined && !isFinal(snapshot.manifest.state) && snapshot.lockAlive;
     if (live && this.options.mayAttach()) this.keepLinked(key, watched);
     if (!live && watched.link !== undefined) {
       watched.link.dispose();
@@ -247,7 +248,8 @@ export class RunMonitor {
     const now = this.now();
     watched.orphanSince ??= now;
     const created = Date.parse(manifest.createdAt);
-    const starting = manifest.state === 'created' && now - created < startGraceMs && lock === undefined;
+    const starting =
+      manifest.state === 'created' && now - created < startGraceMs && lock === undefined;
     const grace = watched.seenLive ? endGraceMs : 0;
     return starting || now - watched.orphanSince < grace ? manifest.state : 'crashed';
   }
@@ -300,7 +302,9 @@ export class RunMonitor {
         this.schedule(0);
       });
     } catch (error) {
-      this.options.log(`${path.basename(key)}: ${error instanceof Error ? error.message : String(error)}`);
+      this.options.log(
+        `${path.basename(key)}: ${error instanceof Error ? error.message : String(error)}`,
+      );
     }
   }
 

@@ -170,7 +170,10 @@ export function parseManifest(raw: unknown, id: string): RunManifest | undefined
   if (started !== undefined) manifest.startedAt = started;
   const ended = text(raw.endedAt);
   if (ended !== undefined) manifest.endedAt = ended;
-  const numbers = <K extends string>(value: unknown, keys: readonly K[]): Record<K, number> | undefined =>
+  const numbers = <K extends string>(
+    value: unknown,
+    keys: readonly K[],
+  ): Record<K, number> | undefined =>
     isObject(value) && keys.every((key) => isNumber(value[key]))
       ? (Object.fromEntries(keys.map((key) => [key, value[key]])) as Record<K, number>)
       : undefined;

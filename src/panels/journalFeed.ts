@@ -147,7 +147,10 @@ class Batch {
 }
 
 /** A value that is no number (a loss that became NaN is null in JSON) stands as NaN. */
-function columns<K extends string>(rows: readonly Row[], names: readonly K[]): Record<K, Float64Array> {
+function columns<K extends string>(
+  rows: readonly Row[],
+  names: readonly K[],
+): Record<K, Float64Array> {
   return Object.fromEntries(
     names.map((name) => {
       const column = new Float64Array(rows.length);
