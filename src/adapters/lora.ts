@@ -1,10 +1,10 @@
 import { Rng } from '../core/rng';
-import { add, scale } from '../graph/ops/elementwise';
-import { gemm } from '../graph/ops/matmul';
 import { DotaError } from '../protocol/errors';
 import type { AdapterTensor, LinearModule, ModuleAdapter } from './adapter';
 import type { AdapterMethod } from './method';
 import { matchPattern } from './targets';
+import { add, scale } from '../graph/ops/elementwise';
+import { gemm } from '../graph/ops/matmul';
 
 const down = 'lora_A.weight';
 const up = 'lora_B.weight';

@@ -1,17 +1,16 @@
 /** Puts an engine together from a model, an adapter plan and a device. */
 import type { AdapterPlan, ModuleAdapter } from '../../adapters/adapter';
-import { blockTensors } from '../../graph/decoder/block';
-import { headTensors } from '../../graph/decoder/headGraph';
+import { expectedWeights } from '../../models/config';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Engine } from '../engine';
 import { type DeviceKind, openDevice } from '../ort/device';
 import { Blocks } from './blocks';
 import { DecoderEngine, type Progress } from './decoderEngine';
 import { Embedding } from './embedding';
-import { FrozenWeights, type NamedShape, readFloat32, type WeightReader } from './frozenWeights';
+import { FrozenWeights, readFloat32, type WeightReader } from './frozenWeights';
 import { Head } from './head';
 import { initialDelta } from './moduleDelta';
-import { embeddingName, headTensorName, layerPrefix, planParameters } from './parameterLayout';
+import { planParameters } from './parameterLayout';
 import { ParameterStore } from './parameterStore';
 import { SessionCache } from './sessionCache';
 
@@ -46,7 +45,9 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const trainable = new Set(layout.tensors.map(({ name }) => name));
   const frozen = await FrozenWeights.load(
     weights,
-    modelTensors(config).filter(({ name }) => !trainable.has(name)),
+    [...expectedWeights(config)]
+      .map(([name, shape]) => ({ name, shape }))
+      .filter(({ name }) => !trainable.has(name)),
   );
   await initialiseParameters(store, weights, adapters);
   await subtractInitialDeltas(frozen, adapters);
@@ -61,19 +62,6 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     shouldStop,
     onBlock: options.onBlock,
   });
-}
-
-/** Every tensor of a checkpoint, in Hugging Face's names; a tied head occurs once. */
-export function modelTensors(config: DecoderConfig): NamedShape[] {
-  const layers = Array.from({ length: config.numLayers }, (_, layer) =>
-    blockTensors(config).map(({ name, shape }) => ({ name: layerPrefix(layer) + name, shape })),
-  );
-  const head = headTensors(config).map(({ name, shape }) => ({
-    name: headTensorName(config, name),
-    shape,
-  }));
-  const embedding = { name: embeddingName, shape: [config.vocabSize, config.hiddenSize] };
-  return [...(config.tieWordEmbeddings ? [] : [embedding]), ...layers.flat(), ...head];
 }
 
 async function initialiseParameters(
