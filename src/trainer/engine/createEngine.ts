@@ -23,11 +23,18 @@ export interface EngineOptions {
   threads: number;
   /** Recompute a block's activations in its backward pass: less memory, more arithmetic. */
   recompute?: boolean;
+  /**
+   * Frozen weights that take fewer bytes as fp32 are widened once; larger ones stay in the file's
+   * type and are widened a block at a time.
+   */
+  residentLimit?: number;
   /** Polled between two blocks. */
   shouldStop?: () => boolean;
   onBlock?: (progress: Progress) => void;
 }
 
+/** Below this many bytes the wider copy costs less than widening at every step. */
+const DEFAULT_RESIDENT_LIMIT = 2 ** 30;
 /** Sessions kept: a few kinds of graph times a few batch shapes. */
 const MAX_SESSIONS = 48;
 
@@ -48,6 +55,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     [...expectedWeights(config)]
       .map(([name, shape]) => ({ name, shape }))
       .filter(({ name }) => !trainable.has(name)),
+    options.residentLimit ?? DEFAULT_RESIDENT_LIMIT,
   );
   await initialiseParameters(store, weights, adapters);
   await subtractInitialDeltas(frozen, adapters);
