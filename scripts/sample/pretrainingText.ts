@@ -30,8 +30,17 @@ const counting: Sentence = (random) => {
   return random.next() < 0.5 ? `Up: ${up.join(' ')}.` : `Down: ${up.reverse().join(' ')}.`;
 };
 
-/** A story of one or two events whose last line is the outcome. */
+/** A list and the same list again: the model learns to copy numbers from earlier text. */
+const repetition: Sentence = (random) => {
+  const numbers = Array.from({ length: random.integer(2, 6) }, () =>
+    random.integer(0, largestNumber),
+  ).join(' ');
+  return `List: ${numbers}. Again: ${numbers}.`;
+};
+
+/** A story of one or two events, each with its outcome, and in half of them the sum behind it. */
 function story(random: Random): string {
+  const explained = random.next() < 0.5;
   const [person, other] = random.shuffle([...people]);
   const what = random.pick(countables);
   let sum = drawSum(random);
@@ -52,6 +61,7 @@ function story(random: Random): string {
             `${person} gives ${other} ${amount(sum.right, what)}.`,
           ]),
     );
+    if (explained) lines.push(sumSentence(sum));
     lines.push(`Now ${person} has ${amount(sum.result, what)}.`);
   }
   return lines.join(' ');
@@ -116,11 +126,12 @@ export function drawDocument(random: Random): string {
   return random.weighted<() => string>([
     // Lines or running text: the end of a sentence is one token before a line break, another before
     // a space.
-    [0.5, () => sums(random).join(random.pick(['\n', ' ']))],
+    [0.4, () => sums(random).join(random.pick(['\n', ' ']))],
     [0.2, () => [story(random), ...sums(random).slice(0, random.integer(0, 3))].join('\n')],
-    [0.06, () => story(random)],
-    [0.08, () => Array.from({ length: random.integer(2, 6) }, () => fact(random)).join('\n')],
-    [0.04, () => [counting(random), counting(random)].join('\n')],
+    [0.08, () => story(random)],
+    [0.06, () => Array.from({ length: random.integer(2, 6) }, () => fact(random)).join('\n')],
+    [0.03, () => [counting(random), counting(random)].join('\n')],
+    [0.06, () => [repetition(random), repetition(random)].join(random.pick(['\n', ' ']))],
     [
       0.06,
       () => {
@@ -129,7 +140,7 @@ export function drawDocument(random: Random): string {
       },
     ],
     [
-      0.06,
+      0.1,
       () => {
         const { asked, answered } = question(random);
         return promptOf(random.pick(['alpaca', 'llm-adapters'] as const), asked) + answered;
