@@ -3,7 +3,7 @@
  * the JSON schema for completion and hover help in the editor. Names are those of PEFT
  * (`adapter`) and of Hugging Face's Trainer and TRL (`training`, `data`).
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 const positiveInt = z.int().min(1);
 const paths = 'Relative to the configuration file.';
