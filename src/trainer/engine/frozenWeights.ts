@@ -3,6 +3,7 @@
  * a buffer that is used again for the next block. Small models are widened once.
  */
 import { sizeOf } from '../../graph/shape';
+import { toFloat32 } from '../../models/dtype';
 import type { RawTensor, WeightSource } from '../../models/modelConfig';
 import { DotaError } from '../../protocol/errors';
 import { widenInto } from './widen';
@@ -47,13 +48,12 @@ export async function readChecked(
   return tensor;
 }
 
+/** A tensor's values as fp32; those of an F32 tensor are not copied. */
 export async function readFloat32(
   weights: WeightReader,
   wanted: NamedShape,
 ): Promise<Float32Array> {
-  const values = new Float32Array(sizeOf(wanted.shape));
-  widenInto(await readChecked(weights, wanted), values);
-  return values;
+  return toFloat32(await readChecked(weights, wanted), wanted.name);
 }
 
 export class FrozenWeights {
