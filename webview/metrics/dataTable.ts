@@ -1,0 +1,150 @@
+/** The rows behind the charts, exact and paged: the charts' twin for screen readers. */
+import type { RunSummary } from '../../src/protocol/metricsPanel';
+import { nearestIndex } from '../chart/reduce';
+import { button, h, replaceChildren, setText } from '../shared/dom';
+import { formatDuration, formatInteger, formatNumber } from '../shared/format';
+import type { RunData } from './runData';
+
+const PAGE = 100;
+const columns = [
+  ['Step', ''],
+  ['Tokens', ''],
+  ['Training time', ''],
+  ['Training loss', 'nats/token'],
+  ['Validation loss', 'nats/token'],
+  ['Learning rate', ''],
+  ['Gradient norm', 'L2'],
+  ['Speed', 'tokens/s'],
+  ['Memory', 'MB'],
+] as const;
+
+export class DataTable {
+  readonly element = h('section', { attrs: { 'aria-label': 'Data table' } });
+  private readonly summary = h('div', { class: 'summary' });
+  private readonly body = h('tbody');
+  private readonly caption = h('caption');
+  private readonly where = h('span', { class: 'number' });
+  private readonly pager: HTMLButtonElement[];
+  /** Page shown; undefined = the last one, following the run. */
+  private page: number | undefined;
+  private run: string | undefined;
+  private redraw: () => void = () => undefined;
+
+  constructor() {
+    const go = (to: (current: number, last: number) => number | undefined): (() => void) => {
+      return () => {
+        this.page = to(this.page ?? this.lastPage, this.lastPage);
+        this.redraw();
+      };
+    };
+    this.pager = [
+      button(
+        'First page',
+        go(() => 0),
+        { icon: 'chevron-up', kind: 'tool', title: 'First page' },
+      ),
+      button(
+        'Previous page',
+        go((p) => Math.max(0, p - 1)),
+        { icon: 'chevron-left', kind: 'tool', title: 'Previous page' },
+      ),
+      button(
+        'Next page',
+        go((p, last) => (p + 1 >= last ? undefined : p + 1)),
+        { icon: 'chevron-right', kind: 'tool', title: 'Next page' },
+      ),
+      button(
+        'Last page',
+        go(() => undefined),
+        { icon: 'chevron-down', kind: 'tool', title: 'Last page (follows the run)' },
+      ),
+    ];
+    const head = h(
+      'tr',
+      {},
+      ...columns.map(([name, unit]) =>
+        h(
+          'th',
+          { attrs: { scope: 'col' } },
+          name,
+          unit !== '' && h('span', { class: 'unit', text: ` ${unit}` }),
+        ),
+      ),
+    );
+    this.element.append(
+      this.summary,
+      h('div', { class: 'pager' }, this.where, h('span', { class: 'spring' }), ...this.pager),
+      h(
+        'div',
+        {
+          class: 'table-scroll',
+          attrs: { tabindex: 0, role: 'region', 'aria-label': 'Rows of the run' },
+        },
+        h('table', { class: 'data' }, this.caption, h('thead', {}, head), this.body),
+      ),
+    );
+  }
+
+  private lastPage = 0;
+
+  update(run: RunSummary, data: RunData, summaries: readonly string[]): void {
+    if (this.run !== run.id) {
+      this.run = run.id;
+      this.page = undefined;
+    }
+    this.redraw = () => {
+      this.update(run, data, summaries);
+    };
+    replaceChildren(this.summary, ...summaries.map((text) => h('p', { text })));
+    const { steps, evals } = data;
+    this.lastPage = Math.max(0, Math.ceil(steps.length / PAGE) - 1);
+    const page = Math.min(this.page ?? this.lastPage, this.lastPage);
+    const from = page * PAGE;
+    const to = Math.min(steps.length, from + PAGE);
+    setText(
+      this.where,
+      steps.length === 0
+        ? 'No rows yet'
+        : `Rows ${formatInteger(from + 1)} to ${formatInteger(to)} of ${formatInteger(steps.length)}`,
+    );
+    setText(
+      this.caption,
+      `Steps of ${run.name}, newest last. The CSV export has every row of every shown run.`,
+    );
+    const [first, previous, next, last] = this.pager as [
+      HTMLButtonElement,
+      HTMLButtonElement,
+      HTMLButtonElement,
+      HTMLButtonElement,
+    ];
+    first.disabled = previous.disabled = page === 0;
+    next.disabled = last.disabled = page === this.lastPage;
+    const rows: HTMLElement[] = [];
+    for (let i = from; i < to; i++) {
+      const step = steps.column('step')[i] as number;
+      const e = nearestIndex(evals.column('step'), evals.length, step);
+      const evaluated = e >= 0 && evals.column('step')[e] === step;
+      const cells = [
+        formatInteger(step),
+        formatInteger(steps.column('tokens')[i]),
+        formatDuration(steps.column('elapsed')[i]),
+        formatNumber(steps.column('loss')[i], 6),
+        evaluated ? formatNumber(evals.column('loss')[e], 6) : '',
+        formatNumber(steps.column('learningRate')[i], 4),
+        formatNumber(steps.column('gradNorm')[i], 4),
+        formatInteger(steps.column('tokensPerSecond')[i]),
+        formatInteger(steps.column('rssMb')[i]),
+      ];
+      rows.push(
+        h(
+          'tr',
+          {},
+          ...cells.map((text, k) =>
+            k === 0 ? h('th', { text, attrs: { scope: 'row' } }) : h('td', { text }),
+          ),
+        ),
+      );
+    }
+    replaceChildren(this.body, ...rows);
+  }
+}

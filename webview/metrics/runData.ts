@@ -1,0 +1,72 @@
+import { ColumnStore } from '../chart/columns';
+import { lowerBound } from '../chart/reduce';
+import {
+  evalColumnNames,
+  stepColumnNames,
+  type EvalColumns,
+  type MetricsHostMessage,
+  type StepColumns,
+} from '../../src/protocol/metricsPanel';
+
+export type AppendMessage = Extract<MetricsHostMessage, { type: 'append' }>;
+
+/** The rows of one run as the journal has them, superseded ones removed. */
+export class RunData {
+  readonly steps = new ColumnStore<keyof StepColumns>(stepColumnNames);
+  readonly evals = new ColumnStore<keyof EvalColumns>(evalColumnNames);
+  /** Highest journal seq taken in; -1 = none. */
+  seq = -1;
+  /** False while the host is still replaying the journal. */
+  complete = false;
+
+  append(message: AppendMessage): void {
+    if (message.reset === true) {
+      this.steps.truncate(0);
+      this.evals.truncate(0);
+    }
+    if (message.supersedeAbove !== undefined) {
+      const above = message.supersedeAbove;
+      for (const store of [this.steps, this.evals]) {
+        // Steps are integers, so the first step above `above` is the first >= above + 1.
+        store.truncate(lowerBound(store.column('step'), store.length, above + 1));
+      }
+    }
+    this.steps.append(message.steps);
+    this.evals.append(message.evals);
+    this.seq = Math.max(this.seq, message.seq);
+    this.complete = message.complete;
+  }
+}
+
+/** Smallest finite value of a column and where it stands. */
+export function minimum(
+  column: Float64Array,
+  length: number,
+): { index: number; value: number } | undefined {
+  let index = -1;
+  let value = Infinity;
+  for (let i = 0; i < length; i++) {
+    if ((column[i] as number) < value) {
+      value = column[i] as number;
+      index = i;
+    }
+  }
+  return index < 0 ? undefined : { index, value };
+}
+
+/**
+ * Seconds of training left, from the pace of the last rows (up to 50): a run's speed changes with
+ * evaluation, other load and sequence length, so the mean over the whole run would lag.
+ */
+export function secondsLeft(data: RunData, totalSteps: number): number | undefined {
+  const { steps } = data;
+  const last = steps.length - 1;
+  const first = Math.max(0, last - 50);
+  if (last - first < 1) return undefined;
+  const step = steps.column('step');
+  const elapsed = steps.column('elapsed');
+  const done = (step[last] as number) - (step[first] as number);
+  const seconds = (elapsed[last] as number) - (elapsed[first] as number);
+  if (!(done > 0) || !(seconds >= 0)) return undefined;
+  return (Math.max(0, totalSteps - (step[last] as number)) * seconds) / done;
+}
