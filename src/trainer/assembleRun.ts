@@ -12,10 +12,12 @@ import type { DecoderConfig } from '../models/modelConfig';
 import { configFileName, countParameters, readModelConfig } from '../models/config';
 import { fingerprintFiles, loadModelFolder } from '../models/modelFolder';
 import { loadTokenizer, tokenizerFileName, type Tokenizer } from '../models/tokenizer';
+import { DotaError } from '../protocol/errors';
 import type { RunFingerprint } from '../protocol/runFiles';
 import type { Batch, Engine } from './engine';
 import { createEngine } from './engine/createEngine';
 import { readFloat32, type WeightReader } from './engine/frozenWeights';
+import type { QuantizationError } from './engine/quantizeBlocks';
 import { randomWeights } from './engine/randomWeights';
 import type { TrainingBatches } from './loop';
 import { OrtGemm } from './ort/ortGemm';
@@ -53,6 +55,8 @@ export interface AssembledRun {
   fingerprint: RunFingerprint;
   model: { architecture: string; parameters: number };
   trainable: { parameters: number; fraction: number };
+  /** What 4-bit storage costs at step 0; undefined without it. */
+  quantization: QuantizationError | undefined;
   dispose(): Promise<void>;
 }
 
@@ -77,17 +81,23 @@ export async function assembleRun(
     });
     const padTokenId = model.config.padTokenId ?? tokenizer.padTokenId ?? 0;
     const batches = trainingBatches(config, data, padTokenId);
+    const quantized = config.quantization.load_in_4bit;
+    let quantization: QuantizationError | undefined;
+    const gemm = new OrtGemm(options.threads);
     const adapters = await planAdapters({
       method: config.method,
       config: model.config,
-      options: config.adapter,
+      // What is stored in 4 bits is the residual, so it has to exist.
+      options: quantized ? { ...config.adapter, residual: 'explicit' } : config.adapter,
       seed: training.seed,
       weight: (module) => moduleWeight(model.weights, module),
-      gemm: new OrtGemm(options.threads),
+      gemm,
       onModule: ({ path: item }, index, count) => {
+        if (options.shouldStop()) throw new DotaError('run.stopped', 'Stopped while decomposing.');
         options.onProgress({ phase: 'decomposing', item, fraction: index / count });
       },
     });
+    await gemm.dispose();
     options.onProgress({ phase: 'loading weights', item: folder, fraction: 0 });
     const engine = await createEngine({
       config: model.config,
@@ -95,6 +105,14 @@ export async function assembleRun(
       adapters,
       device: options.device,
       threads: options.threads,
+      quantization: quantized
+        ? {
+            doubleQuantization: config.quantization.bnb_4bit_use_double_quant,
+            onMeasured: (error) => {
+              quantization = error;
+            },
+          }
+        : undefined,
       recompute: training.gradient_checkpointing,
       shouldStop: options.shouldStop,
     });
@@ -121,6 +139,7 @@ export async function assembleRun(
         parameters: trainableParameters,
         fraction: trainableParameters / parameters,
       },
+      quantization,
       dispose: async () => {
         await engine.dispose();
         await model.close();
