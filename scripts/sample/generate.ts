@@ -4,8 +4,9 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { makeArithmetic, splits } from './arithmetic';
+import { makeArithmetic } from './arithmetic';
 import { drawDocuments } from './pretrainingText';
+import { splits } from './problems';
 import { Random } from './random';
 import { makeTokenizer, type SampleTokenizer } from './tokenizerFiles';
 
