@@ -24,7 +24,15 @@ export class Heatmap {
   readonly element = h('div', { class: 'heatmap' });
   private readonly frame = h('div', { class: 'heatmap-frame' });
   private readonly note = h('p', { class: 'muted small' });
-  private readonly scale = h('div', { class: 'heatmap-scale small muted number' });
+  private readonly scaleFrom = h('span');
+  private readonly scaleTo = h('span');
+  private readonly scale = h(
+    'div',
+    { class: 'heatmap-scale small muted number' },
+    this.scaleFrom,
+    h('span', { class: 'heatmap-ramp', attrs: { 'aria-hidden': 'true' } }),
+    this.scaleTo,
+  );
   private places: Place[] = [];
   private cells = new Map<string, SVGGElement>();
   private layout = '';
@@ -164,7 +172,8 @@ export class Heatmap {
       low = Math.min(low, value);
       high = Math.max(high, value);
     }
-    const [from, to] = info.fixed ? [0, 1] : [low, high];
+    const from = info.fromZero ? Math.min(0, low) : low;
+    const to = high;
     for (const { module } of this.places) {
       const value = values.get(module.name);
       const failed = state.failures.has(module.name);
@@ -206,14 +215,9 @@ export class Heatmap {
       if (role === 'selected') this.svg?.setAttribute('aria-activedescendant', cell.id);
     }
     setText(this.note, `${info.label}: ${info.help}`);
-    setText(
-      this.scale,
-      values.size === 0
-        ? ''
-        : info.fixed
-          ? '0 % pale · 100 % full'
-          : `pale ${info.long(low)} · full ${info.long(high)}`,
-    );
+    this.scale.hidden = values.size === 0;
+    setText(this.scaleFrom, values.size === 0 ? '' : info.long(from));
+    setText(this.scaleTo, values.size === 0 ? '' : info.long(to));
   }
 
   private key(event: KeyboardEvent): void {

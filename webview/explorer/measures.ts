@@ -11,8 +11,8 @@ export interface MeasureInfo {
   short: (value: number) => string;
   /** With unit, for tooltips and tables. */
   long: (value: number) => string;
-  /** Colour scale: fixed to [0, 1] or spread over the values present. */
-  fixed: boolean;
+  /** Whether the colours start at zero or at the smallest value present. */
+  fromZero: boolean;
 }
 
 const percent = (v: number): string => `${Math.round(v * 100)}`;
@@ -23,35 +23,35 @@ export const measureInfo: Readonly<Record<Measure, MeasureInfo>> = {
     help: 'Share of the sum of squares that the MPO holds: 1 − error².',
     short: percent,
     long: (v) => formatPercent(v),
-    fixed: true,
+    fromZero: true,
   },
   error: {
     label: 'Relative error',
     help: '‖W − MPO‖ / ‖W‖, Frobenius norm.',
     short: percent,
     long: (v) => formatPercent(v),
-    fixed: true,
+    fromZero: false,
   },
   compression: {
     label: 'Compression',
     help: 'Entries of the matrix over entries of all cores.',
     short: (v) => (v < 9.95 ? v.toFixed(1) : String(Math.round(v))),
     long: (v) => `${formatNumber(v, 3)} ×`,
-    fixed: false,
+    fromZero: true,
   },
   parameters: {
     label: 'Parameters',
     help: 'Entries of all cores: what is trained.',
     short: (v) => formatCount(v).replace(' ', ''),
     long: (v) => `${formatCount(v)} parameters`,
-    fixed: false,
+    fromZero: true,
   },
   structure: {
     label: 'Structure',
     help: 'Energy kept beyond the better of the two references (a Gaussian of the same shape, a random matrix with the same spectrum), at the ranks last decomposed.',
     short: (v) => `${v < 0 ? '−' : ''}${Math.abs(v * 100).toFixed(Math.abs(v) < 0.0995 ? 1 : 0)}`,
     long: (v) => `${formatNumber(v * 100, 3)} percentage points`,
-    fixed: false,
+    fromZero: false,
   },
 };
 

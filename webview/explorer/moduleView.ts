@@ -48,6 +48,7 @@ export class ModuleView {
   private readonly tableBody = h('div', { class: 'tables-body' });
   private readonly body: HTMLElement;
   private readonly legend: HTMLElement;
+  private readonly lowerBounds: HTMLElement;
   private readonly reset: HTMLButtonElement;
   private readonly exact: HTMLButtonElement;
   private holeSignature = '';
@@ -79,6 +80,12 @@ export class ModuleView {
           'Compute the whole spectrum of the wide middle as well (may take minutes at 4096 and above)',
       },
     );
+    this.lowerBounds = h(
+      'li',
+      {},
+      h('span', { class: 'swatch lower-bound', attrs: { 'aria-hidden': 'true' } }),
+      'this weight, lower bounds',
+    );
     this.legend = h(
       'ul',
       { class: 'spectrum-legend small' },
@@ -98,6 +105,7 @@ export class ModuleView {
         ),
       ),
     );
+    this.legend.append(this.lowerBounds);
     this.tables.append(this.tableBody);
     this.tables.addEventListener('toggle', () => {
       this.tableSignature = '';
@@ -210,13 +218,14 @@ export class ModuleView {
       replaceChildren(this.spectraGrid, ...this.spectra.map((s) => s.element));
       this.spectraGrid.dataset.count = String(Math.min(4, this.spectra.length));
     }
-    this.showNumbers(state, prepared, ranks);
+    this.showNumbers(prepared, ranks);
     this.drawNetwork(state, module.name);
     this.spectra.forEach((spectrum, bond) => {
       spectrum.update(prepared, ranks[bond] ?? 1);
     });
     this.reset.disabled = state.view.cuts[module.name] === undefined;
     this.exact.hidden = prepared.result.bonds.every((b) => b.exactSpectrum);
+    this.lowerBounds.hidden = this.exact.hidden;
     if (this.tables.open) this.showTables(prepared, ranks);
   }
 
@@ -262,7 +271,7 @@ export class ModuleView {
     );
   }
 
-  private showNumbers(state: ExplorerState, prepared: Prepared, ranks: readonly number[]): void {
+  private showNumbers(prepared: Prepared, ranks: readonly number[]): void {
     const { result } = prepared;
     const e = estimate(prepared, ranks);
     const dense = result.rows * result.cols;
@@ -309,7 +318,6 @@ export class ModuleView {
         'Energy kept beyond the better reference, in percentage points, at the ranks last decomposed',
       ],
     ];
-    void state;
     replaceChildren(
       this.numbers,
       ...rows.map(([label, value, note, help]) =>

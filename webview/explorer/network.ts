@@ -5,8 +5,8 @@ import type { Prepared } from './cut';
 
 const NODE = 21;
 const LEG = 30;
-const HEIGHT = 150;
-const MIDDLE = 76;
+const HEIGHT = 124;
+const MIDDLE = 60;
 
 export class Network {
   readonly element = h('div', { class: 'network' });

@@ -31,11 +31,13 @@ import {
 
 /** Pause after the last change of a shape before the selected module is decomposed again. */
 const SETTLE_MS = 350;
+const RANKING_MS = 200;
 
 export function startExplorer(root: HTMLElement): void {
   let state: ExplorerState = initialState;
   let theme = readTheme();
   let scheduled = false;
+  let rankingTimer: ReturnType<typeof setTimeout> | undefined;
   let settling: ReturnType<typeof setTimeout> | undefined;
 
   const api = connect<ExplorerHostMessage, ExplorerViewMessage, ViewState>(
@@ -150,6 +152,7 @@ export function startExplorer(root: HTMLElement): void {
     ranking.element,
   );
   rankingBox.open = true;
+  rankingBox.addEventListener('toggle', scheduleRanking);
   const panel = h(
     'div',
     { class: 'panel' },
@@ -291,8 +294,16 @@ export function startExplorer(root: HTMLElement): void {
     });
     heatmap.update(state);
     renderDetails();
-    if (rankingBox.open) ranking.update(state);
+    scheduleRanking();
     rankingBox.hidden = state.results.size === 0;
+  }
+
+  /** The table is large; while a cut is dragged it follows a few times a second. */
+  function scheduleRanking(): void {
+    rankingTimer ??= setTimeout(() => {
+      rankingTimer = undefined;
+      if (rankingBox.open) ranking.update(state);
+    }, RANKING_MS);
   }
 
   function renderProgress(): void {

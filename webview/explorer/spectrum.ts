@@ -4,9 +4,9 @@ import { formatInteger, formatNumber, formatPercent } from '../shared/format';
 import { logTicks } from '../shared/ticks';
 import { maxRank, tail, type Prepared } from './cut';
 
-const WIDTH = 420;
-const HEIGHT = 232;
-const BOX = { left: 46, right: 44, top: 12, bottom: 34 };
+const HEIGHT = 220;
+const LEAST_WIDTH = 240;
+const BOX = { left: 44, right: 40, top: 12, bottom: 34 };
 const FLOOR = 1e-7;
 
 export class Spectrum {
@@ -16,6 +16,8 @@ export class Spectrum {
   private prepared: Prepared | undefined;
   private built: Prepared | undefined;
   private rank = 1;
+  /** Drawn in CSS pixels, so that text keeps the editor's size at every width. */
+  private width = 0;
   private handle: SVGGElement | undefined;
   private shade: SVGRectElement | undefined;
   private readonly readout = h('span', { class: 'number' });
@@ -39,8 +41,10 @@ export class Spectrum {
   update(prepared: Prepared, rank: number): void {
     this.prepared = prepared;
     this.rank = rank;
-    if (this.built !== prepared) {
+    const width = Math.max(LEAST_WIDTH, this.frame.clientWidth);
+    if (this.built !== prepared || width !== this.width) {
       this.built = prepared;
+      this.width = width;
       this.build(prepared);
     }
     this.place(prepared);
@@ -49,7 +53,8 @@ export class Spectrum {
   private x(index: number): number {
     const last = Math.max(2, this.prepared?.result.bonds[this.bond]?.fullDimension ?? 2);
     return (
-      BOX.left + ((WIDTH - BOX.left - BOX.right) * Math.log(Math.max(1, index))) / Math.log(last)
+      BOX.left +
+      ((this.width - BOX.left - BOX.right) * Math.log(Math.max(1, index))) / Math.log(last)
     );
   }
 
@@ -57,7 +62,7 @@ export class Spectrum {
     const prepared = this.prepared;
     if (prepared === undefined) return this.rank;
     const last = Math.max(2, prepared.result.bonds[this.bond]?.fullDimension ?? 2);
-    const share = (x - BOX.left) / (WIDTH - BOX.left - BOX.right);
+    const share = (x - BOX.left) / (this.width - BOX.left - BOX.right);
     const rank = Math.round(Math.exp(share * Math.log(last)));
     return Math.min(maxRank(prepared.result, this.bond), Math.max(1, rank));
   }
@@ -88,12 +93,13 @@ export class Spectrum {
 
     const root = svg('svg', {
       attrs: {
-        viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+        viewBox: `0 0 ${this.width} ${HEIGHT}`,
+        height: HEIGHT,
         role: 'group',
         'aria-label': `Spectrum at bond ${this.bond + 1}`,
       },
     });
-    const right = WIDTH - BOX.right;
+    const right = this.width - BOX.right;
     const base = HEIGHT - BOX.bottom;
     for (const tick of logTicks(bottom / 1.3, top * 1.3, 5)) {
       root.append(
@@ -232,7 +238,7 @@ export class Spectrum {
     const at = this.x(this.rank);
     this.handle.setAttribute('transform', `translate(${at.toFixed(1)} 0)`);
     this.shade.setAttribute('x', at.toFixed(1));
-    this.shade.setAttribute('width', Math.max(0, WIDTH - BOX.right - at).toFixed(1));
+    this.shade.setAttribute('width', Math.max(0, this.width - BOX.right - at).toFixed(1));
     const kept =
       prepared.result.energy > 0
         ? 1 - tail(prepared, this.bond, this.rank) / prepared.result.energy
@@ -245,7 +251,7 @@ export class Spectrum {
 
   private drag(event: PointerEvent, root: SVGSVGElement): void {
     const box = root.getBoundingClientRect();
-    const rank = this.rankAt(((event.clientX - box.left) * WIDTH) / box.width);
+    const rank = this.rankAt(((event.clientX - box.left) * this.width) / box.width);
     if (rank !== this.rank) this.onCut(rank);
   }
 
