@@ -3,13 +3,7 @@ import { access, copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { QuickInputButtons, Uri, window, workspace, type QuickPickItem } from 'vscode';
 import { settings } from '../host/settings';
-import {
-  configFromAnswers,
-  configStem,
-  configText,
-  freeConfigName,
-  type SampleData,
-} from './configFile';
+import type { SampleData } from './configFile';
 import type { CommandContext } from './context';
 import {
   FineTuneFlow,
@@ -143,6 +137,8 @@ async function writeConfig(context: CommandContext, answers: FineTuneAnswers): P
   const directory =
     workspace.workspaceFolders?.[0]?.uri.fsPath ?? context.extension.globalStorageUri.fsPath;
   await mkdir(directory, { recursive: true });
+  const { configFromAnswers, configStem, configText, freeConfigName } =
+    await import('./configFile');
   const sampleData = await provideSampleData(context.extension.extensionPath, directory);
   const config = configFromAnswers(answers, {
     directory,

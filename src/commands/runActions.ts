@@ -7,7 +7,6 @@ import { DotaError } from '../protocol/errors';
 import { isObject, isString } from '../protocol/guards';
 import { formatBytes } from '../views/format';
 import { textOfRun } from '../views/runsTree';
-import { configFromRun, configText, freeConfigName } from './configFile';
 import type { CommandContext } from './context';
 import { commandIds } from './ids';
 import { renameRun } from './renameRun';
@@ -77,6 +76,7 @@ export function registerRunActions(context: CommandContext): void {
     if (run === undefined) return;
     const directory =
       workspace.workspaceFolders?.[0]?.uri.fsPath ?? context.extension.globalStorageUri.fsPath;
+    const { configFromRun, configText, freeConfigName } = await import('./configFile');
     const config = configFromRun(run.manifest.config, run.manifest.configDirectory, directory);
     const name = freeConfigName(run.manifest.name, new Set(await readdir(directory)));
     const file = Uri.file(path.join(directory, name));

@@ -3,7 +3,7 @@
  * the JSON schema for completion and hover help in the editor. Names are those of PEFT
  * (`adapter`) and of Hugging Face's Trainer and TRL (`training`, `data`).
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 const positiveInt = z.int().min(1);
 const paths = 'Relative to the configuration file.';
@@ -129,6 +129,10 @@ const trainingSchema = z
     adam_epsilon: z.number().positive().default(1e-8),
     max_grad_norm: z.number().min(0).default(1).describe('0 switches clipping off.'),
     seed: z.int().min(0).default(0),
+    group_by_length: z
+      .boolean()
+      .default(false)
+      .describe('Batch rows of similar length, so that little padding is computed.'),
     logging_steps: positiveInt.default(1),
     eval_steps: z
       .int()

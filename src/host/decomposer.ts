@@ -32,43 +32,43 @@ export class Decomposer {
     signal: AbortSignal,
     onResult: (result: ModuleDecomposition) => void,
   ): Promise<void> {
-    const seen = new Set<string>();
-    const take = (raw: unknown): void => {
-      const result = parseResult(raw);
-      if (result === undefined || seen.has(result.module)) return;
-      seen.add(result.module);
-      this.models.addResult(model.folder, result);
-      onResult(result);
-    };
     const args = [
       'decompose',
       model.folder,
-      '--modules',
-      request.modules.join(','),
+      ...request.modules,
       '--rank',
       String(request.rank),
       '--cores',
       String(request.cores),
       ...(request.extra ?? []),
+      '--stream',
     ];
-    const { json } = await this.trainer.command(args, {
+    await this.trainer.command(args, {
       signal,
       onLine: (line) => {
-        for (const raw of resultsIn(line)) take(raw);
+        const event = parseEvent(line);
+        if (event?.result === undefined) return;
+        this.models.addResult(model.folder, event.result);
+        onResult(event.result);
       },
     });
-    for (const raw of isObject(json) && Array.isArray(json.modules) ? json.modules : []) take(raw);
   }
 }
 
-/** A line is one result, or the closing object that repeats them all. */
-function resultsIn(line: string): unknown[] {
-  if (!line.startsWith('{')) return [];
+/** A line of `--stream`: a result, or the failure of one module among several. */
+export function parseEvent(
+  line: string,
+): { result?: ModuleDecomposition; failure?: string } | undefined {
+  let event: unknown;
   try {
-    return [JSON.parse(line)];
+    event = JSON.parse(line);
   } catch {
-    return [];
+    return undefined;
   }
+  if (!isObject(event)) return undefined;
+  if (event.type === 'failure' && isString(event.module)) return { failure: event.module };
+  const result = event.type === 'module' ? parseResult(event.result) : undefined;
+  return result === undefined ? undefined : { result };
 }
 
 /** @returns undefined for anything that is no result */

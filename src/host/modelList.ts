@@ -4,7 +4,6 @@
  */
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { loadModelFolder } from '../models/modelFolder';
 import type { ModuleDecomposition } from '../protocol/decomposition';
 import { formatError, serializeError } from '../protocol/errors';
 import type { ModelEntry } from '../views/modelTree';
@@ -87,6 +86,8 @@ export class ModelList {
       decompositions: this.resultsOf(place.folder),
     };
     try {
+      // Loaded when first needed: checking a model is no part of activation.
+      const { loadModelFolder } = await import('../models/modelFolder');
       const { config, weights } = await loadModelFolder(place.folder);
       try {
         entry.architecture = config.architecture;

@@ -109,7 +109,7 @@ export class MetricsPanel implements Disposable {
           this.logSent.clear();
           await this.post({
             type: 'init',
-            runs: this.monitor.list().map(summaryOf),
+            runs: await Promise.all(this.monitor.list().map(summaryOf)),
             selected: this.selected,
           });
           this.subscribe(message.since);
@@ -179,7 +179,7 @@ export class MetricsPanel implements Disposable {
         await this.post({ type: 'removed', runId: key });
         continue;
       }
-      await this.post({ type: 'run', run: summaryOf(run) });
+      await this.post({ type: 'run', run: await summaryOf(run) });
       const feed = this.feeds.get(key);
       if (feed === undefined) continue;
       await this.send(key, feed);

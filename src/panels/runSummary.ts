@@ -1,7 +1,5 @@
 /** What the metrics panel is told of a run besides its rows. */
 import path from 'node:path';
-import { changedSettings } from '../config/changedSettings';
-import { runConfigSchema } from '../config/runConfig';
 import type { RunView } from '../host/runView';
 import { isObject, isString } from '../protocol/guards';
 import type { ChangedSetting, RunSummary } from '../protocol/metricsPanel';
@@ -10,7 +8,7 @@ import type { RunManifest } from '../protocol/runFiles';
 /** Comparing with the defaults is the costly part; a manifest object never changes. */
 const settingsOf = new WeakMap<RunManifest, readonly ChangedSetting[]>();
 
-export function summaryOf(run: RunView): RunSummary {
+export async function summaryOf(run: RunView): Promise<RunSummary> {
   const { manifest } = run;
   const config = isObject(manifest.config) ? manifest.config : {};
   return {
@@ -35,7 +33,7 @@ export function summaryOf(run: RunView): RunSummary {
     ...(manifest.trainable === undefined ? {} : { trainable: manifest.trainable }),
     ...(manifest.peakRssMb === undefined ? {} : { peakRssMb: manifest.peakRssMb }),
     ...(manifest.fingerprint === undefined ? {} : { fingerprint: manifest.fingerprint }),
-    changedSettings: changed(manifest),
+    changedSettings: await changed(manifest),
     ...(manifest.error === undefined ? {} : { error: manifest.error }),
     ...(run.controlDisabledReason === undefined
       ? {}
@@ -49,9 +47,14 @@ function deviceText(device: NonNullable<RunManifest['device']>): string {
   return device.kind === 'cpu' && device.threads > 0 ? `${device.name}, ${threads}` : device.name;
 }
 
-function changed(manifest: RunManifest): readonly ChangedSetting[] {
+async function changed(manifest: RunManifest): Promise<readonly ChangedSetting[]> {
   let settings = settingsOf.get(manifest);
   if (settings === undefined) {
+    // Loaded when first needed: the schema is no part of activation.
+    const [{ runConfigSchema }, { changedSettings }] = await Promise.all([
+      import('../config/runConfig'),
+      import('../config/changedSettings'),
+    ]);
     const parsed = runConfigSchema.safeParse(manifest.config);
     settings = parsed.success
       ? changedSettings(parsed.data).map((c) => ({

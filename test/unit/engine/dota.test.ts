@@ -8,7 +8,8 @@ import { mergedWeight } from '../../../src/trainer/engine/moduleDelta';
 import { randomWeights } from '../../../src/trainer/engine/randomWeights';
 import { OrtGemm } from '../../../src/trainer/ort/ortGemm';
 import { fullPlan } from '../../../src/adapters/adapter';
-import { randomBatch, relativeError, tinyConfig } from './tiny';
+import { relativeError } from '../graph/harness';
+import { randomBatch, tinyConfig } from './tiny';
 
 const gemm = new OrtGemm(1);
 afterAll(() => gemm.dispose());
