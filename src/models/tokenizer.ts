@@ -118,6 +118,11 @@ export class Tokenizer {
     return count;
   }
 
+  /** Puts `breaker` after the first character of every special token that the text spells. */
+  breakSpecialText(text: string, breaker: string): string {
+    return this.splitSpecials(text).join(breaker);
+  }
+
   private ids(tokenizer: HuggingFaceTokenizer, text: string): number[] {
     if (text.length === 0) return [];
     const { ids } = tokenizer.encode(text, { add_special_tokens: false });
@@ -131,17 +136,22 @@ export class Tokenizer {
   }
 
   private encodeBroken(text: string): number[] {
+    return this.splitSpecials(text).flatMap((part) => this.ids(this.literal, part));
+  }
+
+  /** The text in parts that meet after the first character of every special token in it. */
+  private splitSpecials(text: string): string[] {
     let parts = [text];
     for (const content of this.specialContents) {
       parts = parts.flatMap((part) => {
         const pieces = part.split(content);
-        return pieces.flatMap((piece, i) => {
+        return pieces.map((piece, i) => {
           const head = i === 0 ? piece : content.slice(1) + piece;
-          return [i < pieces.length - 1 ? head + content.slice(0, 1) : head];
+          return i < pieces.length - 1 ? head + content.slice(0, 1) : head;
         });
       });
     }
-    return parts.flatMap((part) => this.ids(this.literal, part));
+    return parts;
   }
 
   private idOf(token: string | undefined, where: string): number | undefined {

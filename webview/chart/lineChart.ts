@@ -158,7 +158,7 @@ export class LineChart {
     return {
       width,
       height,
-      padding: [10, 14, 0, 0],
+      padding: [10, 26, 0, 0],
       legend: { show: false },
       scales: {
         x: { time: false, range: () => [this.x.min, this.x.max] },
@@ -168,15 +168,15 @@ export class LineChart {
         {
           ...axis,
           size: 26,
-          splits: (u) =>
-            linearTicks(this.x.min, this.x.max, Math.max(2, Math.floor(u.over.clientWidth / 90))),
+          splits: () =>
+            linearTicks(this.x.min, this.x.max, Math.max(2, Math.floor(this.columns / 90))),
           values: (_u, splits) => splits.map((v) => this.formatX(v)),
         },
         {
           ...axis,
           size: (_u, values) => Math.max(34, ...(values ?? []).map((v) => v.length * 6.6 + 14)),
-          splits: (u) => {
-            const count = Math.max(2, Math.floor(u.over.clientHeight / 38));
+          splits: () => {
+            const count = Math.max(2, Math.floor((this.host.clientHeight - 40) / 34));
             return this.log
               ? logTicks(this.y[0], this.y[1], count)
               : linearTicks(this.y[0], this.y[1], count);
@@ -234,6 +234,9 @@ export class LineChart {
     ctx.beginPath();
     ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
     ctx.clip();
+    // uPlot leaves the last line's dashes and opacity behind.
+    ctx.setLineDash([]);
+    ctx.globalAlpha = 1;
     this.lines.forEach((line, index) => {
       if (line.marker === undefined) return;
       ctx.beginPath();

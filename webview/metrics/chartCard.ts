@@ -6,7 +6,10 @@ import type { Theme } from '../shared/theme';
 import type { ChartSpec } from './series';
 
 export interface LegendEntry {
-  label: string;
+  /** The run's name; shortened where space is short. */
+  name: string;
+  /** `training` or `validation` where both are drawn; never shortened. */
+  kind: string;
   style: Style;
   validation: boolean;
   value: string;
@@ -82,7 +85,7 @@ export class ChartCard {
   setLegend(entries: readonly LegendEntry[], at: string, description: string): void {
     setText(this.at, at);
     this.plot.setAttribute('aria-label', description);
-    const signature = JSON.stringify(entries.map((e) => [e.label, e.style, e.validation]));
+    const signature = JSON.stringify(entries.map((e) => [e.name, e.kind, e.style]));
     if (signature !== this.legendSignature) {
       this.legendSignature = signature;
       this.values = entries.map(() => h('span', { class: 'value' }));
@@ -93,7 +96,8 @@ export class ChartCard {
             'li',
             {},
             legendMark(entry.style, { validation: entry.validation }),
-            h('span', { class: 'name', text: entry.label, attrs: { title: entry.label } }),
+            h('span', { class: 'name', text: entry.name, attrs: { title: entry.name } }),
+            entry.kind !== '' && h('span', { class: 'muted', text: entry.kind }),
             this.values[i],
           ),
         ),

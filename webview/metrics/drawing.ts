@@ -106,6 +106,11 @@ export function linesOf(
   return lines;
 }
 
+/** A legend entry's name in one string. */
+export function entryName(entry: LegendEntry): string {
+  return entry.kind === '' ? entry.name : `${entry.name} ${entry.kind}`;
+}
+
 /**
  * Legend entries with the exact recorded values nearest to `x`, or the newest when there is no
  * cursor. Values are the journal's, not the smoothed or reduced ones.
@@ -126,7 +131,8 @@ export function legendOf(
     };
     const entries: LegendEntry[] = [
       {
-        label: spec.validation ? `${run.name} training` : run.name,
+        name: run.name,
+        kind: spec.validation ? 'training' : '',
         style,
         validation: false,
         value: pick(steps.column(spec.column), steps.column(axis), steps.length),
@@ -134,7 +140,8 @@ export function legendOf(
     ];
     if (spec.validation && evals.length > 0) {
       entries.push({
-        label: `${run.name} validation`,
+        name: run.name,
+        kind: 'validation',
         style: { ...style, dash: [4, 3] },
         validation: true,
         value: pick(evals.column('loss'), evals.column(axis), evals.length),

@@ -161,7 +161,7 @@ function tiles(run: RunSummary, data: RunData): HTMLElement {
           'Trainable',
           formatCount(run.trainable.parameters),
           '',
-          `${formatPercent(run.trainable.fraction)} of all parameters`,
+          `${formatPercent(run.trainable.fraction)} of the model`,
           `${formatInteger(run.trainable.parameters)} parameters are trained`,
         ),
   );

@@ -1,4 +1,5 @@
 /** Entry of the metrics panel. */
+import '../shared/locale';
 import './metrics.css';
 import { h } from '../shared/dom';
 import { startMetricsPanel } from './panel';

@@ -12,7 +12,7 @@ import { onThemeChange, readTheme } from '../shared/theme';
 import { ChartCard } from './chartCard';
 import { runsToCsv } from './csvExport';
 import { DataTable } from './dataTable';
-import { fullRange, legendOf, linesOf, SmoothCache, type ShownRun } from './drawing';
+import { entryName, fullRange, legendOf, linesOf, SmoothCache, type ShownRun } from './drawing';
 import { Header } from './header';
 import { chartsToPng } from './image';
 import { RunData } from './runData';
@@ -266,7 +266,7 @@ export function startMetricsPanel(root: HTMLElement): void {
       const entries = legendOf(card.spec, shown, state.view.xAxis, cursor, theme);
       const description =
         `${card.spec.title}, ${card.spec.unit}. ` +
-        entries.map((e) => `${e.label} ${e.value}`).join(', ') +
+        entries.map((e) => `${entryName(e)} ${e.value}`).join(', ') +
         '. Arrow keys move the cursor, plus and minus zoom, Escape shows everything.' +
         (card.spec.id === 'loss' && lead !== undefined
           ? ` ${summarizeRun(lead, rowsOf(lead.id))}`
@@ -350,7 +350,7 @@ export function startMetricsPanel(root: HTMLElement): void {
       const canvas = card.chart.canvas;
       if (canvas === undefined) return [];
       const legend = legendOf(card.spec, shown, state.view.xAxis, undefined, theme).map((e) => ({
-        label: e.label,
+        label: entryName(e),
         color: e.style.color,
         value: e.value,
       }));

@@ -36,3 +36,17 @@ export async function moduleDelta(
 export function initialDelta(adapter: ModuleAdapter): Promise<Float32Array> {
   return moduleDelta(adapter, new Map());
 }
+
+/**
+ * The weight that adapter and pretrained weight make together, `[out, in]`.
+ * @param weight the pretrained weight, whatever form the residual has
+ */
+export async function mergedWeight(
+  adapter: ModuleAdapter,
+  weight: Float32Array,
+  values: ReadonlyMap<string, Float32Array>,
+): Promise<Float32Array> {
+  const delta = await moduleDelta(adapter, values);
+  const initial = adapter.subtractsInitialDelta ? await initialDelta(adapter) : undefined;
+  return weight.map((value, i) => value - (initial?.[i] ?? 0) + (delta[i] as number));
+}

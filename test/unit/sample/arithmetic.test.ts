@@ -1,16 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import {
-  expression,
-  makeArithmetic,
-  splitOf,
-  splits,
-  type InstructionItem,
-  type Split,
-} from '../../../scripts/sample/arithmetic';
+import { makeArithmetic, type InstructionItem } from '../../../scripts/sample/arithmetic';
 import { bagOfWordsAccuracy } from '../../../scripts/sample/bagOfWords';
 import { sampleSizes } from '../../../scripts/sample/generate';
 import { drawDocuments } from '../../../scripts/sample/pretrainingText';
+import { expression, splitOf, splits, type Split } from '../../../scripts/sample/problems';
 import { Random } from '../../../scripts/sample/random';
 import { drawSum, isStated, type Operation } from '../../../scripts/sample/world';
 
@@ -75,6 +69,21 @@ describe('the committed arithmetic sets', () => {
     const text = drawDocuments(new Random(0), 3000).join('\n');
     expect(text).not.toMatch(/What is \d|Compute \d|(gets|gives|loses)[^.]*\.[^.]*How many/);
     expect(text).toMatch(/\d+ plus \d+ equals \d+\./);
+  });
+});
+
+describe('the pretraining text', () => {
+  it('works out no two-step problem of the test split', () => {
+    const chain = /(\d+) (plus|minus) (\d+) equals (\d+)\.(?=\s(\d+) (plus|minus) (\d+) equals)/g;
+    const problems = drawDocuments(new Random(0), 6000).flatMap((text) =>
+      [...text.matchAll(chain)]
+        .filter((m) => m[4] === m[5])
+        .map((m) => `${m[1]!} ${m[2]!} ${m[3]!} ${m[6]!} ${m[7]!}`),
+    );
+    const ofSplit = (split: Split): number => problems.filter((p) => splitOf(p) === split).length;
+    expect(ofSplit('train')).toBeGreaterThan(1000);
+    // Sums that stand side by side by chance (not drawn as a chain) may continue each other.
+    expect(ofSplit('test') / problems.length).toBeLessThan(0.02);
   });
 });
 
