@@ -58,9 +58,6 @@ export async function readFloat32(
   return values;
 }
 
-/** Below this many bytes as fp32 a model is widened once. */
-const RESIDENT_LIMIT = 2 ** 30;
-
 export class FrozenWeights {
   readonly #raw: Map<string, RawTensor>;
   readonly #widened: Map<string, Float32Array>;
@@ -72,12 +69,17 @@ export class FrozenWeights {
     this.#widened = widened;
   }
 
-  static async load(weights: WeightReader, wanted: readonly NamedShape[]): Promise<FrozenWeights> {
+  /** @param residentLimit bytes as fp32 up to which all weights are widened once */
+  static async load(
+    weights: WeightReader,
+    wanted: readonly NamedShape[],
+    residentLimit: number,
+  ): Promise<FrozenWeights> {
     const bytes = wanted.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
     const raw = new Map<string, RawTensor>();
     const widened = new Map<string, Float32Array>();
     for (const item of wanted) {
-      if (bytes <= RESIDENT_LIMIT) widened.set(item.name, await readFloat32(weights, item));
+      if (bytes <= residentLimit) widened.set(item.name, await readFloat32(weights, item));
       else raw.set(item.name, await readChecked(weights, item));
     }
     return new FrozenWeights(raw, widened);

@@ -4,8 +4,9 @@ import { planAdapters } from '../../../src/adapters/plan';
 import { linearModules } from '../../../src/adapters/targets';
 import { runConfigSchema, type Method } from '../../../src/config/runConfig';
 import { dequantizeNf4, quantizeNf4 } from '../../../src/core/nf4';
+import { expectedWeights } from '../../../src/models/config';
 import type { RawTensor } from '../../../src/models/modelConfig';
-import { createEngine, modelTensors } from '../../../src/trainer/engine/createEngine';
+import { createEngine } from '../../../src/trainer/engine/createEngine';
 import {
   readFloat32,
   weightsFromMap,
@@ -45,7 +46,7 @@ function plan(method: Method): Promise<AdapterPlan> {
 async function expandedWeights(adapters: AdapterPlan): Promise<WeightReader> {
   const matrices = new Map(linearModules(config).map((m) => [`${m.path}.weight`, m.path]));
   const tensors = new Map<string, RawTensor>();
-  for (const { name, shape } of modelTensors(config)) {
+  for (const [name, shape] of expectedWeights(config)) {
     const values = await readFloat32(weights, { name, shape });
     const path = matrices.get(name);
     if (path !== undefined) {
