@@ -1,6 +1,6 @@
 /** What a fine-tuning method provides for one linear layer. */
 import type { LinearPath } from '../graph/decoder/block';
-import type { Tensor } from '../graph/tensor';
+import type { Tensor } from '../graph/graph';
 
 /** A linear layer of the model. */
 export interface LinearModule {

@@ -1,10 +1,10 @@
 import { Rng } from '../core/rng';
-import { add, scale } from '../graph/ops/elementwise';
-import { gemm } from '../graph/ops/matmul';
 import { DotaError } from '../protocol/errors';
 import type { AdapterTensor, LinearModule, ModuleAdapter } from './adapter';
 import type { AdapterMethod } from './method';
 import { matchPattern } from './targets';
+import { add, scale } from '../graph/ops/elementwise';
+import { gemm } from '../graph/ops/matmul';
 
 const down = 'lora_A.weight';
 const up = 'lora_B.weight';
@@ -12,7 +12,7 @@ const up = 'lora_B.weight';
 /** LoRA (Hu et al., arXiv 2106.09685): W + (alpha / r) B A, with PEFT's initialisation. */
 export const lora: AdapterMethod = {
   help: 'The familiar low-rank adapter, for comparison.',
-  attach(module, { options, seed }) {
+  async attach(module, { options, seed }) {
     const pattern = matchPattern(options.rank_pattern, module.path, 'rank_pattern');
     const rank = pattern?.value ?? options.r;
     checkRank(module, rank);
@@ -25,12 +25,10 @@ export const lora: AdapterMethod = {
       () => bound * (2 * random.uniform() - 1),
     );
     const b = new Float32Array(outFeatures * rank);
-    return Promise.resolve(
-      loraAdapter(module, (options.lora_alpha ?? rank) / rank, [
-        tensor(down, [rank, inFeatures], a),
-        tensor(up, [outFeatures, rank], b),
-      ]),
-    );
+    return loraAdapter(module, (options.lora_alpha ?? rank) / rank, [
+      tensor(down, [rank, inFeatures], a),
+      tensor(up, [outFeatures, rank], b),
+    ]);
   },
 };
 

@@ -1,11 +1,11 @@
 /** The MPO adapter of one module, whatever its cores start from. */
 import type { Core } from '../core/mpo/types';
 import { mergeMpo, type MpoLayout } from '../graph/layers/mpo';
-import { add, sub } from '../graph/ops/elementwise';
-import { gemm } from '../graph/ops/matmul';
-import type { Tensor } from '../graph/tensor';
+import type { Tensor } from '../graph/graph';
 import type { AdapterTensor, LinearModule, ModuleAdapter, TensorLookup } from './adapter';
 import type { AdapterOptions } from './method';
+import { add, sub } from '../graph/ops/elementwise';
+import { gemm } from '../graph/ops/matmul';
 
 /**
  * What keeps step 0 equal to the pretrained model:

@@ -1,7 +1,7 @@
 /** Reverse-mode differentiation by emitting more nodes into the same graph. */
 import { formatShape, sameShape } from './shape';
+import type { Tensor } from './graph';
 import { add } from './ops/elementwise';
-import type { Tensor } from './tensor';
 
 export interface Seed {
   output: Tensor;

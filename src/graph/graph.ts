@@ -2,6 +2,7 @@
  * Builds one ONNX graph: inputs, constants and nodes with static shapes. Operations (./ops) check
  * and infer shapes and attach their gradient rule; `build` drops whatever no output needs.
  */
+import type { DType } from './dtype';
 import {
   type Attribute,
   encodeModel,
@@ -9,8 +10,33 @@ import {
   type OnnxNode,
   type ValueInfo,
 } from './onnx';
-import { formatShape, sameShape, type Shape, sizeOf } from './shape';
-import type { DType, Origin, Tensor } from './tensor';
+import { formatShape, type Shape, sizeOf } from './shape';
+
+/**
+ * The vector-Jacobian product of one operation: given the gradient of the output, the gradients of
+ * the inputs, in their order; undefined where the operation isn't differentiable.
+ */
+export type VectorJacobianProduct = (outputGradient: Tensor) => readonly (Tensor | undefined)[];
+
+export interface Origin {
+  readonly inputs: readonly Tensor[];
+  readonly vjp: VectorJacobianProduct;
+}
+
+/**
+ * An immutable handle: which value (by name), its type and static shape, and how gradients flow
+ * through it. Two handles may name the same value with different gradient rules; that is how
+ * composite operations bring their own derivative.
+ */
+export interface Tensor {
+  readonly graph: Graph;
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: Shape;
+  /** Creation order within the graph; inputs of an operation have smaller numbers. */
+  readonly sequence: number;
+  readonly origin: Origin | undefined;
+}
 
 /**
  * Names of constants and intermediate values start with this, names of inputs must not: an
@@ -199,12 +225,5 @@ export class Graph {
       })),
       ...copies,
     ];
-  }
-}
-
-/** Asserts a tensor's shape, naming what it is. */
-export function expectShape(tensor: Tensor, shape: Shape, what: string): void {
-  if (!sameShape(tensor.shape, shape)) {
-    throw new Error(`${what} is ${formatShape(tensor.shape)}, expected ${formatShape(shape)}`);
   }
 }

@@ -1,6 +1,6 @@
 /** ONNX ModelProto out of a list of nodes. Field numbers: onnx/onnx.proto (Apache-2.0). */
 import { ProtobufWriter } from './protobuf';
-import type { DType } from './tensor';
+import type { DType } from './dtype';
 
 export interface ValueInfo {
   name: string;

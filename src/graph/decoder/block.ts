@@ -1,11 +1,11 @@
 /** One decoder block of the Llama family as a graph. */
 import type { DecoderConfig } from '../../models/modelConfig';
-import { add, mul, silu } from '../ops/elementwise';
-import { reshape } from '../ops/layout';
 import { attention } from '../layers/attention';
 import { rmsNorm } from '../layers/rmsNorm';
 import { rope } from '../layers/rope';
-import type { Tensor } from '../tensor';
+import type { Tensor } from '../graph';
+import { reshape } from '../ops/broadcast';
+import { add, mul, silu } from '../ops/elementwise';
 
 /** The linear layers of a block, by their path inside it, in Hugging Face's names. */
 export const linearPaths = [

@@ -3,13 +3,14 @@
  * are compiled once per batch shape whatever the depth.
  */
 import type { DecoderConfig } from '../../models/modelConfig';
-import { add } from '../ops/elementwise';
-import { flatten } from '../ops/layout';
 import { gradients } from '../gradients';
 import { type BuiltGraph, Graph } from '../graph';
 import { sizeOf } from '../shape';
-import type { FloatType, Tensor } from '../tensor';
+import type { FloatType } from '../dtype';
+import type { Tensor } from '../graph';
 import { type BlockTensorShape, decoderBlock, type LinearPath } from './block';
+import { add } from '../ops/elementwise';
+import { flatten } from '../ops/layout';
 
 /** What distinguishes one kind of block from another; blocks of one kind share their sessions. */
 export interface BlockPlan {

@@ -1,14 +1,15 @@
 /** Final norm, language-model head and loss, over a chunk of rows. */
 import type { DecoderConfig } from '../../models/modelConfig';
-import { expand } from '../ops/layout';
-import { gemm } from '../ops/matmul';
 import { gradients } from '../gradients';
 import { type BuiltGraph, Graph } from '../graph';
 import { crossEntropy } from '../layers/crossEntropy';
 import { rmsNorm } from '../layers/rmsNorm';
-import type { FloatType, Tensor } from '../tensor';
+import type { FloatType } from '../dtype';
+import type { Tensor } from '../graph';
 import type { BlockTensorShape } from './block';
 import { accumulateGradient, declareTrainable, frozenInput } from './blockGraphs';
+import { expand } from '../ops/broadcast';
+import { gemm } from '../ops/matmul';
 
 /** `logits`: rows to logits; `loss`: rows to losses; `gradient`: also the gradients. */
 export type HeadMode = 'logits' | 'loss' | 'gradient';

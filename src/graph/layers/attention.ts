@@ -1,6 +1,7 @@
-import type { Tensor } from '../tensor';
+import type { Tensor } from '../graph';
+import { reshape } from '../ops/broadcast';
 import { add, scale } from '../ops/elementwise';
-import { reshape, transpose } from '../ops/layout';
+import { transpose } from '../ops/layout';
 import { matmul } from '../ops/matmul';
 import { softmax } from '../ops/reduce';
 

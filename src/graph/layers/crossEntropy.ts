@@ -1,8 +1,9 @@
 import { dimension, expectSameRows } from '../shape';
-import type { Tensor } from '../tensor';
+import type { Tensor } from '../graph';
+import { reduceSum } from '../ops/broadcast';
 import { add, div, exp, log, mul, neg, sub } from '../ops/elementwise';
 import { addToColumns, pickColumns } from '../ops/indexing';
-import { reduceMax, reduceSum } from '../ops/reduce';
+import { reduceMax } from '../ops/reduce';
 
 /**
  * Negative log-likelihood of each row, `[rows, 1]`, times its weight: log-sum-exp minus the target's

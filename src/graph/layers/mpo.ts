@@ -4,8 +4,9 @@
  * tensors are large and need transposing); see ARCHITECTURE.md.
  */
 import { dimension } from '../shape';
-import type { Tensor } from '../tensor';
-import { reshape, slice, transpose } from '../ops/layout';
+import type { Tensor } from '../graph';
+import { reshape } from '../ops/broadcast';
+import { slice, transpose } from '../ops/layout';
 import { matmul } from '../ops/matmul';
 
 export interface MpoLayout {

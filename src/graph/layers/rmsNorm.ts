@@ -1,6 +1,7 @@
 import { dimension } from '../shape';
-import type { Tensor } from '../tensor';
-import { addScalar, mul, reciprocal, sqrt, sub, unbroadcast } from '../ops/elementwise';
+import type { Tensor } from '../graph';
+import { unbroadcast } from '../ops/broadcast';
+import { addScalar, mul, reciprocal, sqrt, sub } from '../ops/elementwise';
 import { reduceMean } from '../ops/reduce';
 
 /**

@@ -1,5 +1,5 @@
 import { dimension } from '../shape';
-import type { Tensor } from '../tensor';
+import type { Tensor } from '../graph';
 import { add, mul, neg, sub } from '../ops/elementwise';
 import { concat, slice } from '../ops/layout';
 

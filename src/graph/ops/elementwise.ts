@@ -1,18 +1,8 @@
 /** Elementwise operations with NumPy broadcasting, and the reduction that undoes a broadcast. */
-import { broadcastShapes, sameShape, type Shape } from '../shape';
-import type { DType, Tensor } from '../tensor';
-import { reshape } from './layout';
-import { reduceSum } from './reduce';
-
-/** Sums a gradient over the axes along which its tensor was broadcast. */
-export function unbroadcast(gradient: Tensor, shape: Shape): Tensor {
-  if (sameShape(gradient.shape, shape)) return gradient;
-  const lead = gradient.shape.length - shape.length;
-  const axes = gradient.shape.flatMap((size, axis) =>
-    axis < lead || (shape[axis - lead] === 1 && size !== 1) ? [axis] : [],
-  );
-  return reshape(axes.length === 0 ? gradient : reduceSum(gradient, axes), shape);
-}
+import { broadcastShapes } from '../shape';
+import type { DType } from '../dtype';
+import type { Tensor } from '../graph';
+import { unbroadcast } from './broadcast';
 
 function binary(
   op: string,

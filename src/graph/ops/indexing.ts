@@ -1,6 +1,6 @@
 /** Look-ups by int32 indices. */
 import { dimension } from '../shape';
-import type { Tensor } from '../tensor';
+import type { Tensor } from '../graph';
 
 /** Rows of `table [rows, width]`: `[count, width]` for `indices [count]`. */
 export function gatherRows(table: Tensor, indices: Tensor): Tensor {

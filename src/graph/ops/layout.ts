@@ -1,17 +1,7 @@
 /** Operations that move elements without arithmetic. */
-import { broadcastShapes, dimension, formatShape, sameShape, type Shape, sizeOf } from '../shape';
-import type { Tensor } from '../tensor';
-import { unbroadcast } from './elementwise';
-
-export function reshape(x: Tensor, shape: Shape): Tensor {
-  if (sameShape(x.shape, shape)) return x;
-  if (sizeOf(x.shape) !== sizeOf(shape)) {
-    throw new Error(`cannot reshape ${formatShape(x.shape)} to ${formatShape(shape)}`);
-  }
-  return x.graph.node('Reshape', [x, x.graph.integers(shape)], shape, {
-    origin: { inputs: [x], vjp: (dy) => [reshape(dy, x.shape)] },
-  });
-}
+import { dimension, formatShape, sameShape, sizeOf } from '../shape';
+import type { Tensor } from '../graph';
+import { reshape } from './broadcast';
 
 export function transpose(x: Tensor, permutation: readonly number[]): Tensor {
   const inverse = permutation.map((_, axis) => permutation.indexOf(axis));
@@ -36,17 +26,6 @@ export function transposeLast(x: Tensor): Tensor {
     x,
     x.shape.map((_, axis) => (axis === rank - 2 ? rank - 1 : axis === rank - 1 ? rank - 2 : axis)),
   );
-}
-
-/** Broadcasts to a shape. */
-export function expand(x: Tensor, shape: Shape): Tensor {
-  if (sameShape(x.shape, shape)) return x;
-  if (!sameShape(broadcastShapes(x.shape, shape), shape)) {
-    throw new Error(`cannot expand ${formatShape(x.shape)} to ${formatShape(shape)}`);
-  }
-  return x.graph.node('Expand', [x, x.graph.integers(shape)], shape, {
-    origin: { inputs: [x], vjp: (dy) => [unbroadcast(dy, x.shape)] },
-  });
 }
 
 /** Elements start .. end - 1 along each axis. */

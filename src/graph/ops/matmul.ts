@@ -1,7 +1,7 @@
 /** Matrix products. */
 import { broadcastShapes, dimension, formatShape } from '../shape';
-import type { Tensor } from '../tensor';
-import { unbroadcast } from './elementwise';
+import type { Tensor } from '../graph';
+import { unbroadcast } from './broadcast';
 import { transposeLast } from './layout';
 
 /** Batched product `[..., m, k] x [..., k, n]`, leading axes broadcast. */

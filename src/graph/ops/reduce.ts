@@ -1,24 +1,8 @@
 /** Reductions and softmax. Axes may be negative; reduced axes are kept with size 1. */
-import { dimension, type Shape } from '../shape';
-import type { Origin, Tensor } from '../tensor';
+import { dimension } from '../shape';
+import type { Tensor } from '../graph';
+import { expand, reduce, reduceSum } from './broadcast';
 import { mul, scale, sub } from './elementwise';
-import { expand } from './layout';
-
-function reducedShape(shape: Shape, axes: readonly number[]): number[] {
-  const reduced = new Set(axes.map((axis) => (axis < 0 ? shape.length + axis : axis)));
-  return shape.map((size, axis) => (reduced.has(axis) ? 1 : size));
-}
-
-function reduce(op: string, x: Tensor, axes: readonly number[], origin?: Origin): Tensor {
-  return x.graph.node(op, [x, x.graph.integers(axes)], reducedShape(x.shape, axes), {
-    attributes: [{ name: 'keepdims', int: 1 }],
-    ...(origin && { origin }),
-  });
-}
-
-export function reduceSum(x: Tensor, axes: readonly number[]): Tensor {
-  return reduce('ReduceSum', x, axes, { inputs: [x], vjp: (dy) => [expand(dy, x.shape)] });
-}
 
 export function reduceMean(x: Tensor, axes: readonly number[]): Tensor {
   const count = axes.reduce((product, axis) => product * dimension(x.shape, axis), 1);

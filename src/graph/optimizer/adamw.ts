@@ -1,7 +1,7 @@
 /** AdamW and the gradient's norm on flat vectors. */
+import { type BuiltGraph, Graph } from '../graph';
 import { add, div, mul, sqrt, sub } from '../ops/elementwise';
 import { sumOfSquares } from '../ops/reduce';
-import { type BuiltGraph, Graph } from '../graph';
 
 /** The scalars of one update, each an input `[1]`. */
 export const adamWScalars = [

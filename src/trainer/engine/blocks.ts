@@ -13,9 +13,7 @@ import {
   buildBlockForward,
   frozenInput,
 } from '../../graph/decoder/blockGraphs';
-import { add } from '../../graph/ops/elementwise';
-import { gemm } from '../../graph/ops/matmul';
-import type { Tensor } from '../../graph/tensor';
+import type { Tensor } from '../../graph/graph';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { HostArrays } from '../ort/device';
 import type { BatchContext } from './batchContext';
@@ -23,6 +21,8 @@ import type { FrozenWeights } from './frozenWeights';
 import { layerPrefix } from './parameterLayout';
 import type { ParameterStore } from './parameterStore';
 import type { SessionCache } from './sessionCache';
+import { add } from '../../graph/ops/elementwise';
+import { gemm } from '../../graph/ops/matmul';
 
 /** What the backward pass of one block needs from its forward pass. */
 export interface BlockTape {

@@ -1,17 +1,17 @@
 /** Puts an engine together from a model, an adapter plan and a device. */
 import type { AdapterPlan, ModuleAdapter } from '../../adapters/adapter';
-import { blockTensors } from '../../graph/decoder/block';
-import { headTensors } from '../../graph/decoder/headGraph';
+import { expectedWeights } from '../../models/config';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Engine } from '../engine';
 import { type DeviceKind, openDevice } from '../ort/device';
 import { Blocks } from './blocks';
 import { DecoderEngine, type Progress } from './decoderEngine';
 import { Embedding } from './embedding';
-import { FrozenWeights, type NamedShape, readFloat32, type WeightReader } from './frozenWeights';
+import { FrozenWeights, readFloat32, type WeightReader } from './frozenWeights';
 import { Head } from './head';
 import { initialDelta } from './moduleDelta';
-import { embeddingName, headTensorName, layerPrefix, planParameters } from './parameterLayout';
+import { planParameters } from './parameterLayout';
+import { quantizeBlocks, type QuantizationOptions } from './quantizeBlocks';
 import { ParameterStore } from './parameterStore';
 import { SessionCache } from './sessionCache';
 
@@ -22,13 +22,22 @@ export interface EngineOptions {
   device: DeviceKind;
   /** 0 = the runtime's choice (physical cores). */
   threads: number;
+  /** Keep the blocks' frozen matrices (with `dota`: the residual) in 4 bits. */
+  quantization?: QuantizationOptions | undefined;
   /** Recompute a block's activations in its backward pass: less memory, more arithmetic. */
   recompute?: boolean;
+  /**
+   * Frozen weights that take fewer bytes as fp32 are widened once; larger ones stay in the file's
+   * type and are widened a block at a time.
+   */
+  residentLimit?: number;
   /** Polled between two blocks. */
   shouldStop?: () => boolean;
   onBlock?: (progress: Progress) => void;
 }
 
+/** Below this many bytes the wider copy costs less than widening at every step. */
+const DEFAULT_RESIDENT_LIMIT = 2 ** 30;
 /** Sessions kept: a few kinds of graph times a few batch shapes. */
 const MAX_SESSIONS = 48;
 
@@ -46,10 +55,16 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const trainable = new Set(layout.tensors.map(({ name }) => name));
   const frozen = await FrozenWeights.load(
     weights,
-    modelTensors(config).filter(({ name }) => !trainable.has(name)),
+    [...expectedWeights(config)]
+      .map(([name, shape]) => ({ name, shape }))
+      .filter(({ name }) => !trainable.has(name)),
+    options.residentLimit ?? DEFAULT_RESIDENT_LIMIT,
   );
   await initialiseParameters(store, weights, adapters);
   await subtractInitialDeltas(frozen, adapters);
+  if (options.quantization) {
+    await quantizeBlocks(frozen, weights, config, adapters, options.quantization);
+  }
 
   return new DecoderEngine({
     config,
@@ -61,19 +76,6 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     shouldStop,
     onBlock: options.onBlock,
   });
-}
-
-/** Every tensor of a checkpoint, in Hugging Face's names; a tied head occurs once. */
-export function modelTensors(config: DecoderConfig): NamedShape[] {
-  const layers = Array.from({ length: config.numLayers }, (_, layer) =>
-    blockTensors(config).map(({ name, shape }) => ({ name: layerPrefix(layer) + name, shape })),
-  );
-  const head = headTensors(config).map(({ name, shape }) => ({
-    name: headTensorName(config, name),
-    shape,
-  }));
-  const embedding = { name: embeddingName, shape: [config.vocabSize, config.hiddenSize] };
-  return [...(config.tieWordEmbeddings ? [] : [embedding]), ...layers.flat(), ...head];
 }
 
 async function initialiseParameters(

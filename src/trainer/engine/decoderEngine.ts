@@ -116,34 +116,32 @@ export class DecoderEngine implements Engine {
     );
   }
 
-  gradientNorm(): Promise<number> {
+  async gradientNorm(): Promise<number> {
     return this.#parts.store.gradientNorm();
   }
 
-  optimizerStep(options: OptimizerOptions, gradNorm: number): Promise<void> {
-    return this.#parts.store.adamWStep(options, gradNorm);
+  async optimizerStep(options: OptimizerOptions, gradNorm: number): Promise<void> {
+    await this.#parts.store.adamWStep(options, gradNorm);
   }
 
-  zeroGradient(): Promise<void> {
+  async zeroGradient(): Promise<void> {
     this.#parts.store.zeroGradient();
-    return Promise.resolve();
   }
 
-  findNonFinite(): Promise<string | undefined> {
-    return Promise.resolve(this.#parts.store.findNonFinite());
+  async findNonFinite(): Promise<string | undefined> {
+    return this.#parts.store.findNonFinite();
   }
 
-  readState(): Promise<EngineState> {
-    return Promise.resolve(this.#parts.store.readState());
+  async readState(): Promise<EngineState> {
+    return this.#parts.store.readState();
   }
 
-  writeState(state: EngineState): Promise<void> {
+  async writeState(state: EngineState): Promise<void> {
     this.#parts.store.writeState(state);
-    return Promise.resolve();
   }
 
-  readGradient(): Promise<Float32Array> {
-    return Promise.resolve(this.#parts.store.readGradient());
+  async readGradient(): Promise<Float32Array> {
+    return this.#parts.store.readGradient();
   }
 
   async dispose(): Promise<void> {

@@ -1,8 +1,8 @@
 /** Fresh weights for pretraining from scratch. */
 import { Rng } from '../../core/rng';
 import { sizeOf } from '../../graph/shape';
+import { expectedWeights } from '../../models/config';
 import type { DecoderConfig, RawTensor } from '../../models/modelConfig';
-import { modelTensors } from './createEngine';
 import { type WeightReader, weightsFromMap } from './frozenWeights';
 
 /**
@@ -12,7 +12,7 @@ import { type WeightReader, weightsFromMap } from './frozenWeights';
  */
 export function randomWeights(config: DecoderConfig, seed: number): WeightReader {
   const residualScale = 1 / Math.sqrt(2 * config.numLayers);
-  const tensors = modelTensors(config).map(({ name, shape }): [string, RawTensor] => {
+  const tensors = [...expectedWeights(config)].map(([name, shape]): [string, RawTensor] => {
     const size = sizeOf(shape);
     const writesResidual = name.includes('o_proj') || name.includes('down_proj');
     const deviation = config.initializerRange * (writesResidual ? residualScale : 1);

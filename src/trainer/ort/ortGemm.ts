@@ -1,9 +1,9 @@
 /** Dense products on onnxruntime's CPU kernels, for the decomposition. */
 import type { Gemm, Matrix } from '../../core/gemm';
 import { Graph } from '../../graph/graph';
-import { gemm } from '../../graph/ops/matmul';
-import type { FloatType } from '../../graph/tensor';
+import type { FloatType } from '../../graph/dtype';
 import { openDevice, type Session } from './device';
+import { gemm } from '../../graph/ops/matmul';
 
 type Options = Parameters<Gemm['f32']>[2];
 type FloatArray = Float32Array | Float64Array;

@@ -6,6 +6,9 @@ import { crossEntropy } from '../../../src/graph/layers/crossEntropy';
 import { mergeMpo } from '../../../src/graph/layers/mpo';
 import { rmsNorm } from '../../../src/graph/layers/rmsNorm';
 import { rope } from '../../../src/graph/layers/rope';
+import type { Tensor } from '../../../src/graph/graph';
+import { checkGradient, type FloatInput, relativeError, runGraph } from './harness';
+import { expand, reduceSum, reshape } from '../../../src/graph/ops/broadcast';
 import {
   add,
   addScalar,
@@ -23,19 +26,9 @@ import {
   sub,
 } from '../../../src/graph/ops/elementwise';
 import { gatherRows, pickColumns } from '../../../src/graph/ops/indexing';
-import {
-  concat,
-  expand,
-  flatten,
-  pad,
-  reshape,
-  slice,
-  transpose,
-} from '../../../src/graph/ops/layout';
+import { concat, flatten, pad, slice, transpose } from '../../../src/graph/ops/layout';
 import { gemm, matmul } from '../../../src/graph/ops/matmul';
-import { reduceMax, reduceMean, reduceSum, softmax } from '../../../src/graph/ops/reduce';
-import type { Tensor } from '../../../src/graph/tensor';
-import { checkGradient, type FloatInput, relativeError, runGraph } from './harness';
+import { reduceMax, reduceMean, softmax } from '../../../src/graph/ops/reduce';
 
 type Case = [
   name: string,
@@ -53,7 +46,11 @@ const cases: Case[] = [
   ['add', { a: { shape: [2, 3] }, b: { shape: [3] } }, ({ a, b }) => add(a!, b!)],
   ['sub', { a: { shape: [1, 3] }, b: { shape: [2, 1] } }, ({ a, b }) => sub(a!, b!)],
   ['mul', { a: { shape: [2, 1, 3] }, b: { shape: [4, 1] } }, ({ a, b }) => mul(a!, b!)],
-  ['div', { a: { shape: [2, 3] }, b: { shape: [3], values: [0.7, -1.3, 2] } }, ({ a, b }) => div(a!, b!)],
+  [
+    'div',
+    { a: { shape: [2, 3] }, b: { shape: [3], values: [0.7, -1.3, 2] } },
+    ({ a, b }) => div(a!, b!),
+  ],
   ['mul of a tensor with itself', x23, ({ x }) => mul(x!, x!)],
   ['neg', x23, ({ x }) => neg(x!)],
   ['exp', x23, ({ x }) => exp(x!)],
@@ -80,13 +77,11 @@ const cases: Case[] = [
     ({ a, b }) => matmul(a!, b!),
   ],
   ...[false, true].flatMap((transposeA) =>
-    [false, true].map(
-      (transposeB): Case => [
-        `gemm ${transposeA} ${transposeB}`,
-        { a: { shape: transposeA ? [4, 2] : [2, 4] }, b: { shape: transposeB ? [3, 4] : [4, 3] } },
-        ({ a, b }) => gemm(a!, b!, { transposeA, transposeB }),
-      ],
-    ),
+    [false, true].map((transposeB): Case => [
+      `gemm ${transposeA} ${transposeB}`,
+      { a: { shape: transposeA ? [4, 2] : [2, 4] }, b: { shape: transposeB ? [3, 4] : [4, 3] } },
+      ({ a, b }) => gemm(a!, b!, { transposeA, transposeB }),
+    ]),
   ),
   [
     'gatherRows with a repeated row',
@@ -138,23 +133,21 @@ const cases: Case[] = [
         graph.floats('float64', [1, 0, 1], [3, 1]),
       ),
   ],
-  ...(['out', 'in'] as const).map(
-    (orientation): Case => [
-      `mergeMpo of four cores, padded, ${orientation}`,
-      {
-        c0: { shape: [1, 2, 2, 3] },
-        c1: { shape: [3, 2, 1, 2] },
-        c2: { shape: [2, 1, 3, 2] },
-        c3: { shape: [2, 2, 1, 1] },
-      },
-      ({ c0, c1, c2, c3 }) =>
-        mergeMpo([c0!, c1!, c2!, c3!], {
-          orientation,
-          outFeatures: orientation === 'out' ? 7 : 5,
-          inFeatures: orientation === 'out' ? 6 : 8,
-        }),
-    ],
-  ),
+  ...(['out', 'in'] as const).map((orientation): Case => [
+    `mergeMpo of four cores, padded, ${orientation}`,
+    {
+      c0: { shape: [1, 2, 2, 3] },
+      c1: { shape: [3, 2, 1, 2] },
+      c2: { shape: [2, 1, 3, 2] },
+      c3: { shape: [2, 2, 1, 1] },
+    },
+    ({ c0, c1, c2, c3 }) =>
+      mergeMpo([c0!, c1!, c2!, c3!], {
+        orientation,
+        outFeatures: orientation === 'out' ? 7 : 5,
+        inFeatures: orientation === 'out' ? 6 : 8,
+      }),
+  ]),
 ];
 
 describe('gradients against central differences', () => {
@@ -206,13 +199,20 @@ describe('values', () => {
     }
     const merged = async (orientation: 'out' | 'in') => {
       const graph = new Graph();
-      const cores = [graph.input('a', 'float64', [1, 2, 3, 2]), graph.input('b', 'float64', [2, 2, 2, 1])];
-      const [outFeatures, inFeatures] = orientation === 'out' ? ([4, 6] as const) : ([6, 4] as const);
+      const cores = [
+        graph.input('a', 'float64', [1, 2, 3, 2]),
+        graph.input('b', 'float64', [2, 2, 2, 1]),
+      ];
+      const [outFeatures, inFeatures] =
+        orientation === 'out' ? ([4, 6] as const) : ([6, 4] as const);
       graph.output('w', mergeMpo(cores, { orientation, outFeatures, inFeatures }));
       return (await runGraph(graph, { a, b }))['w']!;
     };
     expect(relativeError(await merged('out'), expected)).toBeLessThan(1e-14);
-    const transposed = Float64Array.from(expected, (_, i) => expected[(i % 4) * 6 + Math.floor(i / 4)]!);
+    const transposed = Float64Array.from(
+      expected,
+      (_, i) => expected[(i % 4) * 6 + Math.floor(i / 4)]!,
+    );
     expect(relativeError(await merged('in'), transposed)).toBeLessThan(1e-14);
   });
 

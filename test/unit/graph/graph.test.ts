@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { Graph } from '../../../src/graph/graph';
 import { broadcastShapes } from '../../../src/graph/shape';
-import { add, exp, mul } from '../../../src/graph/ops/elementwise';
-import { reshape, transpose } from '../../../src/graph/ops/layout';
-import { gemm, matmul } from '../../../src/graph/ops/matmul';
 import { runGraph } from './harness';
+import { reshape } from '../../../src/graph/ops/broadcast';
+import { add, exp, mul } from '../../../src/graph/ops/elementwise';
+import { transpose } from '../../../src/graph/ops/layout';
+import { gemm, matmul } from '../../../src/graph/ops/matmul';
 
 describe('Graph', () => {
   it('drops nodes, constants and inputs that no output needs', () => {

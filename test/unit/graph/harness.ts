@@ -3,7 +3,8 @@ import { expect } from 'vitest';
 import { gradients } from '../../../src/graph/gradients';
 import { Graph } from '../../../src/graph/graph';
 import { sizeOf, type Shape } from '../../../src/graph/shape';
-import type { FloatType, Tensor } from '../../../src/graph/tensor';
+import type { FloatType } from '../../../src/graph/dtype';
+import type { Tensor } from '../../../src/graph/graph';
 import { type HostArray, type HostArrays, openDevice } from '../../../src/trainer/ort/device';
 import { Rng } from '../../../src/core/rng';
 
@@ -42,7 +43,9 @@ export async function checkGradient(
   const rng = new Rng(7, 'gradient check');
   const feeds: Record<string, Float64Array> = {};
   for (const [name, { shape, values }] of Object.entries(inputs)) {
-    feeds[name] = Float64Array.from(values ?? Array.from({ length: sizeOf(shape) }, () => rng.normal()));
+    feeds[name] = Float64Array.from(
+      values ?? Array.from({ length: sizeOf(shape) }, () => rng.normal()),
+    );
   }
   const declare = (dtype: FloatType) => {
     const graph = new Graph();
@@ -80,9 +83,10 @@ export async function checkGradient(
         objective({ ...feeds, [name]: point.map((value, k) => (k === i ? value + by : value)) });
       numeric[i] = ((await shifted(h)) - (await shifted(-h))) / (2 * h);
     }
-    expect(relativeError(analytic[`gradient.${name}`]!, numeric), `gradient of ${name}`).toBeLessThan(
-      1e-6,
-    );
+    expect(
+      relativeError(analytic[`gradient.${name}`]!, numeric),
+      `gradient of ${name}`,
+    ).toBeLessThan(1e-6);
   }
   await session.release();
 }
