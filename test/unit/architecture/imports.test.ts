@@ -19,10 +19,11 @@ const mayImport: Record<string, readonly string[]> = {
   adapters: ['protocol', 'core', 'config', 'graph', 'models'],
   decompose: ['protocol', 'core', 'models'],
   runs: ['protocol', 'core', 'config'],
+  evaluation: ['protocol', 'core', 'data', 'models'],
   export: ['protocol', 'core', 'config', 'models', 'adapters', 'runs'],
   trainer: [
     ...['protocol', 'core', 'config', 'graph', 'models', 'data', 'adapters', 'decompose'],
-    ...['runs', 'export'],
+    ...['runs', 'export', 'evaluation'],
   ],
   webview: ['protocol'],
 };
