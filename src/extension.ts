@@ -134,9 +134,9 @@ export function activate(extension: ExtensionContext): void {
         return Promise.resolve();
       },
     }),
-    models.onDidChange(() => {
+    models.onDidRead((entries) => {
       setContext(contextKeys.modelsRead, true);
-      setContext(contextKeys.hasModels, models.current.length > 0);
+      setContext(contextKeys.hasModels, entries.length > 0);
     }),
     workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration('dota.models')) models.refresh();

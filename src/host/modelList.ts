@@ -25,6 +25,9 @@ export class ModelList {
   /** Fires with the id of a tree node that changed, or undefined for everything. */
   private readonly listeners = new Listeners<string | undefined>();
   readonly onDidChange = this.listeners.subscribe;
+  private readonly readListeners = new Listeners<readonly ModelEntry[]>();
+  /** Fires when the list was read anew. */
+  readonly onDidRead = this.readListeners.subscribe;
   private entries: ModelEntry[] | undefined;
   private reading: Promise<ModelEntry[]> | undefined;
   /** Kept across refreshes, by folder. */
@@ -71,8 +74,10 @@ export class ModelList {
     for (const workspaceFolder of workspaceFolders) {
       for (const folder of await modelFoldersIn(workspaceFolder)) add(folder, false);
     }
-    this.entries = await Promise.all(folders.map((f) => this.readEntry(f)));
-    return this.entries;
+    const entries = await Promise.all(folders.map((f) => this.readEntry(f)));
+    this.entries = entries;
+    this.readListeners.fire(entries);
+    return entries;
   }
 
   private async readEntry(place: {

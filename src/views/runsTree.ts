@@ -17,7 +17,7 @@ const stateIcons: Record<RunState, { id: string; color?: string }> = {
   created: { id: 'circle-outline' },
   running: { id: 'sync~spin' },
   paused: { id: 'debug-pause' },
-  stopped: { id: 'debug-stop' },
+  stopped: { id: 'stop-circle' },
   finished: { id: 'pass', color: 'testing.iconPassed' },
   failed: { id: 'error', color: 'testing.iconFailed' },
   crashed: { id: 'warning', color: 'problemsWarningIcon.foreground' },
