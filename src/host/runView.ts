@@ -59,3 +59,8 @@ export function createdMs(run: RunView): number {
   const time = Date.parse(run.manifest.createdAt);
   return Number.isFinite(time) ? time : 0;
 }
+
+/** No trainer works on a run in such a state. */
+export function isFinal(state: RunState): boolean {
+  return state === 'stopped' || state === 'finished' || state === 'failed' || state === 'crashed';
+}
