@@ -231,6 +231,7 @@ export class RunMonitor {
       state,
       live,
       unresponsive: live && now - heard > unresponsiveMs,
+      observed: elsewhere !== undefined && liveness.kind === 'alive',
       resumable: snapshot.hasCheckpoint,
       ...(elsewhere === undefined ? {} : { controlDisabledReason: elsewhere }),
       ...(snapshot.last === undefined ? {} : { last: snapshot.last }),

@@ -15,6 +15,8 @@ export interface RunView {
   unresponsive: boolean;
   /** Why this window cannot control the run; undefined = it can. */
   controlDisabledReason?: string;
+  /** Another window of this user controls it, and control can be taken over. */
+  observed: boolean;
   /** The newest step row. */
   last?: { step: number; loss: number; tokensPerSecond: number; elapsed: number };
   /** A checkpoint to resume from exists. */
