@@ -28,7 +28,7 @@ export default tseslint.config(
   },
   {
     // Tests may assert that an element exists instead of guarding every index.
-    files: ['test/**', 'bench/**', 'scripts/**', '**/vitest.config.ts'],
+    files: ['test/**', 'bench/**', 'scripts/**', '*.mts'],
     rules: {
       '@typescript-eslint/no-non-null-assertion': 'off',
       'no-restricted-syntax': 'off',

@@ -14,7 +14,7 @@ export async function schemaText() {
   const { outputFiles } = await build({
     stdin: {
       contents: `
-        import { z } from 'zod';
+        import * as z from 'zod';
         import { runConfigSchema } from './src/config/runConfig';
         export const schema = z.toJSONSchema(runConfigSchema, { io: 'input', target: 'draft-7' });`,
       resolveDir: root,

@@ -49,8 +49,8 @@ function suite(name, config) {
   if (run.status !== 0 && result.numFailedTests + brokenFiles === 0) total.failed += 1;
 }
 
-suite('unit', 'vitest.config.ts');
-if (full) suite('full', 'vitest.full.config.ts');
+suite('unit', 'vitest.config.mts');
+if (full) suite('full', 'vitest.full.config.mts');
 
 console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
 process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);

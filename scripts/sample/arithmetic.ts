@@ -6,8 +6,9 @@
  * split, whatever the question around it, so no test item's problem is ever fine-tuned on. The single
  * sums themselves occur in the pretraining text: the task asks for a skill to be put to use.
  */
+import { drawChain, expression, splitOf, splits, type Split } from './problems';
 import type { Random } from './random';
-import { amount, countables, drawSum, people, sumSentence, type Sum } from './world';
+import { amount, countables, people, sumSentence, type Sum } from './world';
 
 export interface InstructionItem {
   instruction: string;
@@ -17,9 +18,6 @@ export interface InstructionItem {
   output: string;
   answer: string;
 }
-
-export const splits = ['train', 'validation', 'test'] as const;
-export type Split = (typeof splits)[number];
 
 /** A question about a chain of sums. */
 type Template = (random: Random, sums: readonly Sum[]) => string;
@@ -49,28 +47,6 @@ const templates: readonly Template[] = [
   },
 ];
 
-/** `7 plus 8 minus 3`: the problem, apart from the words around it. */
-export function expression(sums: readonly Sum[]): string {
-  return `${sums[0]!.left}${sums.map(({ operation, right }) => ` ${operation} ${right}`).join('')}`;
-}
-
-function drawProblem(random: Random): Sum[] {
-  const first = drawSum(random);
-  return random.next() < 0.5 ? [first] : [first, drawSum(random, first.result)];
-}
-
-/** One problem in 5 goes to test, one in 20 to validation, by a hash of its expression. */
-export function splitOf(problem: string): Split {
-  // FNV-1a, 32 bits.
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < problem.length; i += 1) {
-    hash = Math.imul(hash ^ problem.charCodeAt(i), 0x01000193);
-  }
-  const slot = (hash >>> 0) % 20;
-  if (slot < 4) return 'test';
-  return slot === 4 ? 'validation' : 'train';
-}
-
 /** Draws items with distinct instructions until each split has its count. */
 export function makeArithmetic(
   random: Random,
@@ -79,7 +55,7 @@ export function makeArithmetic(
   const items: Record<Split, InstructionItem[]> = { train: [], validation: [], test: [] };
   const seen = new Set<string>();
   while (splits.some((split) => items[split].length < counts[split])) {
-    const sums = drawProblem(random);
+    const sums = drawChain(random, random.integer(1, 2));
     const split = splitOf(expression(sums));
     const instruction = random.pick(templates)(random, sums);
     if (items[split].length >= counts[split] || seen.has(instruction)) continue;

@@ -2,8 +2,9 @@
  * The generator of the pretraining text: short documents about a small world. They give the model
  * number facts, two-step chains, story bookkeeping and plain facts, and show every token that the
  * fine-tuning task emits (`The answer is 15`, the end token) in contexts of their own. The task's
- * questions about sums never occur here.
+ * questions about sums never occur here, and no two-step problem of the test split is worked out.
  */
+import { drawChain } from './problems';
 import { promptOf } from './prompt';
 import type { Random } from './random';
 import { amount, countables, drawSum, largestNumber, people, sumSentence, things } from './world';
@@ -30,15 +31,29 @@ const counting: Sentence = (random) => {
   return random.next() < 0.5 ? `Up: ${up.join(' ')}.` : `Down: ${up.reverse().join(' ')}.`;
 };
 
-/** A story of one or two events whose last line is the outcome. */
+/** A list and the same list again: the model learns to copy numbers from earlier text. */
+const repetition: Sentence = (random) => {
+  const numbers = Array.from({ length: random.integer(2, 6) }, () =>
+    random.integer(0, largestNumber),
+  ).join(' ');
+  return `List: ${numbers}. Again: ${numbers}.`;
+};
+
+/**
+ * A story of one or two events and its outcome. The sums behind it stand after each event, or all
+ * together before the outcome, or are left out.
+ */
 function story(random: Random): string {
   const [person, other] = random.shuffle([...people]);
   const what = random.pick(countables);
-  let sum = drawSum(random);
-  const lines = [`${person} has ${amount(sum.left, what)}.`];
-  const events = random.integer(1, 2);
-  for (let event = 0; event < events; event += 1) {
-    if (event > 0) sum = drawSum(random, sum.result);
+  const chain = drawChain(random, random.integer(1, 2), 'test');
+  const told = random.weighted([
+    [0.3, 'after each event'],
+    [0.4, 'at the end'],
+    [0.3, 'not at all'],
+  ] as const);
+  const lines = [`${person} has ${amount(chain[0]!.left, what)}.`];
+  for (const sum of chain) {
     lines.push(
       sum.operation === 'plus'
         ? random.pick([
@@ -52,29 +67,27 @@ function story(random: Random): string {
             `${person} gives ${other} ${amount(sum.right, what)}.`,
           ]),
     );
-    lines.push(`Now ${person} has ${amount(sum.result, what)}.`);
+    if (told === 'after each event') lines.push(sumSentence(sum));
   }
+  if (told === 'at the end') lines.push(...chain.map(sumSentence));
+  lines.push(`Now ${person} has ${amount(chain[chain.length - 1]!.result, what)}.`);
   return lines.join(' ');
 }
 
 /** Sums that have nothing to do with each other, or that continue from the last result. */
 function sums(random: Random): string[] {
+  const count = random.integer(3, 9);
   const chained = random.next() < 0.4;
-  const lines: string[] = [];
-  let result: number | undefined;
-  for (let i = random.integer(3, 9); i > 0; i -= 1) {
-    const sum = drawSum(random, chained ? result : undefined);
-    result = sum.result;
-    lines.push(sumSentence(sum));
-  }
-  return lines;
+  const drawn = chained
+    ? drawChain(random, count, 'test')
+    : Array.from({ length: count }, () => drawSum(random));
+  return drawn.map(sumSentence);
 }
 
 /** A question about the world (never about a sum) with an answer in the task's closing words. */
 function question(random: Random): { asked: string; answered: string } {
   const thing = random.pick(things);
   const number = random.integer(1, largestNumber - 1);
-  const person = random.pick(people);
   const what = random.pick(countables);
   return random.pick([
     {
@@ -102,11 +115,12 @@ function question(random: Random): { asked: string; answered: string } {
       answered: `${number} ${number - 1}. The answer is ${number - 1}`,
     },
     {
-      asked: `${person} has ${amount(number, what)}. ${random.pick([
-        `How many ${what} does ${person} have?`,
-        `How many ${what} are there now?`,
-      ])}`,
-      answered: `${person} has ${amount(number, what)}. The answer is ${number}`,
+      asked: `There are ${amount(number, what)} in the ${thing.place}. How many ${what} are there now?`,
+      answered: `${amount(number, what)}. The answer is ${number}`,
+    },
+    {
+      asked: `The ${thing.name} does have ${amount(number, what)}. How many?`,
+      answered: `${amount(number, what)}. The answer is ${number}`,
     },
   ]);
 }
@@ -116,11 +130,12 @@ export function drawDocument(random: Random): string {
   return random.weighted<() => string>([
     // Lines or running text: the end of a sentence is one token before a line break, another before
     // a space.
-    [0.5, () => sums(random).join(random.pick(['\n', ' ']))],
+    [0.4, () => sums(random).join(random.pick(['\n', ' ']))],
     [0.2, () => [story(random), ...sums(random).slice(0, random.integer(0, 3))].join('\n')],
-    [0.06, () => story(random)],
-    [0.08, () => Array.from({ length: random.integer(2, 6) }, () => fact(random)).join('\n')],
-    [0.04, () => [counting(random), counting(random)].join('\n')],
+    [0.08, () => story(random)],
+    [0.06, () => Array.from({ length: random.integer(2, 6) }, () => fact(random)).join('\n')],
+    [0.03, () => [counting(random), counting(random)].join('\n')],
+    [0.06, () => [repetition(random), repetition(random)].join(random.pick(['\n', ' ']))],
     [
       0.06,
       () => {
@@ -129,7 +144,7 @@ export function drawDocument(random: Random): string {
       },
     ],
     [
-      0.06,
+      0.1,
       () => {
         const { asked, answered } = question(random);
         return promptOf(random.pick(['alpaca', 'llm-adapters'] as const), asked) + answered;

@@ -3,7 +3,7 @@
  * the JSON schema for completion and hover help in the editor. Names are those of PEFT
  * (`adapter`) and of Hugging Face's Trainer and TRL (`training`, `data`).
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 const positiveInt = z.int().min(1);
 const paths = 'Relative to the configuration file.';
@@ -129,6 +129,10 @@ const trainingSchema = z
     adam_epsilon: z.number().positive().default(1e-8),
     max_grad_norm: z.number().min(0).default(1).describe('0 switches clipping off.'),
     seed: z.int().min(0).default(0),
+    group_by_length: z
+      .boolean()
+      .default(false)
+      .describe('Batch rows of similar length, so that little padding is computed.'),
     logging_steps: positiveInt.default(1),
     eval_steps: z
       .int()
@@ -160,6 +164,22 @@ const trainingSchema = z
   })
   .describe('The training loop, in the Trainer’s names.');
 
+const quantizationSchema = z
+  .strictObject({
+    load_in_4bit: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Keep the frozen matrices in NF4 (QDoTA with method dota, where the residual is quantised; ' +
+          'QLoRA with lora). Implies an explicit residual.',
+      ),
+    bnb_4bit_use_double_quant: z
+      .boolean()
+      .default(true)
+      .describe('Store the block scales in 8 bits as well: 4.127 instead of 4.5 bits a weight.'),
+  })
+  .describe('4-bit storage of the frozen weights.');
+
 export const runConfigSchema = z
   .strictObject({
     $schema: z.string().optional(),
@@ -180,6 +200,7 @@ export const runConfigSchema = z
         'dota: MPO of the pretrained weight; random_mpo: the same cores, random; lora; full: all weights.',
       ),
     adapter: adapterSchema.prefault({}),
+    quantization: quantizationSchema.prefault({}),
     data: dataSchema,
     training: trainingSchema.prefault({}),
     device: z

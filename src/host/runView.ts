@@ -30,12 +30,14 @@ export function refusal(run: RunView, action: RunAction): string | undefined {
       if (!run.live) return `The run is not running: it is ${run.state}.`;
       return run.controlDisabledReason;
     case 'pause':
-      if (!run.live || run.state !== 'running') return `Only a running run can be paused: this one is ${run.state}.`;
+      if (!run.live || run.state !== 'running')
+        return `Only a running run can be paused: this one is ${run.state}.`;
       return run.controlDisabledReason;
     case 'resume':
       if (run.live)
         return run.state === 'paused' ? run.controlDisabledReason : 'The run is running already.';
-      if (run.state === 'finished') return 'The run is finished. Duplicate its configuration to go on from there.';
+      if (run.state === 'finished')
+        return 'The run is finished. Duplicate its configuration to go on from there.';
       return undefined;
     case 'forceStop':
       if (!run.live) return `No trainer is at work: the run is ${run.state}.`;

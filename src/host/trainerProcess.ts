@@ -89,11 +89,15 @@ export async function runCommand(
     return { exitCode, json };
   } catch (cause) {
     if (cause instanceof DotaError) throw cause;
-    throw new DotaError('protocol.closed', `The trainer could not be started: ${(cause as Error).message}.`, {
-      where: node.program,
-      next: 'Check dota.nodePath.',
-      cause,
-    });
+    throw new DotaError(
+      'protocol.closed',
+      `The trainer could not be started: ${(cause as Error).message}.`,
+      {
+        where: node.program,
+        next: 'Check dota.nodePath.',
+        cause,
+      },
+    );
   } finally {
     clearTimeout(killTimer);
     signal?.removeEventListener('abort', abort);

@@ -1,6 +1,6 @@
 /** `config.json` of a Hugging Face folder as `DecoderConfig`, and the check of weights against it. */
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DotaError } from '../protocol/errors';
 import { unsupported } from './architectures/architecture';
 import { findArchitecture, supportedArchitectures } from './architectures/registry';

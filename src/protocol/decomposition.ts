@@ -4,6 +4,8 @@
  * explorer show it.
  */
 
+import type { SerializedError } from './errors';
+
 export interface BondSummary {
   /** Kept dimension d_k. */
   dimension: number;
@@ -53,8 +55,73 @@ export interface ModuleDecomposition {
   keptEnergy: number;
   /** ||W - MPO||_F / ||W||_F. */
   relativeError: number;
+  /** The same by reconstruction, where it was asked for. */
+  explicitError?: number;
   /** Entries of all cores. */
   parameters: number;
   references: readonly ReferenceSummary[];
   seconds: number;
 }
+
+/** A spectrum as plain numbers: the form in JSON files and in `--json` output. */
+type Plain<T> = T extends Float64Array
+  ? readonly number[]
+  : T extends readonly (infer U)[]
+    ? readonly Plain<U>[]
+    : T extends object
+      ? { [K in keyof T]: Plain<T[K]> }
+      : T;
+
+export type ModuleDecompositionJson = Omit<ModuleDecomposition, 'bonds' | 'references'> & {
+  bonds: readonly Plain<BondSummary>[];
+  references: readonly Plain<ReferenceSummary>[];
+};
+
+/** Seven digits: more than fp32 weights determine, and half the file size. */
+function plain(values: Float64Array): number[] {
+  return Array.from(values, (x) => Number(x.toPrecision(7)));
+}
+
+export function encodeDecomposition(result: ModuleDecomposition): ModuleDecompositionJson {
+  return {
+    ...result,
+    bonds: result.bonds.map((b) => ({ ...b, spectrum: plain(b.spectrum) })),
+    references: result.references.map((r) => ({ ...r, spectra: r.spectra.map(plain) })),
+  };
+}
+
+export function decodeDecomposition(json: ModuleDecompositionJson): ModuleDecomposition {
+  return {
+    ...json,
+    bonds: json.bonds.map((b) => ({ ...b, spectrum: Float64Array.from(b.spectrum) })),
+    references: json.references.map((r) => ({
+      ...r,
+      spectra: r.spectra.map((s) => Float64Array.from(s)),
+    })),
+  };
+}
+
+/** The one object that `dota decompose --json` prints. */
+export interface DecomposeReport {
+  modules: readonly ModuleDecompositionJson[];
+  failures: readonly { module: string; error: SerializedError }[];
+  /** Modules by energy kept beyond the references, most first. */
+  structure: readonly {
+    module: string;
+    score: number;
+    keptEnergy: number;
+    /** Parameters of the cores over those of the matrix. */
+    compression: number;
+  }[];
+  /** Entries of all cores of all modules. */
+  parameters: number;
+  /** File that the cores were written to. */
+  out?: string;
+  seconds: number;
+  peak_rss_mb: number;
+}
+
+/** A line of `dota decompose --stream`, printed as soon as a module is ready. */
+export type DecomposeEvent =
+  | { type: 'module'; done: number; total: number; result: ModuleDecompositionJson }
+  | { type: 'failure'; module: string; error: SerializedError };

@@ -91,7 +91,9 @@ export function childrenOf(node: ModelNode): ModelNode[] {
       return node.result.cores.flatMap((_, index): ModelNode[] => {
         const { model, result } = node;
         const core: ModelNode = { kind: 'core', model, result, index };
-        return index < result.bonds.length ? [core, { kind: 'bond', model, result, index }] : [core];
+        return index < result.bonds.length
+          ? [core, { kind: 'bond', model, result, index }]
+          : [core];
       });
     case 'problem':
     case 'core':
@@ -274,11 +276,16 @@ export function detailsOf(node: ModelNode): [string, string][] {
         ['Column factors', formatShape(result.colFactors)],
         ['Kept energy', formatPercent(result.keptEnergy)],
         ['Truncation error ‖W − MPO‖ / ‖W‖', formatPercent(result.relativeError)],
-        ['Parameters', `${formatCount(result.parameters)} of ${formatCount(result.rows * result.cols)}`],
+        [
+          'Parameters',
+          `${formatCount(result.parameters)} of ${formatCount(result.rows * result.cols)}`,
+        ],
       ];
     }
     case 'core':
-      return [['Left bond × row × column × right bond', formatShape(node.result.cores[node.index] ?? [])]];
+      return [
+        ['Left bond × row × column × right bond', formatShape(node.result.cores[node.index] ?? [])],
+      ];
     case 'bond': {
       const bond = node.result.bonds[node.index];
       if (bond === undefined) return [];

@@ -17,7 +17,7 @@ const stateIcons: Record<RunState, { id: string; color?: string }> = {
   created: { id: 'circle-outline' },
   running: { id: 'sync~spin' },
   paused: { id: 'debug-pause' },
-  stopped: { id: 'debug-stop' },
+  stopped: { id: 'stop-circle' },
   finished: { id: 'pass', color: 'testing.iconPassed' },
   failed: { id: 'error', color: 'testing.iconFailed' },
   crashed: { id: 'warning', color: 'problemsWarningIcon.foreground' },
@@ -49,7 +49,9 @@ export function textOfRun(run: RunView): RunNodeText {
     description: facts.join(' · '),
     spoken: `Run ${manifest.name}, ${facts.join(', ')}`,
     context: flags.join(' '),
-    icon: run.unresponsive ? { id: 'warning', color: 'problemsWarningIcon.foreground' } : stateIcons[state],
+    icon: run.unresponsive
+      ? { id: 'warning', color: 'problemsWarningIcon.foreground' }
+      : stateIcons[state],
     id: run.key,
   };
 }
@@ -77,20 +79,31 @@ export function detailsOfRun(run: RunView): [string, string][] {
   );
   add(
     'Speed',
-    run.last === undefined ? undefined : `${formatCount(Math.round(run.last.tokensPerSecond))} tokens/s`,
+    run.last === undefined
+      ? undefined
+      : `${formatCount(Math.round(run.last.tokensPerSecond))} tokens/s`,
   );
-  add('Peak memory', manifest.peakRssMb === undefined ? undefined : `${Math.round(manifest.peakRssMb)} MB`);
+  add(
+    'Peak memory',
+    manifest.peakRssMb === undefined ? undefined : `${Math.round(manifest.peakRssMb)} MB`,
+  );
   add('Error', manifest.error?.message);
   add('Control', run.controlDisabledReason);
   return lines;
 }
 
 /** The one status bar item: text and tooltip, or undefined while nothing runs. */
-export function statusOf(runs: readonly RunView[]): { text: string; tooltip: string; failed: boolean } | undefined {
+export function statusOf(
+  runs: readonly RunView[],
+): { text: string; tooltip: string; failed: boolean } | undefined {
   const live = runs.filter((run) => run.live);
   const [first] = live;
   if (first === undefined) return undefined;
-  const icon = first.unresponsive ? 'warning' : first.state === 'paused' ? 'debug-pause' : 'sync~spin';
+  const icon = first.unresponsive
+    ? 'warning'
+    : first.state === 'paused'
+      ? 'debug-pause'
+      : 'sync~spin';
   const { progress } = first.manifest;
   const step = first.last?.step ?? progress?.step;
   const parts = [

@@ -17,7 +17,10 @@ export function createStatusBar(monitor: RunMonitor): Disposable {
     }
     item.text = status.text;
     item.tooltip = status.tooltip;
-    item.accessibilityInformation = { label: status.text.replace(/\$\([^)]*\)\s*/, ''), role: 'button' };
+    item.accessibilityInformation = {
+      label: status.text.replace(/\$\([^)]*\)\s*/, ''),
+      role: 'button',
+    };
     item.backgroundColor = status.failed
       ? new ThemeColor('statusBarItem.errorBackground')
       : undefined;

@@ -12,7 +12,8 @@ import { energyOf, gram } from '../linalg/gram';
 import { leadingColumns, lowRank } from '../linalg/lowRank';
 import { applyGauge, toSchmidt } from './gauge';
 import type { WideCore } from './gauge';
-import { interleave } from './interleave';
+import { interleave, rowsOf } from './interleave';
+import type { WeightRows } from './interleave';
 import type { DecomposeOptions } from './options';
 import { countForTail, numericalRank, planRanks } from './ranks';
 import type { RankPlan } from './ranks';
@@ -50,17 +51,25 @@ export async function decompose(
   options: DecomposeOptions,
   gemm: Gemm,
 ): Promise<Decomposition> {
+  return decomposeRows(rowsOf(weight, rows, cols), options, gemm);
+}
+
+/** {@link decompose} of a weight that is widened row by row: one fp32 copy less in memory. */
+export async function decomposeRows(
+  weight: WeightRows,
+  options: DecomposeOptions,
+  gemm: Gemm,
+): Promise<Decomposition> {
   const started = performance.now();
   const { shape } = options;
   const orientation = options.orientation ?? 'out';
-  if (orientation === 'out') validateShape(shape, rows, cols);
-  else validateShape(shape, cols, rows);
-  const energy = energyOf(weight);
+  if (orientation === 'out') validateShape(shape, weight.outFeatures, weight.inFeatures);
+  else validateShape(shape, weight.inFeatures, weight.outFeatures);
+  const { tensor, energy } = interleave(weight, shape, orientation);
   if (!Number.isFinite(energy))
     throw new DotaError('train.nonFinite', 'The weight holds values that are not finite.', {
       next: 'Check the file; such a tensor cannot be decomposed.',
     });
-  const tensor = interleave(weight, rows, cols, shape, orientation);
   const sweep = new OutsideIn(tensor, shape, energy, options, gemm);
   await sweep.run();
   const bonds = sweep.bonds();
@@ -142,7 +151,7 @@ class OutsideIn {
   }
 
   async run(): Promise<void> {
-    if (this.options.spectra === 'all') await this.untruncatedSpectra();
+    if (this.options.spectra === 'all' || this.options.exactMiddle) await this.untruncatedSpectra();
     const bonds = this.pairs.length - 1;
     for (let count = 1; this.first < this.last; count++) {
       this.checkSignal();
@@ -292,10 +301,16 @@ class OutsideIn {
   }
 
   private async untruncatedSpectra(): Promise<void> {
+    const [firstPair = 1] = this.pairs;
+    const lastPair = this.pairs.at(-1) ?? 1;
+    // The sweep's first step sees the untruncated tensor anyway.
+    const first = firstPair <= lastPair ? 0 : this.found.length - 1;
     for (const [k, bond] of this.found.entries()) {
       const left = product(this.pairs.slice(0, k + 1));
       const right = this.tensor.length / left;
-      if (bond === undefined || Math.min(left, right) > this.exactSide) continue;
+      const widest = this.options.exactMiddle ? Infinity : this.exactSide;
+      if (bond === undefined || Math.min(left, right) > widest) continue;
+      if (k === first && Math.min(left, right) <= this.exactSide) continue;
       this.checkSignal();
       const x = { data: this.tensor, rows: left, cols: right };
       const g = await gram(x, left <= right ? 'rows' : 'cols', this.gemm);

@@ -47,25 +47,49 @@ export function weightOffsets(
 }
 
 /**
- * T of a weight `[outFeatures, inFeatures]` (row-major), zero in padded places. Length: the product
- * of all factors.
+ * A weight `[outFeatures, inFeatures]` row by row, in fp32: lets a file's own type be widened on the
+ * way, without a second copy of the matrix. The returned array may be reused by the next call.
+ */
+export interface WeightRows {
+  outFeatures: number;
+  inFeatures: number;
+  row(o: number): Float32Array;
+}
+
+export function rowsOf(weight: Float32Array, outFeatures: number, inFeatures: number): WeightRows {
+  return {
+    outFeatures,
+    inFeatures,
+    row: (o) => weight.subarray(o * inFeatures, (o + 1) * inFeatures),
+  };
+}
+
+/**
+ * T of a weight, zero in padded places (length: the product of all factors), and ||W||_F^2 in fp64.
  */
 export function interleave(
-  weight: Float32Array,
-  outFeatures: number,
-  inFeatures: number,
+  weight: WeightRows,
   shape: MpoShape,
   orientation: Orientation,
-): Float32Array {
+): { tensor: Float32Array; energy: number } {
+  const { outFeatures, inFeatures } = weight;
   const offsets = weightOffsets(shape, outFeatures, inFeatures, orientation);
-  const t = new Float32Array(product(pairSizes(shape)));
+  const tensor = new Float32Array(product(pairSizes(shape)));
   const offIn = offsets.in;
+  let energy = 0;
   for (let o = 0; o < outFeatures; o++) {
     const base = offsets.out[o] as number;
-    const row = o * inFeatures;
-    for (let i = 0; i < inFeatures; i++) t[base + (offIn[i] as number)] = weight[row + i] as number;
+    const row = weight.row(o);
+    // One sum a row keeps the fp64 sum's rounding far below the entries' own.
+    let sum = 0;
+    for (let i = 0; i < inFeatures; i++) {
+      const x = row[i] as number;
+      sum += x * x;
+      tensor[base + (offIn[i] as number)] = x;
+    }
+    energy += sum;
   }
-  return t;
+  return { tensor, energy };
 }
 
 /** The inverse of {@link interleave}; padded entries are dropped. */

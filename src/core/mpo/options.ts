@@ -25,6 +25,8 @@ export interface DecomposeOptions {
    * more Gram matrix a bond; `steps` (default): what the decomposition computes on its way.
    */
   spectra?: 'steps' | 'all';
+  /** `all`, and the wide middles too: minutes from side 4096 on (default false). */
+  exactMiddle?: boolean;
   /** Called after each bond. */
   onProgress?: (progress: { bond: number; bonds: number }) => void;
   signal?: AbortSignal;

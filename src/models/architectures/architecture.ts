@@ -3,7 +3,7 @@
  * weights a checkpoint holds. Adding a family means one file beside this one and a line in
  * `registry.ts`.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { DotaError } from '../../protocol/errors';
 import type { DecoderConfig } from '../modelConfig';
 

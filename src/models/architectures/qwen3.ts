@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { commonKeys, decoderWeights, sharedConfig, type Architecture } from './architecture';
 import { qwenWindow, qwenWindowKeys } from './qwen2';
 

@@ -73,7 +73,10 @@ describe.skipIf(process.platform === 'win32')('findNode', () => {
   });
 
   it('refuses the editor’s binary when it cannot load onnxruntime', async () => {
-    // A real Node stands in for the editor; no onnxruntime-node is to be found from this folder.
+    // A real Node stands in for the editor; the onnxruntime-node beside this trainer is broken.
+    const broken = path.join(folder, 'node_modules', 'onnxruntime-node');
+    mkdirSync(broken, { recursive: true });
+    writeFileSync(path.join(broken, 'index.js'), "throw new Error('no such library')");
     await expect(
       findNode(search({ execPath: process.execPath, electron: '40.0.0' })),
     ).rejects.toMatchObject({ code: 'node.missing' });

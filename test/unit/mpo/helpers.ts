@@ -80,3 +80,71 @@ function timesSlice(vector: number[], core: Core, i: number, j: number): number[
       out[b]! += vector[a]! * core.data[((a * ni + i) * nj + j) * right + b]!;
   return out;
 }
+
+/** The integer hash of test/fixtures/mpo/make.py, centred on zero. */
+function hashNoise(count: number, seed: number): Float32Array {
+  const out = new Float32Array(count);
+  for (let k = 0; k < count; k++) {
+    let x = (k + seed * 1000003) >>> 0;
+    x = Math.imul(x ^ (x >>> 16), 0x7feb352d) >>> 0;
+    x = Math.imul(x ^ (x >>> 15), 0x846ca68b) >>> 0;
+    x = (x ^ (x >>> 16)) >>> 0;
+    out[k] = x / 2 ** 32 - 0.5;
+  }
+  return out;
+}
+
+function outerSum(
+  rows: number,
+  cols: number,
+  weights: readonly number[],
+  seedA: number,
+  seedB: number,
+): Float64Array {
+  const k = weights.length;
+  const a = hashNoise(rows * k, seedA);
+  const b = hashNoise(k * cols, seedB);
+  const out = new Float64Array(rows * cols);
+  for (let i = 0; i < rows; i++)
+    for (let c = 0; c < k; c++) {
+      const f = a[i * k + c]! * weights[c]!;
+      for (let j = 0; j < cols; j++) out[i * cols + j]! += f * b[c * cols + j]!;
+    }
+  return out;
+}
+
+/** The matrices of test/fixtures/mpo/make.py. */
+export function fixtureMatrix(
+  kind: string,
+  rows: number,
+  cols: number,
+  seed: number,
+): Float32Array {
+  switch (kind) {
+    case 'noise':
+      return hashNoise(rows * cols, seed);
+    case 'decay': {
+      const weights = Array.from({ length: 24 }, (_, k) => 0.6 ** k);
+      return Float32Array.from(outerSum(rows, cols, weights, seed, seed + 1));
+    }
+    case 'spiked': {
+      const base = hashNoise(rows * cols, seed);
+      const spikes = outerSum(rows, cols, [1, 1, 1, 1], seed + 2, seed + 3);
+      return Float32Array.from(spikes, (x, k) => x + base[k]! * 0.1);
+    }
+    default:
+      throw new Error(kind);
+  }
+}
+
+/** ||Q^T Q - I||_max for row-major `[m, n]` columns. */
+export function orthogonalityDefect(q: ArrayLike<number>, m: number, n: number): number {
+  let worst = 0;
+  for (let a = 0; a < n; a++)
+    for (let b = a; b < n; b++) {
+      let sum = 0;
+      for (let i = 0; i < m; i++) sum += q[i * n + a]! * q[i * n + b]!;
+      worst = Math.max(worst, Math.abs(sum - (a === b ? 1 : 0)));
+    }
+  return worst;
+}

@@ -1,0 +1,64 @@
+/** What a fine-tuning method provides for one linear layer. */
+import type { LinearPath } from '../graph/decoder/block';
+import type { Tensor } from '../graph/graph';
+
+/** A linear layer of the model. */
+export interface LinearModule {
+  /** Full path, e.g. `model.layers.0.self_attn.q_proj`. */
+  path: string;
+  layer: number;
+  /** Path inside the block, e.g. `self_attn.q_proj`. */
+  pathInBlock: LinearPath;
+  outFeatures: number;
+  inFeatures: number;
+}
+
+export interface AdapterTensor {
+  /** Name after the module's path, e.g. `mpo_cores.0`. */
+  name: string;
+  shape: readonly number[];
+  /** Value at step 0. */
+  initial: Float32Array;
+  /** Frozen tensors take part in the arithmetic, but have no gradient and are not saved. */
+  trainable: boolean;
+  learningRateFactor: number;
+}
+
+/** Looks up one of the adapter's tensors by its name. */
+export type TensorLookup = (name: string) => Tensor;
+
+/** The adapter of one linear layer. */
+export interface ModuleAdapter {
+  readonly module: LinearModule;
+  readonly tensors: readonly AdapterTensor[];
+  /**
+   * Blocks whose adapters have equal signatures share their compiled graphs: everything that
+   * `apply` depends on beside the tensors' values.
+   */
+  readonly signature: string;
+  /**
+   * True when `apply` expects `W - delta(initial tensors)` in place of the pretrained weight
+   * (explicit residual).
+   */
+  readonly subtractsInitialDelta: boolean;
+  /**
+   * The adapted product without bias.
+   * @param x `[tokens, in]`
+   * @param weight `[out, in]`
+   * @returns `[tokens, out]`
+   */
+  apply(x: Tensor, weight: Tensor, tensor: TensorLookup): Tensor;
+  /** What the tensors add to the `weight` that `apply` takes, dense, `[out, in]`. */
+  delta(tensor: TensorLookup): Tensor;
+}
+
+/** Which modules are adapted, and how. */
+export interface AdapterPlan {
+  /** True when the base weights themselves train (full fine-tuning and pretraining). */
+  trainsBaseWeights: boolean;
+  /** By module path. */
+  modules: ReadonlyMap<string, ModuleAdapter>;
+}
+
+/** All weights train, embeddings and norms included; there is nothing to add. */
+export const fullPlan: AdapterPlan = { trainsBaseWeights: true, modules: new Map() };

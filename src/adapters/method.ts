@@ -1,0 +1,27 @@
+/** A fine-tuning method: how it attaches to one linear layer. */
+import type { RunConfig } from '../config/runConfig';
+import type { Gemm } from '../core/gemm';
+import type { Core } from '../core/mpo/types';
+import type { LinearModule, ModuleAdapter } from './adapter';
+
+export type AdapterOptions = RunConfig['adapter'];
+
+export interface AttachContext {
+  options: AdapterOptions;
+  seed: number;
+  /** The pretrained weight, `[out, in]`. */
+  weight: (module: LinearModule) => Promise<Float32Array>;
+  /**
+   * Cores at step 0 that are known already (a resumed run); where undefined, the weight is
+   * decomposed.
+   */
+  initialCores?: ((module: LinearModule) => readonly Core[] | undefined) | undefined;
+  gemm: Gemm;
+}
+
+export interface AdapterMethod {
+  /** One sentence for people who choose among the methods. */
+  readonly help: string;
+  /** @throws DotaError `adapter.rank`, `adapter.shape` */
+  attach(module: LinearModule, context: AttachContext): Promise<ModuleAdapter>;
+}

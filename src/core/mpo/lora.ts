@@ -1,0 +1,103 @@
+/** From an operator to a LoRA pair. */
+import { DotaError } from '../../protocol/errors';
+import type { Gemm } from '../gemm';
+import { eigh } from '../linalg/eigh';
+import { energyOf, gram } from '../linalg/gram';
+import { leadingColumns, lowRank } from '../linalg/lowRank';
+import type { LowRank } from '../linalg/lowRank';
+import { contractToWeight } from './contract';
+import type { Mpo, Orientation } from './types';
+
+export interface LoraPair {
+  /** `lora_A` `[r, in_features]`. */
+  a: Float32Array;
+  /** `lora_B` `[out_features, r]`; the update is B A (alpha = r). */
+  b: Float32Array;
+  /** At most the rank asked for; less where the matrix has less. */
+  rank: number;
+  /** ||M - B A||_F / ||M||_F: what the conversion loses, 0 for a zero operator. */
+  relativeError: number;
+}
+
+/** Widest side that is solved exactly. */
+const EXACT_SIDE = 1024;
+
+/**
+ * The best (for sides up to 1024; else nearly best) rank-`r` pair of the matrix that `mpo` stands
+ * for. A small operator has high matrix rank, so the loss is real: it is returned, to be stated.
+ * The square roots of the singular values go to both sides.
+ * @throws DotaError `adapter.rank`
+ */
+export async function toLora(
+  mpo: Mpo,
+  outFeatures: number,
+  inFeatures: number,
+  orientation: Orientation,
+  r: number,
+  gemm: Gemm,
+): Promise<LoraPair> {
+  const limit = Math.min(outFeatures, inFeatures);
+  if (!Number.isSafeInteger(r) || r < 1 || r > limit)
+    throw new DotaError(
+      'adapter.rank',
+      `Rank ${r} does not fit a ${outFeatures} x ${inFeatures} matrix.`,
+      {
+        next: `Choose a rank from 1 to ${limit}.`,
+      },
+    );
+  const data = await contractToWeight(mpo, outFeatures, inFeatures, orientation, gemm);
+  const energy = energyOf(data);
+  const wide = outFeatures <= inFeatures;
+  const x = { data, rows: outFeatures, cols: inFeatures };
+  const found =
+    limit <= EXACT_SIDE
+      ? await exactly(x, wide, r, gemm)
+      : await lowRank(x, !wide, r, energy, 0, gemm);
+  const { basis, coordinates, singularValues } = found;
+  const k = basis.cols;
+  // basis [side, k] and coordinates [k, other] = S V^T; both get sqrt(S).
+  const root = singularValues.map(Math.sqrt);
+  const left = basis.data.map((v, at) => v * (root[at % k] as number));
+  const right = coordinates.data.map((v, at) => {
+    const s = root[Math.floor(at / coordinates.cols)] as number;
+    return s > 0 ? v / s : 0;
+  });
+  const pair = wide
+    ? { b: left, a: right }
+    : { b: transpose(right, k, outFeatures), a: transpose(left, inFeatures, k) };
+  return {
+    ...pair,
+    rank: k,
+    relativeError: energy > 0 ? Math.sqrt(found.discardedEnergy / energy) : 0,
+  };
+}
+
+async function exactly(
+  x: { data: Float32Array; rows: number; cols: number },
+  wide: boolean,
+  r: number,
+  gemm: Gemm,
+): Promise<LowRank> {
+  const side = wide ? x.rows : x.cols;
+  const { values, vectors } = eigh(await gram(x, wide ? 'rows' : 'cols', gemm), side);
+  let kept = 1;
+  // Singular values below 1e-7 of the largest are rounding noise of fp32 entries.
+  while (kept < r && (values[kept] as number) > 1e-14 * (values[0] as number)) kept++;
+  const basis = leadingColumns(vectors, side, kept);
+  const coordinates = await gemm.f32(basis, x, { transposeA: true, transposeB: !wide });
+  let discardedEnergy = 0;
+  for (let k = side - 1; k >= kept; k--) discardedEnergy += Math.max(0, values[k] as number);
+  return {
+    basis,
+    coordinates,
+    singularValues: values.slice(0, kept).map((w) => Math.sqrt(Math.max(0, w))),
+    discardedEnergy,
+  };
+}
+
+function transpose(data: Float32Array, rows: number, cols: number): Float32Array {
+  const out = new Float32Array(data.length);
+  for (let i = 0; i < rows; i++)
+    for (let j = 0; j < cols; j++) out[j * rows + i] = data[i * cols + j] as number;
+  return out;
+}

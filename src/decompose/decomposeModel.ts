@@ -1,0 +1,149 @@
+/**
+ * Decomposes a model's matrices one at a time: memory is that of the largest, results come as they
+ * are ready, and what a cache holds is not computed again, so that a stopped run resumes for free.
+ */
+import type { Gemm } from '../core/gemm';
+import type { RankChoice } from '../core/mpo/options';
+import type { MpoShape } from '../core/mpo/types';
+import type { WeightSource } from '../models/modelConfig';
+import type { ModuleDecomposition } from '../protocol/decomposition';
+import { DotaError } from '../protocol/errors';
+import { allocateRanks } from './budget';
+import { DecompositionCache, cacheKey } from './cache';
+import { decomposeModule } from './decomposeModule';
+import { findMatrix, rawRows } from './modules';
+import type { MatrixModule } from './modules';
+import { shapeFor } from './options';
+import type { ModelDecomposeOptions } from './options';
+
+/** Rank at which spectra are taken when a budget decides: beyond it a wide middle isn't known. */
+const BUDGET_PROBE_RANK = 64;
+
+export interface ModelProgress {
+  /** Matrices finished, and of how many (a budget reads each twice). */
+  done: number;
+  total: number;
+  module: string;
+  cached: boolean;
+}
+
+export interface DecomposeModelHooks {
+  onModule?: (result: ModuleDecomposition, progress: ModelProgress) => void;
+  /** A module that cannot be decomposed; the others go on. Rethrow to stop. */
+  onFailure?: (module: string, error: DotaError) => void;
+  /** Folder of cached results; none when absent. */
+  cacheFolder?: string;
+  signal?: AbortSignal;
+}
+
+/**
+ * @param targets full module paths or tensor names
+ * @returns one result a target, in order, without those reported to `onFailure`
+ * @throws DotaError `adapter.noTarget`, `adapter.rank`, `run.stopped`, errors of reading; errors of
+ *   single modules when there is no `onFailure`
+ */
+export async function decomposeModel(
+  source: WeightSource,
+  targets: readonly string[],
+  options: ModelDecomposeOptions,
+  gemm: Gemm,
+  hooks: DecomposeModelHooks = {},
+): Promise<ModuleDecomposition[]> {
+  const matrices = targets.map((name) => findMatrix(source, name));
+  const run = new ModelRun(source, options, gemm, hooks);
+  const { rank } = options;
+  if (!('budget' in rank)) {
+    run.total = matrices.length;
+    return run.all(matrices, () => rank, true);
+  }
+  run.total = 2 * matrices.length;
+  const probes = await run.all(matrices, () => ({ r: BUDGET_PROBE_RANK }), false);
+  const ranks = allocateRanks(
+    probes.map((p) => ({
+      module: p.module,
+      shape: { rows: p.rowFactors, cols: p.colFactors },
+      energy: p.energy,
+      bonds: p.bonds,
+    })),
+    rank.budget,
+  );
+  const allocated = matrices.filter((m) => ranks.has(m.module));
+  return run.all(allocated, (m) => ({ r: ranks.get(m.module) ?? 1 }), true);
+}
+
+class ModelRun {
+  total = 0;
+  private done = 0;
+  private readonly cache: DecompositionCache | undefined;
+
+  constructor(
+    private readonly source: WeightSource,
+    private readonly options: ModelDecomposeOptions,
+    private readonly gemm: Gemm,
+    private readonly hooks: DecomposeModelHooks,
+  ) {
+    const { cacheFolder } = hooks;
+    this.cache = cacheFolder === undefined ? undefined : new DecompositionCache(cacheFolder);
+  }
+
+  /** @param final false for the spectra that only a budget looks at */
+  async all(
+    matrices: readonly MatrixModule[],
+    rankOf: (matrix: MatrixModule) => RankChoice,
+    final: boolean,
+  ): Promise<ModuleDecomposition[]> {
+    const results: ModuleDecomposition[] = [];
+    for (const matrix of matrices) {
+      try {
+        const { result, cached } = await this.one(matrix, rankOf(matrix), final);
+        results.push(result);
+        this.done++;
+        const { done, total } = this;
+        if (final) this.hooks.onModule?.(result, { done, total, module: matrix.module, cached });
+      } catch (error) {
+        const { onFailure } = this.hooks;
+        if (!(error instanceof DotaError) || error.code === 'run.stopped' || !onFailure)
+          throw error;
+        this.done++;
+        onFailure(matrix.module, error);
+      }
+    }
+    return results;
+  }
+
+  private async one(
+    matrix: MatrixModule,
+    rank: RankChoice,
+    final: boolean,
+  ): Promise<{ result: ModuleDecomposition; cached: boolean }> {
+    const { signal } = this.hooks;
+    if (signal?.aborted)
+      throw new DotaError('run.stopped', 'The decomposition was stopped.', {
+        next: 'Start it again; finished modules are taken from the cache.',
+      });
+    const shape: MpoShape = shapeFor(matrix.module, matrix.rows, matrix.cols, this.options);
+    const { orientation, gauge, seed, exactMiddle } = this.options;
+    const options = {
+      orientation,
+      gauge,
+      seed,
+      exactMiddle: final && exactMiddle,
+      references: final ? this.options.references : [],
+      explicitError: final && this.options.explicitError,
+    };
+    const raw = await this.source.read(matrix.tensor);
+    const key = this.cache === undefined ? '' : cacheKey(raw, { shape, rank, ...options });
+    const known = await this.cache?.read(key, matrix.module);
+    if (known !== undefined) return { result: known, cached: true };
+    const request = {
+      module: matrix.module,
+      shape,
+      rank,
+      options,
+      ...(signal === undefined ? {} : { signal }),
+    };
+    const { summary } = await decomposeModule(rawRows(raw, matrix.tensor), request, this.gemm);
+    await this.cache?.write(key, summary);
+    return { result: summary, cached: false };
+  }
+}

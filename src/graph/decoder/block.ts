@@ -1,0 +1,142 @@
+/** One decoder block of the Llama family as a graph. */
+import type { DecoderConfig } from '../../models/modelConfig';
+import { attention } from '../layers/attention';
+import { rmsNorm } from '../layers/rmsNorm';
+import { rope } from '../layers/rope';
+import type { Tensor } from '../graph';
+import { reshape } from '../ops/broadcast';
+import { add, mul, silu } from '../ops/elementwise';
+
+/** The linear layers of a block, by their path inside it, in Hugging Face's names. */
+export const linearPaths = [
+  'self_attn.q_proj',
+  'self_attn.k_proj',
+  'self_attn.v_proj',
+  'self_attn.o_proj',
+  'mlp.gate_proj',
+  'mlp.up_proj',
+  'mlp.down_proj',
+] as const;
+export type LinearPath = (typeof linearPaths)[number];
+
+export interface BlockTensorShape {
+  /** Path inside the block, e.g. `self_attn.q_proj.weight`. */
+  name: string;
+  shape: readonly number[];
+}
+
+/** `[out, in]` of a block's linear layer. */
+export function linearShape(config: DecoderConfig, path: LinearPath): readonly [number, number] {
+  const { hiddenSize, intermediateSize, numHeads, numKeyValueHeads, headDim } = config;
+  switch (path) {
+    case 'self_attn.q_proj':
+      return [numHeads * headDim, hiddenSize];
+    case 'self_attn.k_proj':
+    case 'self_attn.v_proj':
+      return [numKeyValueHeads * headDim, hiddenSize];
+    case 'self_attn.o_proj':
+      return [hiddenSize, numHeads * headDim];
+    case 'mlp.gate_proj':
+    case 'mlp.up_proj':
+      return [intermediateSize, hiddenSize];
+    case 'mlp.down_proj':
+      return [hiddenSize, intermediateSize];
+  }
+}
+
+function hasBias(config: DecoderConfig, path: LinearPath): boolean {
+  switch (path) {
+    case 'self_attn.q_proj':
+    case 'self_attn.k_proj':
+    case 'self_attn.v_proj':
+      return config.attentionBias.qkv;
+    case 'self_attn.o_proj':
+      return config.attentionBias.o;
+    case 'mlp.gate_proj':
+    case 'mlp.up_proj':
+    case 'mlp.down_proj':
+      return config.mlpBias;
+  }
+}
+
+/** Every weight of a block: matrices first, then biases and norms, which have no weight decay. */
+export function blockTensors(config: DecoderConfig): BlockTensorShape[] {
+  const matrices = linearPaths.map((path) => ({
+    name: `${path}.weight`,
+    shape: linearShape(config, path),
+  }));
+  const biases = linearPaths
+    .filter((path) => hasBias(config, path))
+    .map((path) => ({ name: `${path}.bias`, shape: [linearShape(config, path)[0]] }));
+  const norms = ['input_layernorm.weight', 'post_attention_layernorm.weight'].map((name) => ({
+    name,
+    shape: [config.hiddenSize],
+  }));
+  const headNorms = ['self_attn.q_norm.weight', 'self_attn.k_norm.weight'].map((name) => ({
+    name,
+    shape: [config.headDim],
+  }));
+  return [...matrices, ...biases, ...norms, ...(config.queryKeyNorm ? headNorms : [])];
+}
+
+export interface BlockInputs {
+  batch: number;
+  sequence: number;
+  /** `[batch * sequence, hidden]` */
+  hidden: Tensor;
+  /** `[batch * sequence, 1, headDim / 2]` */
+  cos: Tensor;
+  sin: Tensor;
+  /** `[batch, 1, 1, sequence, sequence]`, 0 where a query may look and a large negative number. */
+  mask: Tensor;
+}
+
+export interface BlockParts {
+  /** A norm's weight, by its path inside the block. */
+  norm: (path: string) => Tensor;
+  /** Applies a linear layer with its bias and adapter: `[tokens, in] -> [tokens, out]`. */
+  linear: (path: LinearPath, x: Tensor) => Tensor;
+  /**
+   * Marks a value that the forward graph hands to the backward graph. The forward graph exports it;
+   * the backward graph reads it instead of computing it again; with full recompute it is itself.
+   */
+  saved: (name: string, value: Tensor) => Tensor;
+}
+
+/** @returns the block's output, `[batch * sequence, hidden]` */
+export function decoderBlock(
+  config: DecoderConfig,
+  inputs: BlockInputs,
+  parts: BlockParts,
+): Tensor {
+  const { batch, sequence, hidden, cos, sin, mask } = inputs;
+  const { norm, linear, saved } = parts;
+  const { numHeads, numKeyValueHeads, headDim, rmsNormEps } = config;
+  const tokens = batch * sequence;
+
+  const normed = rmsNorm(hidden, norm('input_layernorm'), rmsNormEps);
+  const project = (name: 'q' | 'k' | 'v', heads: number): Tensor => {
+    const flat = saved(name, linear(`self_attn.${name}_proj`, normed));
+    return reshape(flat, [tokens, heads, headDim]);
+  };
+  const position = (x: Tensor, name: 'q' | 'k'): Tensor => {
+    const scaled = config.queryKeyNorm ? rmsNorm(x, norm(`self_attn.${name}_norm`), rmsNormEps) : x;
+    return rope(scaled, cos, sin);
+  };
+  const query = position(project('q', numHeads), 'q');
+  const key = position(project('k', numKeyValueHeads), 'k');
+  const value = project('v', numKeyValueHeads);
+  const context = attention(query, key, value, mask, {
+    batch,
+    sequence,
+    heads: numHeads,
+    keyValueHeads: numKeyValueHeads,
+    headDim,
+  });
+  const attended = add(hidden, saved('o', linear('self_attn.o_proj', context)));
+
+  const normedAgain = rmsNorm(attended, norm('post_attention_layernorm'), rmsNormEps);
+  const gate = saved('gate', linear('mlp.gate_proj', normedAgain));
+  const up = saved('up', linear('mlp.up_proj', normedAgain));
+  return add(attended, linear('mlp.down_proj', mul(silu(gate), up)));
+}

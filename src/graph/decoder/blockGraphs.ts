@@ -1,0 +1,151 @@
+/**
+ * The two graphs that all decoder blocks of equal shapes share. Weights are inputs, so the graphs
+ * are compiled once per batch shape whatever the depth.
+ */
+import type { DecoderConfig } from '../../models/modelConfig';
+import { gradients } from '../gradients';
+import { type BuiltGraph, Graph } from '../graph';
+import { sizeOf } from '../shape';
+import type { FloatType } from '../dtype';
+import type { Tensor } from '../graph';
+import { type BlockTensorShape, decoderBlock, type LinearPath } from './block';
+import { add } from '../ops/elementwise';
+import { flatten } from '../ops/layout';
+
+/** What distinguishes one kind of block from another; blocks of one kind share their sessions. */
+export interface BlockPlan {
+  config: DecoderConfig;
+  /** In the order in which they lie in the block's flat parameter vector. */
+  trainable: readonly BlockTensorShape[];
+  frozen: readonly BlockTensorShape[];
+  /**
+   * Applies a linear layer with its bias and adapter.
+   * @param tensor looks up a trainable or frozen tensor by its name
+   */
+  linear: (path: LinearPath, x: Tensor, tensor: (name: string) => Tensor) => Tensor;
+}
+
+export interface BlockShape {
+  batch: number;
+  sequence: number;
+  dtype: FloatType;
+}
+
+/** Names of inputs and outputs. */
+export const frozenInput = (name: string): string => `frozen.${name}`;
+export const savedValue = (name: string): string => `saved.${name}`;
+
+interface AssembledBlock {
+  graph: Graph;
+  hidden: Tensor;
+  trainable: Tensor[];
+  output: Tensor;
+}
+
+function assemble(
+  plan: BlockPlan,
+  { batch, sequence, dtype }: BlockShape,
+  saved: (graph: Graph, name: string, value: Tensor) => Tensor,
+): AssembledBlock {
+  const { config } = plan;
+  const graph = new Graph();
+  const tokens = batch * sequence;
+  const rotaryShape = [tokens, 1, config.headDim / 2];
+  const hidden = graph.input('hidden', dtype, [tokens, config.hiddenSize]);
+  const cos = graph.input('cos', dtype, rotaryShape);
+  const sin = graph.input('sin', dtype, rotaryShape);
+  const mask = graph.input('mask', dtype, [batch, 1, 1, sequence, sequence]);
+
+  const tensors = new Map<string, Tensor>();
+  for (const { name, shape } of plan.frozen) {
+    tensors.set(name, graph.input(frozenInput(name), dtype, shape));
+  }
+  const trainable = declareTrainable(graph, plan.trainable, dtype);
+  plan.trainable.forEach(({ name }, i) => tensors.set(name, trainable[i] as Tensor));
+  const tensor = (name: string): Tensor => {
+    const found = tensors.get(name);
+    if (!found) throw new Error(`block has no tensor "${name}"`);
+    return found;
+  };
+
+  const output = decoderBlock(
+    config,
+    { batch, sequence, hidden, cos, sin, mask },
+    {
+      norm: (path) => tensor(`${path}.weight`),
+      linear: (path, x) => plan.linear(path, x, tensor),
+      saved: (name, value) => saved(graph, name, value),
+    },
+  );
+  return { graph, hidden, trainable, output };
+}
+
+/** Declares the flat input `parameters` and cuts it into tensors; nothing when there are none. */
+export function declareTrainable(
+  graph: Graph,
+  tensors: readonly BlockTensorShape[],
+  dtype: FloatType,
+): Tensor[] {
+  const size = flatSize(tensors);
+  if (size === 0) return [];
+  return graph.unflatten(
+    graph.input('parameters', dtype, [size]),
+    tensors.map(({ shape }) => shape),
+  );
+}
+
+export function flatSize(tensors: readonly BlockTensorShape[]): number {
+  return tensors.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+}
+
+/** Adds gradients to the flat input `gradient` and returns the sum as output `next_gradient`. */
+export function accumulateGradient(
+  graph: Graph,
+  parts: readonly Tensor[],
+  tensors: readonly BlockTensorShape[],
+): void {
+  if (parts.length === 0) return;
+  const flat = flatten(parts);
+  const accumulated = graph.input('gradient', flat.dtype, [flatSize(tensors)]);
+  graph.output('next_gradient', add(accumulated, flat));
+}
+
+/**
+ * `hidden` -> `output`, plus `saved.*` when a backward pass with saved values follows.
+ */
+export function buildBlockForward(
+  plan: BlockPlan,
+  shape: BlockShape,
+  options: { save: boolean },
+): BuiltGraph {
+  const { graph, output } = assemble(plan, shape, (owner, name, value) => {
+    if (options.save) owner.output(savedValue(name), value);
+    return value;
+  });
+  graph.output('output', output);
+  return graph.build();
+}
+
+/**
+ * `output_gradient` -> `input_gradient` (where asked) and `gradient` -> `next_gradient`.
+ * With saved values the products that made them are dropped as dead; with `recompute` the whole
+ * forward is part of the graph. (Two graphs and not one: inside one graph the runtime's common
+ * subexpression elimination would undo the recomputation.)
+ */
+export function buildBlockBackward(
+  plan: BlockPlan,
+  shape: BlockShape,
+  options: { recompute: boolean; inputGradient: boolean },
+): BuiltGraph {
+  const { graph, hidden, trainable, output } = assemble(plan, shape, (owner, name, value) => {
+    if (options.recompute) return value;
+    const handedOver = owner.input(savedValue(name), value.dtype, value.shape);
+    return owner.withOrigin(handedOver, { inputs: [value], vjp: (gradient) => [gradient] });
+  });
+  const outputGradient = graph.input('output_gradient', output.dtype, output.shape);
+  const targets = options.inputGradient ? [...trainable, hidden] : trainable;
+  const parts = gradients([{ output, gradient: outputGradient }], targets);
+  accumulateGradient(graph, parts.slice(0, trainable.length), plan.trainable);
+  if (options.inputGradient) graph.output('input_gradient', parts.at(-1) as Tensor);
+  return graph.build();
+}

@@ -1,0 +1,154 @@
+/**
+ * The models that the Model view lists: the sample, folders of the settings, and model folders at the
+ * top of the workspace. Only headers are read.
+ */
+import { readdir, stat } from 'node:fs/promises';
+import path from 'node:path';
+import type { ModuleDecomposition } from '../protocol/decomposition';
+import { formatError, serializeError } from '../protocol/errors';
+import type { ModelEntry } from '../views/modelTree';
+import { Listeners } from './listeners';
+
+export interface ModelPlaces {
+  /** Folder of the sample model, absolute. */
+  sample: string;
+  workspaceFolders: readonly string[];
+  /** From the settings; relative ones are resolved against the first workspace folder. */
+  listed: readonly string[];
+}
+
+/** Where a workspace keeps models: itself, its folders, and those of a folder `models`. */
+const containers = ['.', 'models'];
+const maxFound = 50;
+
+export class ModelList {
+  /** Fires with the id of a tree node that changed, or undefined for everything. */
+  private readonly listeners = new Listeners<string | undefined>();
+  readonly onDidChange = this.listeners.subscribe;
+  private readonly readListeners = new Listeners<readonly ModelEntry[]>();
+  /** Fires when the list was read anew. */
+  readonly onDidRead = this.readListeners.subscribe;
+  private entries: ModelEntry[] | undefined;
+  private reading: Promise<ModelEntry[]> | undefined;
+  /** Kept across refreshes, by folder. */
+  private readonly results = new Map<string, Map<string, ModuleDecomposition>>();
+
+  constructor(private readonly places: () => ModelPlaces) {}
+
+  /** What was read last; empty before the first read. */
+  get current(): readonly ModelEntry[] {
+    return this.entries ?? [];
+  }
+
+  async read(): Promise<readonly ModelEntry[]> {
+    if (this.entries !== undefined) return this.entries;
+    this.reading ??= this.load().finally(() => {
+      this.reading = undefined;
+    });
+    return this.reading;
+  }
+
+  refresh(): void {
+    this.entries = undefined;
+    this.listeners.fire(undefined);
+  }
+
+  /** Adds a result under its module. */
+  addResult(folder: string, result: ModuleDecomposition): void {
+    this.resultsOf(folder).set(result.module, result);
+    this.listeners.fire(undefined);
+  }
+
+  private async load(): Promise<ModelEntry[]> {
+    const { sample, workspaceFolders, listed } = this.places();
+    const base = workspaceFolders[0] ?? '';
+    const folders: { folder: string; path: string; removable: boolean }[] = [];
+    if (await isModelFolder(sample))
+      folders.push({ folder: sample, path: 'sample', removable: false });
+    const add = (folder: string, removable: boolean): void => {
+      if (!folders.some((f) => f.folder === folder)) {
+        folders.push({ folder, path: folder, removable });
+      }
+    };
+    for (const entry of listed) add(path.resolve(base, entry), true);
+    for (const workspaceFolder of workspaceFolders) {
+      for (const folder of await modelFoldersIn(workspaceFolder)) add(folder, false);
+    }
+    const entries = await Promise.all(folders.map((f) => this.readEntry(f)));
+    this.entries = entries;
+    this.readListeners.fire(entries);
+    return entries;
+  }
+
+  private async readEntry(place: {
+    folder: string;
+    path: string;
+    removable: boolean;
+  }): Promise<ModelEntry> {
+    const entry: ModelEntry = {
+      ...place,
+      name: place.path === 'sample' ? 'sample' : path.basename(place.folder),
+      decompositions: this.resultsOf(place.folder),
+    };
+    try {
+      // Loaded when first needed: checking a model is no part of activation.
+      const { loadModelFolder } = await import('../models/modelFolder');
+      const { config, weights } = await loadModelFolder(place.folder);
+      try {
+        entry.architecture = config.architecture;
+        entry.numLayers = config.numLayers;
+        entry.tensors = weights.names.map((name) => {
+          const info = weights.info(name);
+          return { name, shape: info?.shape ?? [], dtype: info?.dtype ?? '' };
+        });
+      } finally {
+        await weights.close();
+      }
+    } catch (error) {
+      entry.problem = formatError(serializeError(error));
+    }
+    return entry;
+  }
+
+  private resultsOf(folder: string): Map<string, ModuleDecomposition> {
+    let results = this.results.get(folder);
+    if (results === undefined) {
+      results = new Map();
+      this.results.set(folder, results);
+    }
+    return results;
+  }
+}
+
+async function isModelFolder(folder: string): Promise<boolean> {
+  try {
+    const names = await readdir(folder);
+    return names.includes('config.json') && names.some((n) => n.endsWith('.safetensors'));
+  } catch {
+    return false;
+  }
+}
+
+async function modelFoldersIn(workspaceFolder: string): Promise<string[]> {
+  const found: string[] = [];
+  if (await isModelFolder(workspaceFolder)) found.push(workspaceFolder);
+  for (const container of containers) {
+    const folder = path.join(workspaceFolder, container);
+    let names: string[];
+    try {
+      names = await readdir(folder);
+    } catch {
+      continue;
+    }
+    for (const name of names.sort()) {
+      if (name.startsWith('.') || name === 'node_modules' || found.length >= maxFound) continue;
+      const candidate = path.join(folder, name);
+      const isFolder = await stat(candidate).then(
+        (s) => s.isDirectory(),
+        () => false,
+      );
+      if (isFolder && (await isModelFolder(candidate))) found.push(candidate);
+    }
+  }
+  return found;
+}

@@ -1,0 +1,174 @@
+/** The MPO explorer's host side. */
+import type { Disposable, Uri, WebviewPanel } from 'vscode';
+import { panelTypes } from '../commands/ids';
+import type { Decomposer } from '../host/decomposer';
+import type { ModelList } from '../host/modelList';
+import type { Ui } from '../host/ui';
+import {
+  parseExplorerViewMessage,
+  type DecomposeOptions,
+  type ExplorerHostMessage,
+  type ExplorerModule,
+  type ExplorerViewMessage,
+} from '../protocol/explorerPanel';
+import type { ModelEntry } from '../views/modelTree';
+import { canDecompose, countParameters, layerOf, moduleOf } from '../views/modelTree';
+import { createPanel, fill, type PanelKind } from './panelHost';
+import { saveFile } from './saveFile';
+
+const kind: PanelKind = {
+  viewType: panelTypes.explorer,
+  title: 'MPO Explorer',
+  bundle: 'explorer',
+};
+
+export class ExplorerPanel implements Disposable {
+  private panel: WebviewPanel | undefined;
+  private model: ModelEntry | undefined;
+  private focus: string | undefined;
+  private abort: AbortController | undefined;
+
+  constructor(
+    private readonly extensionUri: Uri,
+    private readonly models: ModelList,
+    private readonly decomposer: Decomposer,
+    private readonly ui: Ui,
+  ) {}
+
+  open(model: ModelEntry, focus?: string): void {
+    const same = this.model === model;
+    this.model = model;
+    this.focus = focus;
+    if (this.panel === undefined) {
+      this.adopt(createPanel(this.extensionUri, kind));
+      return;
+    }
+    this.panel.reveal();
+    if (!same) this.sendInit();
+    else if (focus !== undefined) void this.post({ type: 'focus', module: focus });
+  }
+
+  restore(panel: WebviewPanel): void {
+    this.adopt(fill(panel, this.extensionUri, kind));
+  }
+
+  private adopt(panel: WebviewPanel): void {
+    this.panel = panel;
+    const listening = panel.webview.onDidReceiveMessage((raw: unknown) => {
+      const message = parseExplorerViewMessage(raw);
+      if (message !== undefined) void this.receive(message);
+    });
+    panel.onDidDispose(() => {
+      listening.dispose();
+      this.abort?.abort();
+      if (this.panel === panel) this.panel = undefined;
+    });
+  }
+
+  private async receive(message: ExplorerViewMessage): Promise<void> {
+    try {
+      switch (message.type) {
+        case 'ready':
+          this.model ??= (await this.models.read()).find((m) => m.problem === undefined);
+          this.sendInit();
+          return;
+        case 'decompose':
+          await this.decompose(message.modules, message.options);
+          return;
+        case 'cancel':
+          this.abort?.abort();
+          return;
+        case 'exportText':
+          await saveFile(message.fileName, Buffer.from(message.text, 'utf8'));
+          return;
+        case 'exportPng':
+          await saveFile(message.fileName, message.bytes);
+          return;
+        case 'useRanks':
+        case 'exportCores':
+          return;
+      }
+    } catch (error) {
+      this.ui.showError(error);
+    }
+  }
+
+  private sendInit(): void {
+    const { model } = this;
+    if (model?.tensors === undefined) return;
+    const modules = model.tensors.filter(canDecompose).map((tensor): ExplorerModule => {
+      const name = moduleOf(tensor.name);
+      const layer = layerOf(tensor.name);
+      return {
+        name,
+        kind: name.split('.').at(-1) ?? name,
+        ...(layer === undefined ? {} : { layer }),
+        rows: tensor.shape[0] ?? 0,
+        cols: tensor.shape[1] ?? 0,
+        dtype: tensor.dtype,
+      };
+    });
+    void this.post({
+      type: 'init',
+      model: {
+        name: model.name,
+        architecture: model.architecture ?? '',
+        parameters: countParameters(model.tensors),
+        numLayers: model.numLayers ?? 0,
+        weightBytes: 0,
+        hiddenSize: 0,
+        intermediateSize: 0,
+        vocabSize: 0,
+      },
+      modules,
+      options: {
+        cores: 3,
+        rule: 'rank',
+        value: 8,
+        orientation: 'out',
+        shapes: {},
+        exactMiddle: false,
+      },
+      ...(this.focus === undefined ? {} : { focus: this.focus }),
+    });
+  }
+
+  private async decompose(modules: readonly string[], options: DecomposeOptions): Promise<void> {
+    const { model } = this;
+    if (model === undefined) return;
+    this.abort?.abort();
+    const abort = new AbortController();
+    this.abort = abort;
+    let done = 0;
+    const total = modules.length;
+    await this.post({ type: 'progress', running: true, done, total });
+    try {
+      await this.decomposer.run(
+        model,
+        { modules, rank: options.value, cores: options.cores },
+        abort.signal,
+        (result) => {
+          done += 1;
+          void this.post({ type: 'results', options, results: [result] });
+          void this.post({ type: 'progress', running: true, done, total, module: result.module });
+        },
+      );
+    } finally {
+      await this.post({
+        type: 'progress',
+        running: false,
+        done,
+        total,
+        ...(abort.signal.aborted ? { cancelled: true } : {}),
+      });
+    }
+  }
+
+  private async post(message: ExplorerHostMessage): Promise<void> {
+    await this.panel?.webview.postMessage(message);
+  }
+
+  dispose(): void {
+    this.abort?.abort();
+  }
+}

@@ -1,0 +1,232 @@
+/** `dota decompose`: what a layer is as a matrix product operator, for people and for programs. */
+import type { Gemm } from '../../core/gemm';
+import type { RankChoice } from '../../core/mpo/options';
+import type { Gauge, MpoShape, Orientation } from '../../core/mpo/types';
+import { decomposeModel } from '../../decompose/decomposeModel';
+import { findMatrix, listMatrices } from '../../decompose/modules';
+import { openWeightSource } from '../../decompose/openSource';
+import { defaultModelDecomposeOptions } from '../../decompose/options';
+import type { ModelDecomposeOptions, ReferenceKind } from '../../decompose/options';
+import { rankByStructure } from '../../decompose/structure';
+import { writeCores } from '../../decompose/writeCores';
+import type { WeightSource } from '../../models/modelConfig';
+import { encodeDecomposition } from '../../protocol/decomposition';
+import type {
+  DecomposeEvent,
+  DecomposeReport,
+  ModuleDecomposition,
+} from '../../protocol/decomposition';
+import { DotaError, formatError } from '../../protocol/errors';
+
+export interface DecomposeArgs {
+  /** Model folder or `.safetensors` file. */
+  path: string;
+  /** Module paths or tensor names; the decoder layers' matrices when empty. */
+  tensors: readonly string[];
+  cores?: number;
+  rowFactors?: readonly number[];
+  colFactors?: readonly number[];
+  /** At most one of the four. */
+  rank?: number;
+  energy?: number;
+  relativeError?: number;
+  budget?: number;
+  orientation?: Orientation;
+  gauge?: Gauge;
+  references?: readonly ReferenceKind[];
+  exactMiddle?: boolean;
+  seed?: number;
+  /** Write the cores here. */
+  out?: string;
+  /** Folder of cached results. */
+  cacheFolder?: string;
+  /** Print one JSON object as the last line of standard output. */
+  json?: boolean;
+  /** Print a JSON line ({@link DecomposeEvent}) as each module is ready. */
+  stream?: boolean;
+}
+
+export interface DecomposeIo {
+  gemm: Gemm;
+  /** A line of standard output. */
+  print: (line: string) => void;
+  /** A line of standard error: progress and warnings beside `--json`. */
+  note: (line: string) => void;
+  signal?: AbortSignal;
+}
+
+/**
+ * @throws DotaError `usage`, `adapter.noTarget`, `adapter.shape`, `adapter.rank`, `run.stopped`,
+ *   errors of reading and writing
+ */
+export async function runDecompose(args: DecomposeArgs, io: DecomposeIo): Promise<DecomposeReport> {
+  const started = performance.now();
+  const rank = rankOf(args);
+  const source = await openWeightSource(args.path);
+  try {
+    const targets = targetsOf(source, args);
+    const options = optionsOf(source, args, targets, rank);
+    const failures: DecomposeReport['failures'][number][] = [];
+    // A single matrix fails as a whole; of many, the others go on.
+    const goOn = targets.length > 1;
+    const results = await decomposeModel(source, targets, options, io.gemm, {
+      ...(args.cacheFolder === undefined ? {} : { cacheFolder: args.cacheFolder }),
+      ...(io.signal === undefined ? {} : { signal: io.signal }),
+      onModule: (result, { done, total }) => {
+        report(args, io, { type: 'module', done, total, result: encodeDecomposition(result) });
+        if (!args.stream) (args.json ? io.note : io.print)(line(result, done, total));
+      },
+      ...(goOn
+        ? {
+            onFailure: (module: string, error: DotaError) => {
+              failures.push({ module, error: error.toJSON() });
+              report(args, io, { type: 'failure', module, error: error.toJSON() });
+              io.note(`${module}: ${formatError(error.toJSON())}`);
+            },
+          }
+        : {}),
+    });
+    if (args.out !== undefined) await writeCores(args.out, source, results, options, io.gemm);
+    const summary: DecomposeReport = {
+      modules: results.map(encodeDecomposition),
+      failures,
+      structure: rankByStructure(results),
+      parameters: results.reduce((sum, r) => sum + r.parameters, 0),
+      ...(args.out === undefined ? {} : { out: args.out }),
+      seconds: (performance.now() - started) / 1000,
+      peak_rss_mb: Math.round(process.resourceUsage().maxRSS / 1024),
+    };
+    if (args.json) io.print(JSON.stringify(summary));
+    else if (!args.stream) printSummary(results, summary, io);
+    return summary;
+  } finally {
+    await source.close();
+  }
+}
+
+function rankOf(args: DecomposeArgs): ModelDecomposeOptions['rank'] {
+  const choices: (RankChoice | { budget: number })[] = [];
+  if (args.rank !== undefined) choices.push({ r: args.rank });
+  if (args.energy !== undefined) choices.push({ energy: args.energy });
+  if (args.relativeError !== undefined) choices.push({ relativeError: args.relativeError });
+  if (args.budget !== undefined) choices.push({ budget: args.budget });
+  if (choices.length > 1)
+    throw new DotaError('usage', 'Rank, energy, error and budget exclude one another.', {
+      next: 'Give one of them.',
+    });
+  return choices[0] ?? defaultModelDecomposeOptions.rank;
+}
+
+/** The named tensors; else the matrices of the decoder layers; else (a single file) all of them. */
+function targetsOf(source: WeightSource, args: DecomposeArgs): string[] {
+  if (args.tensors.length > 0) return [...args.tensors];
+  const all = listMatrices(source).map((m) => m.module);
+  const layers = all.filter((name) => /(^|\.)layers\.\d+\./.test(name));
+  const targets = layers.length > 0 ? layers : all;
+  if (targets.length === 0)
+    throw new DotaError('adapter.noTarget', 'There is no matrix to decompose.', {
+      where: args.path,
+      next: 'Choose a model folder in Hugging Face layout or a .safetensors file with weights.',
+    });
+  return targets;
+}
+
+function optionsOf(
+  source: WeightSource,
+  args: DecomposeArgs,
+  targets: readonly string[],
+  rank: ModelDecomposeOptions['rank'],
+): ModelDecomposeOptions {
+  const defaults = defaultModelDecomposeOptions;
+  const shape = explicitShape(args);
+  return {
+    cores: args.cores ?? defaults.cores,
+    ...(shape === undefined
+      ? {}
+      : {
+          shapes: Object.fromEntries(
+            targets.map((name) => [findMatrix(source, name).module, shape]),
+          ),
+        }),
+    rank,
+    orientation: args.orientation ?? defaults.orientation,
+    gauge: args.gauge ?? defaults.gauge,
+    seed: args.seed ?? defaults.seed,
+    references: args.references ?? defaults.references,
+    explicitError: true,
+    exactMiddle: args.exactMiddle ?? defaults.exactMiddle,
+  };
+}
+
+function explicitShape(args: DecomposeArgs): MpoShape | undefined {
+  const { rowFactors, colFactors } = args;
+  if (rowFactors === undefined && colFactors === undefined) return undefined;
+  if (rowFactors === undefined || colFactors === undefined)
+    throw new DotaError('usage', 'Row factors and column factors belong together.', {
+      next: 'Give --rows and --cols, or --cores to have both chosen.',
+    });
+  if (args.cores !== undefined)
+    throw new DotaError('usage', '--cores does not go with --rows and --cols.', {
+      next: 'Give one or the other.',
+    });
+  return { rows: rowFactors, cols: colFactors };
+}
+
+function report(args: DecomposeArgs, io: DecomposeIo, event: DecomposeEvent): void {
+  if (args.stream) io.print(JSON.stringify(event));
+}
+
+const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;
+
+function line(result: ModuleDecomposition, done: number, total: number): string {
+  const compression = result.parameters / (result.rows * result.cols);
+  return (
+    `[${done}/${total}] ${result.module} ${result.rows} x ${result.cols}: ` +
+    `kept ${percent(result.keptEnergy)} with ${percent(compression)} of the parameters, ` +
+    `${result.seconds.toFixed(2)} s`
+  );
+}
+
+function printSummary(
+  results: readonly ModuleDecomposition[],
+  summary: DecomposeReport,
+  io: DecomposeIo,
+): void {
+  if (results.length === 1 && results[0] !== undefined) {
+    for (const text of details(results[0])) io.print(text);
+  } else {
+    io.print(
+      'Most structure first (energy kept beyond the reference, no promise of better tuning):',
+    );
+    for (const { module, score, keptEnergy } of summary.structure.slice(0, 10))
+      io.print(`  ${module}: ${percent(score)} beyond, ${percent(keptEnergy)} kept`);
+  }
+  if (summary.out !== undefined) io.print(`Cores written to ${summary.out}.`);
+  io.print(
+    `${summary.parameters} parameters, ${summary.seconds.toFixed(1)} s, peak memory ${summary.peak_rss_mb} MB.`,
+  );
+}
+
+function details(result: ModuleDecomposition): string[] {
+  const pairs = result.rowFactors.map((i, k) => `${i}.${result.colFactors[k] ?? 1}`);
+  const lines = [
+    `Cores (i.j): ${pairs.join(' ')}`,
+    ...result.bonds.map((bond, k) => {
+      const values = Array.from(bond.spectrum.slice(0, 5), (s) => s.toPrecision(4));
+      const kind = bond.exactSpectrum ? 'singular values' : 'lower bounds of singular values';
+      return `Bond ${k + 1}: ${bond.dimension} of ${bond.fullDimension}, ${kind} ${values.join(', ')}, ...`;
+    }),
+    `Kept energy ${percent(result.keptEnergy)}, relative error ${result.relativeError.toPrecision(6)} predicted` +
+      (result.explicitError === undefined
+        ? '.'
+        : `, ${result.explicitError.toPrecision(6)} by reconstruction.`),
+  ];
+  for (const reference of result.references) {
+    const name =
+      reference.kind === 'gaussian'
+        ? 'a Gaussian matrix of this shape'
+        : 'a random matrix with these singular values';
+    lines.push(`At the same ranks ${name} keeps ${percent(reference.keptEnergy)}.`);
+  }
+  return lines;
+}

@@ -1,0 +1,184 @@
+/** Runs the decoder's blocks, forward and backward, through their shared graphs. */
+import type { AdapterPlan, ModuleAdapter } from '../../adapters/adapter';
+import {
+  type BlockTensorShape,
+  blockTensors,
+  type LinearPath,
+  linearPaths,
+} from '../../graph/decoder/block';
+import {
+  type BlockPlan,
+  type BlockShape,
+  buildBlockBackward,
+  buildBlockForward,
+  frozenInput,
+} from '../../graph/decoder/blockGraphs';
+import type { Tensor } from '../../graph/graph';
+import type { DecoderConfig } from '../../models/modelConfig';
+import type { HostArrays } from '../ort/device';
+import type { BatchContext } from './batchContext';
+import type { FrozenWeights } from './frozenWeights';
+import { layerPrefix } from './parameterLayout';
+import type { ParameterStore } from './parameterStore';
+import type { SessionCache } from './sessionCache';
+import { add } from '../../graph/ops/elementwise';
+import { gemm } from '../../graph/ops/matmul';
+
+/** What the backward pass of one block needs from its forward pass. */
+export interface BlockTape {
+  hidden: Float32Array;
+  saved: HostArrays;
+}
+
+interface Block {
+  plan: BlockPlan;
+  /** Equal for blocks that can share sessions. */
+  signature: string;
+  /** Base weights, by their path inside the block. */
+  baseNames: readonly string[];
+  /** Frozen adapter tensors under their input names. */
+  adapterFeeds: HostArrays;
+}
+
+export interface BlocksOptions {
+  config: DecoderConfig;
+  adapters: AdapterPlan;
+  frozen: FrozenWeights;
+  store: ParameterStore;
+  sessions: SessionCache;
+  recompute: boolean;
+}
+
+export class Blocks {
+  readonly #options: BlocksOptions;
+  readonly #blocks: readonly Block[];
+  /** The lowest block with trainable parameters: the backward pass ends there. */
+  readonly firstTrainable: number;
+
+  constructor(options: BlocksOptions) {
+    this.#options = options;
+    this.#blocks = Array.from({ length: options.config.numLayers }, (_, layer) =>
+      planBlock(options.config, options.adapters, layer),
+    );
+    const first = options.store.layout.blocks.findIndex((group) => group.size > 0);
+    this.firstTrainable = first < 0 ? options.config.numLayers : first;
+  }
+
+  /** @param keep whether a backward pass of this block follows */
+  async forward(
+    layer: number,
+    hidden: Float32Array,
+    context: BatchContext,
+    keep: boolean,
+  ): Promise<{ output: Float32Array; tape: BlockTape | undefined }> {
+    const block = this.#blocks[layer] as Block;
+    const save = keep && !this.#options.recompute;
+    const shape = blockShape(context);
+    const session = await this.#options.sessions.get(
+      `forward ${save} ${context.batch}x${context.sequence} ${block.signature}`,
+      () => buildBlockForward(block.plan, shape, { save }),
+    );
+    const { output, ...saved } = await session.run(this.#feeds(layer, hidden, context));
+    return {
+      output: output as Float32Array,
+      tape: keep ? { hidden, saved } : undefined,
+    };
+  }
+
+  /**
+   * Adds to the block's gradient.
+   * @returns the gradient of the block's input; undefined where `inputGradient` is false
+   */
+  async backward(
+    layer: number,
+    tape: BlockTape,
+    outputGradient: Float32Array,
+    context: BatchContext,
+    inputGradient: boolean,
+  ): Promise<Float32Array | undefined> {
+    const { recompute, store, sessions } = this.#options;
+    const block = this.#blocks[layer] as Block;
+    const shape = blockShape(context);
+    const session = await sessions.get(
+      `backward ${inputGradient} ${context.batch}x${context.sequence} ${block.signature}`,
+      () => buildBlockBackward(block.plan, shape, { recompute, inputGradient }),
+    );
+    const group = store.layout.blocks[layer];
+    const gradient = group && group.size > 0 ? store.gradient(group) : undefined;
+    const results = await session.run(
+      {
+        ...this.#feeds(layer, tape.hidden, context),
+        ...tape.saved,
+        output_gradient: outputGradient,
+        ...(gradient && { gradient }),
+      },
+      gradient && { next_gradient: gradient },
+    );
+    return results['input_gradient'] as Float32Array | undefined;
+  }
+
+  #feeds(layer: number, hidden: Float32Array, context: BatchContext): HostArrays {
+    const { frozen, store } = this.#options;
+    const { baseNames, adapterFeeds } = this.#blocks[layer] as Block;
+    const { cos, sin, mask } = context;
+    const prefix = layerPrefix(layer);
+    const weights = frozen.read(baseNames.map((name) => prefix + name));
+    const group = store.layout.blocks[layer];
+    return {
+      hidden,
+      cos,
+      sin,
+      mask,
+      ...Object.fromEntries(
+        baseNames.map((name, i) => [frozenInput(name), weights[i] as Float32Array]),
+      ),
+      ...adapterFeeds,
+      ...(group && group.size > 0 && { parameters: store.parameters(group) }),
+    };
+  }
+}
+
+function blockShape({ batch, sequence }: BatchContext): BlockShape {
+  return { batch, sequence, dtype: 'float32' };
+}
+
+function planBlock(config: DecoderConfig, adapters: AdapterPlan, layer: number): Block {
+  const own = new Map<LinearPath, ModuleAdapter>();
+  for (const path of linearPaths) {
+    const adapter = adapters.modules.get(layerPrefix(layer) + path);
+    if (adapter) own.set(path, adapter);
+  }
+  const tensors = (trainable: boolean): (BlockTensorShape & { initial: Float32Array })[] =>
+    [...own].flatMap(([path, adapter]) =>
+      adapter.tensors
+        .filter((tensor) => tensor.trainable === trainable)
+        .map(({ name, shape, initial }) => ({ name: `${path}.${name}`, shape, initial })),
+    );
+  const base = blockTensors(config);
+  const frozenAdapter = tensors(false);
+  const trainsBase = adapters.trainsBaseWeights;
+  const biases = new Set(base.map(({ name }) => name).filter((name) => name.endsWith('.bias')));
+
+  const linear: BlockPlan['linear'] = (path, x, tensor) => {
+    const weight = tensor(`${path}.weight`);
+    const adapter = own.get(path);
+    const product: Tensor = adapter
+      ? adapter.apply(x, weight, (name) => tensor(`${path}.${name}`))
+      : gemm(x, weight, { transposeB: true });
+    const bias = `${path}.bias`;
+    return biases.has(bias) ? add(product, tensor(bias)) : product;
+  };
+  return {
+    plan: {
+      config,
+      trainable: trainsBase ? base : tensors(true),
+      frozen: trainsBase ? [] : [...base, ...frozenAdapter],
+      linear,
+    },
+    signature: [...own].map(([path, adapter]) => `${path}=${adapter.signature}`).join(' '),
+    baseNames: trainsBase ? [] : base.map(({ name }) => name),
+    adapterFeeds: Object.fromEntries(
+      frozenAdapter.map(({ name, initial }) => [frozenInput(name), initial]),
+    ),
+  };
+}

@@ -1,0 +1,115 @@
+/** Puts an engine together from a model, an adapter plan and a device. */
+import type { AdapterPlan, ModuleAdapter } from '../../adapters/adapter';
+import { expectedWeights } from '../../models/config';
+import type { DecoderConfig } from '../../models/modelConfig';
+import type { Engine } from '../engine';
+import { type Device, type DeviceKind, openDevice } from '../ort/device';
+import { Blocks } from './blocks';
+import { DecoderEngine, type Progress } from './decoderEngine';
+import { Embedding } from './embedding';
+import { FrozenWeights, readFloat32, type WeightReader } from './frozenWeights';
+import { Head } from './head';
+import { initialDelta } from './moduleDelta';
+import { planParameters } from './parameterLayout';
+import { quantizeBlocks, type QuantizationOptions } from './quantizeBlocks';
+import { ParameterStore } from './parameterStore';
+import { SessionCache } from './sessionCache';
+
+export interface EngineOptions {
+  config: DecoderConfig;
+  weights: WeightReader;
+  adapters: AdapterPlan;
+  device: DeviceKind | Device;
+  /** Of a device given by its kind; 0 = the runtime's choice (physical cores). */
+  threads: number;
+  /** Keep the blocks' frozen matrices (with `dota`: the residual) in 4 bits. */
+  quantization?: QuantizationOptions | undefined;
+  /** Recompute a block's activations in its backward pass: less memory, more arithmetic. */
+  recompute?: boolean;
+  /**
+   * Frozen weights that take fewer bytes as fp32 are widened once; larger ones stay in the file's
+   * type and are widened a block at a time.
+   */
+  residentLimit?: number;
+  /** Polled between two blocks. */
+  shouldStop?: () => boolean;
+  onBlock?: (progress: Progress) => void;
+}
+
+/** Below this many bytes the wider copy costs less than widening at every step. */
+const DEFAULT_RESIDENT_LIMIT = 2 ** 30;
+/** Sessions kept: a few kinds of graph times a few batch shapes. */
+const MAX_SESSIONS = 48;
+
+/**
+ * @throws DotaError `file.malformed`, `model.shape` for weights that don't fit the configuration,
+ *   `device.unavailable`
+ */
+export async function createEngine(options: EngineOptions): Promise<Engine> {
+  const { config, weights, adapters, recompute = false, shouldStop = () => false } = options;
+  const device =
+    typeof options.device === 'string'
+      ? openDevice({ kind: options.device, threads: options.threads })
+      : options.device;
+  const layout = planParameters(config, adapters);
+  const store = new ParameterStore(layout, device);
+  const sessions = new SessionCache(device, MAX_SESSIONS);
+
+  const trainable = new Set(layout.tensors.map(({ name }) => name));
+  const frozen = await FrozenWeights.load(
+    weights,
+    [...expectedWeights(config)]
+      .map(([name, shape]) => ({ name, shape }))
+      .filter(({ name }) => !trainable.has(name)),
+    options.residentLimit ?? DEFAULT_RESIDENT_LIMIT,
+  );
+  await initialiseParameters(store, weights, adapters);
+  await subtractInitialDeltas(frozen, adapters);
+  if (options.quantization) {
+    await quantizeBlocks(frozen, weights, config, adapters, options.quantization);
+  }
+
+  return new DecoderEngine({
+    config,
+    embedding: new Embedding(config, frozen, store),
+    blocks: new Blocks({ config, adapters, frozen, store, sessions, recompute }),
+    head: new Head({ config, frozen, store, sessions }),
+    store,
+    sessions,
+    shouldStop,
+    onBlock: options.onBlock,
+  });
+}
+
+async function initialiseParameters(
+  store: ParameterStore,
+  weights: WeightReader,
+  adapters: AdapterPlan,
+): Promise<void> {
+  const state = store.readState();
+  const initial = new Map<string, Float32Array>(
+    [...adapters.modules].flatMap(([path, adapter]) =>
+      adapter.tensors.map((tensor) => [`${path}.${tensor.name}`, tensor.initial] as const),
+    ),
+  );
+  for (const tensor of store.layout.tensors) {
+    const values = initial.get(tensor.name) ?? (await readFloat32(weights, tensor));
+    state.parameters.set(values, tensor.offset);
+  }
+  store.writeState(state);
+}
+
+async function subtractInitialDeltas(frozen: FrozenWeights, adapters: AdapterPlan): Promise<void> {
+  const explicit = [...adapters.modules.values()].filter((a) => a.subtractsInitialDelta);
+  for (const adapter of explicit) await subtractInitialDelta(frozen, adapter);
+}
+
+async function subtractInitialDelta(frozen: FrozenWeights, adapter: ModuleAdapter): Promise<void> {
+  const name = `${adapter.module.path}.weight`;
+  const delta = await initialDelta(adapter);
+  const [weight] = frozen.read([name]) as [Float32Array];
+  frozen.replace(
+    name,
+    weight.map((value, i) => value - (delta[i] as number)),
+  );
+}

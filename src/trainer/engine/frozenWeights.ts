@@ -1,0 +1,165 @@
+/**
+ * Weights that don't train. They stay in the file's type or in 4 bits; a reader widens one block at
+ * a time into a buffer that is used again for the next block. Small models are widened once, unless
+ * they are quantised: a dense copy beside the 4-bit one would defeat its purpose.
+ */
+import { dequantizeNf4, quantizeNf4, type Nf4Tensor } from '../../core/nf4';
+import { sizeOf } from '../../graph/shape';
+import type { RawTensor, WeightSource } from '../../models/modelConfig';
+import { DotaError } from '../../protocol/errors';
+import { widenInto } from './widen';
+
+export type WeightReader = Pick<WeightSource, 'names' | 'read'>;
+
+export interface NamedShape {
+  name: string;
+  shape: readonly number[];
+}
+
+/** A `WeightReader` over tensors in memory. */
+export function weightsFromMap(tensors: ReadonlyMap<string, RawTensor>): WeightReader {
+  return {
+    names: [...tensors.keys()],
+    read: (name) => {
+      const tensor = tensors.get(name);
+      if (tensor) return Promise.resolve(tensor);
+      return Promise.reject(new DotaError('file.malformed', `The model has no tensor "${name}".`));
+    },
+  };
+}
+
+/** Reads a tensor and checks its shape. */
+export async function readChecked(
+  weights: WeightReader,
+  { name, shape }: NamedShape,
+): Promise<RawTensor> {
+  if (!weights.names.includes(name)) {
+    throw new DotaError('file.malformed', `The checkpoint has no tensor "${name}".`, {
+      next: 'Check that all shards are there and that config.json belongs to these weights.',
+    });
+  }
+  const tensor = await weights.read(name);
+  if (tensor.shape.join() !== shape.join()) {
+    throw new DotaError(
+      'model.shape',
+      `Tensor "${name}" is [${tensor.shape.join(', ')}]; config.json implies [${shape.join(', ')}].`,
+      { next: 'Check that config.json belongs to these weights.' },
+    );
+  }
+  return tensor;
+}
+
+export async function readFloat32(
+  weights: WeightReader,
+  wanted: NamedShape,
+): Promise<Float32Array> {
+  const values = new Float32Array(sizeOf(wanted.shape));
+  widenInto(await readChecked(weights, wanted), values);
+  return values;
+}
+
+export class FrozenWeights {
+  readonly #raw: Map<string, RawTensor>;
+  readonly #widened: Map<string, Float32Array>;
+  readonly #quantized = new Map<string, Nf4Tensor>();
+  #scratch = new Float32Array(0);
+
+  private constructor(raw: Map<string, RawTensor>, widened: Map<string, Float32Array>) {
+    this.#raw = raw;
+    this.#widened = widened;
+  }
+
+  /** @param residentLimit bytes as fp32 up to which all weights are widened once */
+  static async load(
+    weights: WeightReader,
+    wanted: readonly NamedShape[],
+    residentLimit: number,
+  ): Promise<FrozenWeights> {
+    const bytes = wanted.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
+    const raw = new Map<string, RawTensor>();
+    const widened = new Map<string, Float32Array>();
+    for (const item of wanted) {
+      if (bytes <= residentLimit) widened.set(item.name, await readFloat32(weights, item));
+      else raw.set(item.name, await readChecked(weights, item));
+    }
+    return new FrozenWeights(raw, widened);
+  }
+
+  /** Replaces a weight by fp32 values that stay in memory (an explicit residual). */
+  replace(name: string, values: Float32Array): void {
+    this.#widened.set(name, values);
+  }
+
+  /**
+   * Stores a weight in NF4 from here on; any dense copy is dropped.
+   * @returns sum of squared errors and of squares, in fp64
+   */
+  quantize(name: string, doubleQuantization: boolean): { squaredError: number; energy: number } {
+    // A copy: `read` may hand out the scratch buffer that the comparison below writes to.
+    const [values] = this.read([name]).map((view) => view.slice()) as [Float32Array];
+    this.#quantized.set(name, quantizeNf4(values, undefined, doubleQuantization));
+    this.#widened.delete(name);
+    this.#raw.delete(name);
+    const [restored] = this.read([name]) as [Float32Array];
+    return squaredError(values, restored);
+  }
+
+  /** fp32 values, valid until the next call. */
+  read(names: readonly string[]): Float32Array[] {
+    const stored = names.map((name) => this.#widened.get(name) ?? this.#storedOf(name));
+    const total = stored.reduce((sum, item) => sum + scratchLength(item), 0);
+    if (total > this.#scratch.length) this.#scratch = new Float32Array(total);
+    let offset = 0;
+    return stored.map((item) => {
+      if (item instanceof Float32Array) return item;
+      const values = this.#scratch.subarray(offset, (offset += scratchLength(item)));
+      if ('codes' in item) dequantizeNf4(item, values);
+      else widenInto(item, values);
+      return values;
+    });
+  }
+
+  /** Copies rows of a matrix, widened. */
+  gatherRows(name: string, rows: Int32Array, width: number, into: Float32Array): void {
+    const widened = this.#widened.get(name);
+    const tensor = widened ? undefined : this.#rawOf(name);
+    rows.forEach((row, i) => {
+      const target = into.subarray(i * width, (i + 1) * width);
+      const from = row * width;
+      if (widened) target.set(widened.subarray(from, from + width));
+      else if (tensor) {
+        widenInto({ ...tensor, data: tensor.data.subarray(from, from + width) }, target);
+      }
+    });
+  }
+
+  #storedOf(name: string): RawTensor | Nf4Tensor {
+    return this.#quantized.get(name) ?? this.#rawOf(name);
+  }
+
+  #rawOf(name: string): RawTensor {
+    const tensor = this.#raw.get(name);
+    if (!tensor) throw new Error(`no frozen weight "${name}"`);
+    return tensor;
+  }
+}
+
+/** Elements of scratch that reading a stored weight takes. */
+function scratchLength(item: Float32Array | RawTensor | Nf4Tensor): number {
+  if (item instanceof Float32Array) return 0;
+  return 'codes' in item ? item.length : item.data.length;
+}
+
+/** Sum of squared differences and of squares of `reference`, in fp64. */
+export function squaredError(
+  reference: Float32Array,
+  approximation: Float32Array,
+): { squaredError: number; energy: number } {
+  let error = 0;
+  let energy = 0;
+  reference.forEach((value, i) => {
+    error += (value - (approximation[i] as number)) ** 2;
+    energy += value ** 2;
+  });
+  return { squaredError: error, energy };
+}

@@ -1,0 +1,118 @@
+/** Final norm, language-model head and loss. */
+import { buildHead, type HeadMode, headTensors } from '../../graph/decoder/headGraph';
+import { frozenInput } from '../../graph/decoder/blockGraphs';
+import type { DecoderConfig } from '../../models/modelConfig';
+import type { HostArrays, Session } from '../ort/device';
+import type { FrozenWeights } from './frozenWeights';
+import { headTensorName } from './parameterLayout';
+import type { ParameterStore } from './parameterStore';
+import type { SessionCache } from './sessionCache';
+
+/** Labels below this are ignored. */
+const FIRST_LABEL = 0;
+/** Rows a chunk: enough for efficient products, few enough to waste little on the last one. */
+const MAX_CHUNK_ROWS = 256;
+const MIN_CHUNK_ROWS = 16;
+/** Bytes of the logits of one chunk; the graph holds about three tensors of that size. */
+const MAX_LOGITS_BYTES = 2 ** 26;
+
+export interface HeadOptions {
+  config: DecoderConfig;
+  frozen: FrozenWeights;
+  store: ParameterStore;
+  sessions: SessionCache;
+}
+
+/**
+ * Only rows that carry a label reach the head, in chunks, so that neither the logits of ignored
+ * positions nor those of all tokens at once are ever computed.
+ */
+export class Head {
+  readonly #options: HeadOptions;
+
+  constructor(options: HeadOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * @param hidden `[tokens, hidden]`
+   * @param labels `[tokens]`, negative where ignored
+   * @param gradientScale factor of the gradients; undefined computes none
+   * @returns the losses' sum in nats, and the gradient of `hidden`
+   */
+  async loss(
+    hidden: Float32Array,
+    labels: Int32Array,
+    gradientScale?: number,
+  ): Promise<{ lossSum: number; inputGradient: Float32Array | undefined }> {
+    const width = this.#options.config.hiddenSize;
+    const mode = gradientScale === undefined ? 'loss' : 'gradient';
+    const inputGradient = mode === 'gradient' ? new Float32Array(hidden.length) : undefined;
+    const rows = labelledRows(labels);
+    const chunkRows = this.#chunkRows(rows.length, labels.length);
+    let lossSum = 0;
+    for (let start = 0; start < rows.length; start += chunkRows) {
+      const chunk = rows.subarray(start, start + chunkRows);
+      const gathered = new Float32Array(chunkRows * width);
+      const chunkLabels = new Int32Array(chunkRows);
+      const weights = new Float32Array(chunkRows);
+      chunk.forEach((row, i) => {
+        gathered.set(hidden.subarray(row * width, (row + 1) * width), i * width);
+        chunkLabels[i] = labels[row] as number;
+        weights[i] = 1;
+      });
+      const results = await this.#run(mode, chunkRows, {
+        hidden: gathered,
+        labels: chunkLabels,
+        weights,
+        scale: Float32Array.of(gradientScale ?? 0),
+      });
+      const losses = results['losses'] as Float32Array;
+      for (let i = 0; i < chunk.length; i++) lossSum += losses[i] as number;
+      if (inputGradient) {
+        const rowGradients = results['input_gradient'] as Float32Array;
+        chunk.forEach((row, i) => {
+          inputGradient.set(rowGradients.subarray(i * width, (i + 1) * width), row * width);
+        });
+      }
+    }
+    return { lossSum, inputGradient };
+  }
+
+  /** @param hidden `[rows, hidden]` @returns `[rows, vocab]` */
+  async logits(hidden: Float32Array): Promise<Float32Array> {
+    const rows = hidden.length / this.#options.config.hiddenSize;
+    const { logits } = await this.#run('logits', rows, { hidden });
+    return logits as Float32Array;
+  }
+
+  async #run(mode: HeadMode, rows: number, feeds: HostArrays): ReturnType<Session['run']> {
+    const { config, frozen, store, sessions } = this.#options;
+    const group = store.layout.head;
+    const session = await sessions.get(`head ${mode} ${rows}`, () =>
+      buildHead(config, { rows, dtype: 'float32' }, mode, group !== undefined),
+    );
+    if (group) {
+      const gradient = store.gradient(group);
+      const own = { parameters: store.parameters(group), gradient };
+      return session.run({ ...feeds, ...own }, { next_gradient: gradient });
+    }
+    const names = headTensors(config).map(({ name }) => name);
+    const values = frozen.read(names.map((name) => headTensorName(config, name)));
+    const weights = names.map((name, i) => [frozenInput(name), values[i] as Float32Array] as const);
+    return session.run({ ...feeds, ...Object.fromEntries(weights) });
+  }
+
+  /** A power of two times `MIN_CHUNK_ROWS`, so that few sessions serve all batches. */
+  #chunkRows(labelled: number, tokens: number): number {
+    const affordable = MAX_LOGITS_BYTES / 4 / this.#options.config.vocabSize;
+    const limit = Math.min(MAX_CHUNK_ROWS, affordable, tokens);
+    let rows = MIN_CHUNK_ROWS;
+    while (rows < labelled && rows * 2 <= limit) rows *= 2;
+    return rows;
+  }
+}
+
+function labelledRows(labels: Int32Array): Int32Array {
+  return Int32Array.from(labels.keys()).filter((row) => (labels[row] as number) >= FIRST_LABEL);
+}

@@ -1,0 +1,201 @@
+/**
+ * Trainable parameters, their gradient and AdamW's moments: four flat vectors of equal length.
+ * Graphs read and write contiguous views of them without a copy; the loop never sees them.
+ */
+import {
+  adamWScalars,
+  type AdamWScalar,
+  buildAdamW,
+  buildSumOfSquares,
+} from '../../graph/optimizer/adamw';
+import { DotaError } from '../../protocol/errors';
+import type { EngineState, OptimizerOptions } from '../engine';
+import type { Device, Session } from '../ort/device';
+import type { ParameterGroup, ParameterLayout } from './parameterLayout';
+
+/** Bounds the transient memory of an update of one large group. */
+const MAX_UPDATE_LENGTH = 2 ** 22;
+
+interface UpdateRange {
+  offset: number;
+  size: number;
+  weightDecay: boolean;
+  learningRateFactor: number;
+}
+
+export class ParameterStore {
+  readonly layout: ParameterLayout;
+  readonly #parameters: Float32Array;
+  readonly #gradient: Float32Array;
+  readonly #firstMoment: Float32Array;
+  readonly #secondMoment: Float32Array;
+  readonly #ranges: readonly UpdateRange[];
+  readonly #device: Device;
+  /** Compiled by operation and length; blocks of a kind share them. */
+  readonly #sessions = new Map<string, Promise<Session>>();
+
+  constructor(layout: ParameterLayout, device: Device) {
+    this.layout = layout;
+    this.#device = device;
+    this.#parameters = new Float32Array(layout.size);
+    this.#gradient = new Float32Array(layout.size);
+    this.#firstMoment = new Float32Array(layout.size);
+    this.#secondMoment = new Float32Array(layout.size);
+    this.#ranges = updateRanges(layout);
+  }
+
+  /** Views of one group, to be fed to the graph that owns it. */
+  parameters(group: ParameterGroup): Float32Array {
+    return view(this.#parameters, group);
+  }
+
+  gradient(group: ParameterGroup): Float32Array {
+    return view(this.#gradient, group);
+  }
+
+  zeroGradient(): void {
+    this.#gradient.fill(0);
+  }
+
+  async gradientNorm(): Promise<number> {
+    let sum = 0;
+    for (const range of this.#ranges) {
+      const session = await this.#session('norm', range.size);
+      const { sum_of_squares: part } = await session.run({ gradient: view(this.#gradient, range) });
+      sum += part?.[0] as number;
+    }
+    return Math.sqrt(sum);
+  }
+
+  async adamWStep(options: OptimizerOptions, gradientNorm: number): Promise<void> {
+    const { maxGradNorm } = options;
+    const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradientNorm + 1e-6)) : 1;
+    for (const range of this.#ranges) {
+      const session = await this.#session('adamw', range.size);
+      const parameters = view(this.#parameters, range);
+      const first_moment = view(this.#firstMoment, range);
+      const second_moment = view(this.#secondMoment, range);
+      await session.run(
+        {
+          parameters,
+          first_moment,
+          second_moment,
+          gradient: view(this.#gradient, range),
+          ...scalarFeeds(options, range, clip),
+        },
+        {
+          next_parameters: parameters,
+          next_first_moment: first_moment,
+          next_second_moment: second_moment,
+        },
+      );
+    }
+    this.zeroGradient();
+  }
+
+  /** Name of the first tensor whose gradient has a value that is not finite. */
+  findNonFinite(): string | undefined {
+    return this.layout.tensors.find(
+      (tensor) => !view(this.#gradient, tensor).every(Number.isFinite),
+    )?.name;
+  }
+
+  readState(): EngineState {
+    return {
+      parameters: this.#parameters.slice(),
+      firstMoment: this.#firstMoment.slice(),
+      secondMoment: this.#secondMoment.slice(),
+    };
+  }
+
+  writeState(state: EngineState): void {
+    const size = this.layout.size;
+    const lengths = [state.parameters, state.firstMoment, state.secondMoment].map((v) => v.length);
+    if (lengths.some((length) => length !== size)) {
+      throw new DotaError(
+        'run.corrupt',
+        `The saved state holds ${lengths.join(', ')} numbers; this model and adapter have ${size}.`,
+        { next: 'Resume with the configuration that the checkpoint was made with.' },
+      );
+    }
+    this.#parameters.set(state.parameters);
+    this.#firstMoment.set(state.firstMoment);
+    this.#secondMoment.set(state.secondMoment);
+  }
+
+  readGradient(): Float32Array {
+    return this.#gradient.slice();
+  }
+
+  async dispose(): Promise<void> {
+    const sessions = await Promise.all(this.#sessions.values());
+    this.#sessions.clear();
+    for (const session of sessions) await session.release();
+  }
+
+  #session(operation: 'adamw' | 'norm', length: number): Promise<Session> {
+    const key = `${operation}:${length}`;
+    const known = this.#sessions.get(key);
+    if (known) return known;
+    const build = operation === 'adamw' ? buildAdamW : buildSumOfSquares;
+    const session = this.#device.compile(build(length));
+    this.#sessions.set(key, session);
+    return session;
+  }
+}
+
+function view(
+  vector: Float32Array,
+  { offset, size }: { offset: number; size: number },
+): Float32Array {
+  return vector.subarray(offset, offset + size);
+}
+
+/** Runs of tensors that are updated alike, cut where they get too long. */
+function updateRanges(layout: ParameterLayout): UpdateRange[] {
+  const ranges: UpdateRange[] = [];
+  for (const group of [layout.embedding, ...layout.blocks, layout.head]) {
+    let current: UpdateRange | undefined;
+    for (const { offset, size, weightDecay, learningRateFactor } of group?.tensors ?? []) {
+      if (
+        current?.weightDecay === weightDecay &&
+        current.learningRateFactor === learningRateFactor
+      ) {
+        current.size += size;
+      } else {
+        current = { offset, size, weightDecay, learningRateFactor };
+        ranges.push(current);
+      }
+    }
+  }
+  return ranges.flatMap((range) => {
+    const count = Math.ceil(range.size / MAX_UPDATE_LENGTH);
+    return Array.from({ length: count }, (_, i) => ({
+      ...range,
+      offset: range.offset + i * MAX_UPDATE_LENGTH,
+      size: Math.min(MAX_UPDATE_LENGTH, range.size - i * MAX_UPDATE_LENGTH),
+    }));
+  });
+}
+
+function scalarFeeds(
+  options: OptimizerOptions,
+  range: UpdateRange,
+  clip: number,
+): Record<AdamWScalar, Float32Array> {
+  const { step, adamBeta1, adamBeta2, adamEpsilon } = options;
+  const learningRate = options.learningRate * range.learningRateFactor;
+  const values: Record<AdamWScalar, number> = {
+    clip,
+    decay: 1 - learningRate * (range.weightDecay ? options.weightDecay : 0),
+    beta2: adamBeta2,
+    rate1: 1 - adamBeta1,
+    rate2: 1 - adamBeta2,
+    step_size: learningRate / (1 - adamBeta1 ** step),
+    correction2: Math.sqrt(1 - adamBeta2 ** step),
+    epsilon: adamEpsilon,
+  };
+  return Object.fromEntries(
+    adamWScalars.map((name) => [name, Float32Array.of(values[name])]),
+  ) as Record<AdamWScalar, Float32Array>;
+}

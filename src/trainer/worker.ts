@@ -1,0 +1,45 @@
+/** The worker thread: owns onnxruntime and the tensors, and does nothing but compute. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { parentPort, workerData } from 'node:worker_threads';
+import { Channel } from '../protocol/channel';
+import { serializeError } from '../protocol/errors';
+import { ControlFlags } from './training/controlFlags';
+import { trainRun } from './training/trainRun';
+import {
+  threadTransport,
+  type Silence,
+  type WorkerData,
+  type WorkerMessages,
+} from './training/workerMessages';
+
+/** Buffers of the runtime are freed only by the collector, which does not feel their weight. */
+function enableGarbageCollection(): void {
+  setFlagsFromString('--expose-gc');
+  globalThis.gc = runInNewContext('gc') as typeof globalThis.gc;
+}
+
+async function main(): Promise<void> {
+  if (parentPort === null) throw new Error('worker.ts runs as a worker thread only');
+  enableGarbageCollection();
+  const start = workerData as WorkerData;
+  const channel = new Channel<WorkerMessages, Silence>(
+    threadTransport(parentPort),
+    { requests: {}, events: {} },
+    // A flush waits for the disk, however long that takes.
+    { requestTimeout: 600_000 },
+  );
+  try {
+    const reason = await trainRun(start, new ControlFlags(start.control), channel);
+    channel.notify('ended', { reason });
+  } catch (error) {
+    const serialized = serializeError(error);
+    if (serialized.code === 'internal' && error instanceof Error) {
+      channel.notify('log', { level: 'warning', text: error.stack ?? error.message });
+    }
+    channel.notify('failed', { error: serialized });
+  }
+  channel.dispose();
+}
+
+void main();
