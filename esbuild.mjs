@@ -1,7 +1,7 @@
 // Builds every bundle: the extension host, the trainer (child, worker and command line share one
 // folder) and one script a webview. `--watch` rebuilds on change.
 import { build, context } from 'esbuild';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 
 const watch = process.argv.includes('--watch');
 const production = process.argv.includes('--production');
@@ -47,7 +47,20 @@ const targets = [
   },
 ].filter(Boolean);
 
+/** Packages whose code went into a bundle, for the third-party notices. */
+const bundled = new Set();
 for (const options of targets) {
-  if (watch) await (await context(options)).watch();
-  else await build(options);
+  if (watch) {
+    await (await context(options)).watch();
+    continue;
+  }
+  const { metafile } = await build({ ...options, metafile: true });
+  for (const input of Object.keys(metafile.inputs)) {
+    const name = /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1];
+    if (name !== undefined) bundled.add(name);
+  }
+}
+if (!watch) {
+  mkdirSync('.cache', { recursive: true });
+  writeFileSync('.cache/bundled-packages.json', JSON.stringify([...bundled].sort()));
 }

@@ -9,12 +9,11 @@ import { registerFineTune } from './commands/fineTune';
 import { commandIds, contextKeys, panelTypes } from './commands/ids';
 import { registerModelActions } from './commands/modelActions';
 import { registerRunActions } from './commands/runActions';
-import { attachTrainer } from './host/attach';
 import { ControlClaims } from './host/controlClaims';
 import { Decomposer } from './host/decomposer';
 import { announceEnds } from './host/endNotification';
 import { ModelList } from './host/modelList';
-import { RunMonitor } from './host/runMonitor';
+import { RunMonitor, type RunAccess } from './host/runMonitor';
 import { RunRoots } from './host/runRoots';
 import { settings } from './host/settings';
 import { Trainer } from './host/trainer';
@@ -58,9 +57,10 @@ export function activate(extension: ExtensionContext): void {
     path.join(extension.globalStorageUri.fsPath, 'claims'),
     randomUUID(),
   );
+  let access: Promise<RunAccess> | undefined;
   const monitor = new RunMonitor({
     roots: () => roots.list(),
-    attach: attachTrainer,
+    access: () => (access ??= import('./host/runAccess').then((m) => m.runAccess)),
     controlledElsewhere: (folder) =>
       workspace.isTrusted ? claims.claim(folder) : Promise.resolve('The workspace is not trusted.'),
     mayAttach: () => workspace.isTrusted,
@@ -71,7 +71,11 @@ export function activate(extension: ExtensionContext): void {
   const modelView = new ModelView(models);
   const runsView = new RunsView(monitor);
   const metricsPanel = new MetricsPanel(extension.extensionUri, monitor, ui);
-  const decomposer = new Decomposer(trainer, models);
+  const decomposer = new Decomposer(
+    trainer,
+    models,
+    path.join(extension.globalStorageUri.fsPath, 'decompositions'),
+  );
   const explorerPanel = new ExplorerPanel(extension.extensionUri, models, decomposer, ui);
 
   const context: CommandContext = {
@@ -134,9 +138,9 @@ export function activate(extension: ExtensionContext): void {
         return Promise.resolve();
       },
     }),
-    models.onDidChange(() => {
+    models.onDidRead((entries) => {
       setContext(contextKeys.modelsRead, true);
-      setContext(contextKeys.hasModels, models.current.length > 0);
+      setContext(contextKeys.hasModels, entries.length > 0);
     }),
     workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration('dota.models')) models.refresh();

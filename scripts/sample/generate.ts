@@ -1,13 +1,15 @@
 /**
  * Writes what the sample is made from: the pretraining text (JSON lines with a `text` field), the
- * tokenizer and the fine-tuning sets. Usage: generate.ts <work folder> <sample folder> <seed>
+ * tokenizer, the model's configuration and the fine-tuning sets.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { makeArithmetic } from './arithmetic';
+import { writeJson } from './files';
 import { drawDocuments } from './pretrainingText';
 import { splits } from './problems';
 import { Random } from './random';
+import { sampleModelConfig } from './sampleModel';
 import { makeTokenizer, type SampleTokenizer } from './tokenizerFiles';
 
 export const sampleSizes = {
@@ -24,6 +26,10 @@ export interface Generated {
   tokenizer: SampleTokenizer;
 }
 
+/**
+ * @param workFolder takes the pretraining text, and `init/`: the model to be, without weights
+ * @param sampleFolder takes `model/` (all but the weights) and `data/`
+ */
 export function generate(workFolder: string, sampleFolder: string, seed: number): Generated {
   const train = drawDocuments(new Random(seed), sampleSizes.trainDocuments);
   const validation = drawDocuments(
@@ -39,23 +45,19 @@ export function generate(workFolder: string, sampleFolder: string, seed: number)
     const lines = documents.map((text) => JSON.stringify({ text }));
     writeFileSync(path.join(workFolder, `pretraining.${name}.jsonl`), `${lines.join('\n')}\n`);
   }
-  mkdirSync(path.join(sampleFolder, 'model'), { recursive: true });
-  for (const [name, contents] of Object.entries(tokenizer.files)) {
-    writeJson(path.join(sampleFolder, 'model', name), contents);
+  const modelFiles = {
+    'config.json': sampleModelConfig(tokenizer, sampleSizes.maxLength),
+    ...tokenizer.files,
+  };
+  for (const folder of [path.join(workFolder, 'init'), path.join(sampleFolder, 'model')]) {
+    mkdirSync(folder, { recursive: true });
+    for (const [name, contents] of Object.entries(modelFiles)) {
+      writeJson(path.join(folder, name), contents);
+    }
   }
   mkdirSync(path.join(sampleFolder, 'data'), { recursive: true });
   for (const split of splits) {
     writeJson(path.join(sampleFolder, 'data', `arithmetic.${split}.json`), items[split]);
   }
   return { train, validation, tokenizer };
-}
-
-export function writeJson(file: string, value: unknown): void {
-  writeFileSync(file, `${JSON.stringify(value, null, 2)}\n`);
-}
-
-const [workFolder, sampleFolder, seed] = process.argv.slice(2);
-if (workFolder !== undefined && sampleFolder !== undefined) {
-  const g = generate(workFolder, sampleFolder, Number(seed ?? 0));
-  console.log(g.tokenizer.vocabularySize, g.train.slice(0, 6).join('\n---\n'));
 }

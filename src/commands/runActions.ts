@@ -1,5 +1,5 @@
 /** The commands on a run: from its inline buttons, its menu, the panel, or the palette. */
-import { readdir, rm, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { commands, env, Uri, window, workspace } from 'vscode';
 import { refusal, type RunAction, type RunView } from '../host/runView';
@@ -9,7 +9,6 @@ import { formatBytes } from '../views/format';
 import { textOfRun } from '../views/runsTree';
 import type { CommandContext } from './context';
 import { commandIds } from './ids';
-import { renameRun } from './renameRun';
 import { startRun } from './startRun';
 
 export function registerRunActions(context: CommandContext): void {
@@ -43,6 +42,13 @@ export function registerRunActions(context: CommandContext): void {
       force,
     );
     if (chosen === force) await monitor.forceStop(run.key);
+  });
+
+  register(commandIds.runTakeControl, async (target) => {
+    const run = await choose(context, target);
+    if (run === undefined) return;
+    await context.claims.take(run.key);
+    await monitor.refresh();
   });
 
   register(commandIds.runOpenPanel, async (target) => {
@@ -94,7 +100,8 @@ export function registerRunActions(context: CommandContext): void {
         text.trim() === '' || text.length > 120 ? 'Between 1 and 120 characters' : undefined,
     });
     if (name === undefined) return;
-    await renameRun(run.key, name.trim());
+    const [{ renameRun }, { runFolder }] = await runFiles();
+    await renameRun(runFolder(run.key), name.trim());
     await monitor.refresh();
   });
   register(commandIds.runNotes, async (target) => {
@@ -111,7 +118,8 @@ export function registerRunActions(context: CommandContext): void {
   register(commandIds.runDelete, async (target) => {
     const run = await choose(context, target, 'delete');
     if (run === undefined) return;
-    const size = formatBytes(await sizeOf(run.key));
+    const [{ deleteRun, runSize }, { runFolder }] = await runFiles();
+    const size = formatBytes(await runSize(runFolder(run.key)));
     const remove = `Delete and Free ${size}`;
     const chosen = await window.showWarningMessage(
       `Delete “${run.manifest.name}”?`,
@@ -125,7 +133,7 @@ export function registerRunActions(context: CommandContext): void {
     // The run may have been resumed while the question stood.
     const reason = refusal(monitor.get(run.key) ?? run, 'delete');
     if (reason !== undefined) throw new DotaError('run.state', reason);
-    await rm(run.key, { recursive: true, force: true });
+    await deleteRun(path.dirname(run.key), run.id);
     await monitor.refresh();
     window.setStatusBarMessage(`DoTA: ${size} freed`, 5000);
   });
@@ -207,18 +215,5 @@ async function allowed(
   return true;
 }
 
-/** Bytes of everything in the folder. */
-async function sizeOf(folder: string): Promise<number> {
-  const entries = await readdir(folder, { withFileTypes: true, recursive: true });
-  const sizes = await Promise.all(
-    entries
-      .filter((entry) => entry.isFile())
-      .map((entry) =>
-        stat(path.join(entry.parentPath, entry.name)).then(
-          (s) => s.size,
-          () => 0,
-        ),
-      ),
-  );
-  return sizes.reduce((a, b) => a + b, 0);
-}
+/** Loaded when first needed: checking manifests is no part of activation. */
+const runFiles = () => Promise.all([import('../runs/runStore'), import('../runs/runFolder')]);

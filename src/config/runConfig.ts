@@ -164,6 +164,22 @@ const trainingSchema = z
   })
   .describe('The training loop, in the Trainer’s names.');
 
+const quantizationSchema = z
+  .strictObject({
+    load_in_4bit: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Keep the frozen matrices in NF4 (QDoTA with method dota, where the residual is quantised; ' +
+          'QLoRA with lora). Implies an explicit residual.',
+      ),
+    bnb_4bit_use_double_quant: z
+      .boolean()
+      .default(true)
+      .describe('Store the block scales in 8 bits as well: 4.127 instead of 4.5 bits a weight.'),
+  })
+  .describe('4-bit storage of the frozen weights.');
+
 export const runConfigSchema = z
   .strictObject({
     $schema: z.string().optional(),
@@ -184,6 +200,7 @@ export const runConfigSchema = z
         'dota: MPO of the pretrained weight; random_mpo: the same cores, random; lora; full: all weights.',
       ),
     adapter: adapterSchema.prefault({}),
+    quantization: quantizationSchema.prefault({}),
     data: dataSchema,
     training: trainingSchema.prefault({}),
     device: z

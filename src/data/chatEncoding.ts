@@ -86,7 +86,7 @@ export class ChatEncoder {
   ): { start: number; end: number; approximate: boolean }[] {
     const turns = messages.flatMap((message, i) => (message.role === 'assistant' ? [i] : []));
     const chosen = lossMask === 'assistant' ? turns : turns.slice(-1);
-    return chosen.flatMap((turn) => {
+    return chosen.map((turn) => {
       const before = this.render(messages.slice(0, turn), tools, true, place);
       const through =
         turn === messages.length - 1
@@ -96,8 +96,8 @@ export class ChatEncoder {
       const end = commonPrefix(through, text);
       const approximate = start < before.length || end < through.length;
       // Templates that rewrite earlier turns (dropping their reasoning) leave no safe boundary.
-      if (end <= start) return [];
-      return [{ start, end, approximate }];
+      if (end <= start) return { start, end: start, approximate: true };
+      return { start, end, approximate };
     });
   }
 

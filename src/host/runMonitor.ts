@@ -7,30 +7,36 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { DotaError } from '../protocol/errors';
 import type { RunState, TrainerCommand } from '../protocol/runFiles';
-import type { TrainerStatus } from '../protocol/trainerMessages';
 import { Listeners } from './listeners';
-import { readSnapshot, type RunSnapshot } from './runSnapshot';
-import { refusal, type RunView } from './runView';
+import type { RunSnapshot } from './runSnapshot';
+import { isFinal, refusal, type RunView } from './runView';
 
 /** A connection to a trainer that has proved its identity. */
 export interface TrainerLink {
-  readonly status: TrainerStatus;
-  request(command: TrainerCommand): Promise<void>;
-  /** Answers while the trainer's main thread is alive. */
-  ping(): Promise<void>;
+  send(command: TrainerCommand): Promise<void>;
+  /** Something happened: the journal grew, the state changed. */
   onChange(callback: () => void): void;
   onClose(callback: () => void): void;
-  /** Ends the process for good, after checking once more that it is the one that proved itself. */
-  kill(): Promise<void>;
   dispose(): void;
+}
+
+/** What the monitor needs of run folders and trainers; loaded when the first scan needs it. */
+export interface RunAccess {
+  readSnapshot: (
+    folder: string,
+    before: RunSnapshot | undefined,
+  ) => Promise<RunSnapshot | undefined>;
+  /** undefined when there is no trainer of this user. @throws DotaError when it does not answer */
+  attach: (folder: string) => Promise<TrainerLink | undefined>;
+  /** Signals only a process that the user's own record names. @throws DotaError `run.state` */
+  forceStop: (folder: string) => Promise<void>;
 }
 
 export interface MonitorOptions {
   /** Folders that hold run folders; may change. */
   roots: () => readonly string[];
-  /** Connects to the trainer of a run. @throws DotaError when nobody, or an impostor, answers */
-  attach: (folder: string) => Promise<TrainerLink>;
-  /** Whether this window is the one that controls a run; undefined = it is. */
+  access: () => Promise<RunAccess>;
+  /** Why this window does not control a run; undefined = it does. */
   controlledElsewhere: (folder: string) => Promise<string | undefined>;
   /** False in Restricted Mode: nothing is connected to. */
   mayAttach: () => boolean;
@@ -46,10 +52,11 @@ const slowEvery = 5;
 const startGraceMs = 15_000;
 /** Between writing the final state and removing the lock, or the other way round. */
 const endGraceMs = 1500;
-/** Without an answer for this long, Force Stop is offered. */
-export const unresponsiveMs = 15_000;
+/** Without a heartbeat (one every 5 s) or a message for this long, Force Stop is offered. */
+export const unresponsiveMs = 17_000;
+/** Run folders read at a time. */
+const readTogether = 16;
 const attachEveryMs = 2000;
-const pingEveryMs = 3000;
 
 interface Watched {
   view: RunView;
@@ -57,9 +64,8 @@ interface Watched {
   link?: TrainerLink;
   attaching?: Promise<void>;
   attachTriedAt: number;
-  /** When the trainer last proved to be alive. */
+  /** When a message of the trainer last came. */
   heardAt: number;
-  pingedAt: number;
   /** Since when the manifest says running and no lock stands. */
   orphanSince?: number;
   seenLive: boolean;
@@ -114,30 +120,20 @@ export class RunMonitor {
     await this.ensureLink(watched);
     const { link } = watched;
     if (link === undefined) throw noAnswer(key);
-    await link.request(command);
-    void this.refresh();
+    await link.send(command);
+    this.schedule(0);
   }
 
   /**
    * Kills a trainer that no longer answers.
-   * @throws DotaError `run.state`; `protocol.closed` when it never proved its identity here
+   * @throws DotaError `run.state`, also when the process was not started by this user
    */
   async forceStop(key: string): Promise<void> {
     const watched = this.require(key);
     const reason = refusal(watched.view, 'forceStop');
     if (reason !== undefined) throw new DotaError('run.state', reason);
-    if (watched.link === undefined) await this.ensureLink(watched);
-    if (watched.link === undefined) {
-      throw new DotaError(
-        'protocol.closed',
-        'The process named in the run’s lock did not prove to be its trainer, so it is not signalled.',
-        {
-          where: key,
-          next: `If you know that process ${watched.snapshot.lock?.pid ?? '?'} is the trainer, end it yourself.`,
-        },
-      );
-    }
-    await watched.link.kill();
+    const { forceStop } = await this.options.access();
+    await forceStop(key);
     await this.refresh();
   }
 
@@ -186,45 +182,56 @@ export class RunMonitor {
       this.runs.delete(key);
       changed.push(key);
     }
-    for (const key of present) {
+    const due = [...present].filter((key) => {
       const before = this.runs.get(key);
-      if (before !== undefined && !before.view.live && !slow && !isOpen(before)) continue;
-      if (await this.update(key, before)) changed.push(key);
+      return before === undefined || before.view.live || slow || isOpen(before);
+    });
+    for (let i = 0; i < due.length; i += readTogether) {
+      const group = due.slice(i, i + readTogether);
+      const updates = await Promise.all(group.map((key) => this.update(key, this.runs.get(key))));
+      changed.push(...group.filter((_, k) => updates[k]));
     }
     if (changed.length > 0 && !this.disposed) this.changes.fire(changed);
   }
 
   /** Reads one folder; true when what is shown changed. */
   private async update(key: string, before: Watched | undefined): Promise<boolean> {
-    const snapshot = await readSnapshot(key, before?.snapshot);
+    const access = await this.options.access();
+    const snapshot = await access.readSnapshot(key, before?.snapshot);
     if (snapshot === undefined) return this.runs.delete(key);
     const now = this.now();
     const watched: Watched = before ?? {
       view: undefined as never,
       snapshot,
       attachTriedAt: 0,
-      heardAt: now,
-      pingedAt: 0,
+      heardAt: 0,
       seenLive: false,
     };
     const old = before?.view;
     watched.snapshot = snapshot;
+    const { liveness, manifest } = snapshot;
     const live =
-      snapshot.lock !== undefined && !isFinal(snapshot.manifest.state) && snapshot.lockAlive;
-    if (live && this.options.mayAttach()) this.keepLinked(key, watched);
+      (liveness.kind === 'alive' || liveness.kind === 'unknown') && !isFinal(manifest.state);
+    if (live && liveness.kind === 'alive' && this.options.mayAttach()) this.keepLinked(watched);
     if (!live && watched.link !== undefined) {
       watched.link.dispose();
       delete watched.link;
     }
     const state = this.stateOf(watched, live);
-    const elsewhere = live ? await this.options.controlledElsewhere(key) : undefined;
+    const elsewhere = !live
+      ? undefined
+      : liveness.kind === 'unknown'
+        ? liveness.reason
+        : await this.options.controlledElsewhere(key);
+    const heard = Math.max(watched.heardAt, snapshot.heartbeat);
     const view: RunView = {
       key,
       id: path.basename(key),
       manifest: snapshot.manifest,
       state,
       live,
-      unresponsive: live && now - watched.heardAt > unresponsiveMs,
+      unresponsive: live && now - heard > unresponsiveMs,
+      observed: elsewhere !== undefined && liveness.kind === 'alive',
       resumable: snapshot.hasCheckpoint,
       ...(elsewhere === undefined ? {} : { controlDisabledReason: elsewhere }),
       ...(snapshot.last === undefined ? {} : { last: snapshot.last }),
@@ -240,7 +247,7 @@ export class RunMonitor {
   }
 
   private stateOf(watched: Watched, live: boolean): RunState {
-    const { manifest, lock } = watched.snapshot;
+    const { manifest, liveness } = watched.snapshot;
     if (live || isFinal(manifest.state)) {
       delete watched.orphanSince;
       return manifest.state;
@@ -249,28 +256,15 @@ export class RunMonitor {
     watched.orphanSince ??= now;
     const created = Date.parse(manifest.createdAt);
     const starting =
-      manifest.state === 'created' && now - created < startGraceMs && lock === undefined;
+      manifest.state === 'created' && now - created < startGraceMs && liveness.kind === 'none';
     const grace = watched.seenLive ? endGraceMs : 0;
     return starting || now - watched.orphanSince < grace ? manifest.state : 'crashed';
   }
 
-  private keepLinked(key: string, watched: Watched): void {
-    const now = this.now();
-    if (watched.link === undefined) {
-      if (now - watched.attachTriedAt >= attachEveryMs) void this.ensureLink(watched);
-      return;
+  private keepLinked(watched: Watched): void {
+    if (watched.link === undefined && this.now() - watched.attachTriedAt >= attachEveryMs) {
+      void this.ensureLink(watched);
     }
-    if (now - watched.pingedAt < pingEveryMs) return;
-    watched.pingedAt = now;
-    const { link } = watched;
-    link.ping().then(
-      () => {
-        watched.heardAt = this.now();
-      },
-      () => {
-        this.options.log(`${path.basename(key)}: the trainer did not answer.`);
-      },
-    );
   }
 
   private ensureLink(watched: Watched): Promise<void> {
@@ -286,7 +280,9 @@ export class RunMonitor {
     // A new watched run has no view before its first update is over.
     const key = watched.snapshot.folder;
     try {
-      const link = await this.options.attach(key);
+      const { attach } = await this.options.access();
+      const link = await attach(key);
+      if (link === undefined) return;
       if (this.disposed || this.runs.get(key) !== watched) {
         link.dispose();
         return;
@@ -325,13 +321,9 @@ async function runFolders(root: string): Promise<string[]> {
   }
 }
 
-function isFinal(state: RunState): boolean {
-  return state === 'stopped' || state === 'finished' || state === 'failed' || state === 'crashed';
-}
-
 /** Not ended as far as its manifest says, so that it is looked at on every tick. */
 function isOpen(watched: Watched): boolean {
-  return watched.seenLive || watched.snapshot.lock !== undefined;
+  return watched.seenLive || watched.snapshot.liveness.kind !== 'none';
 }
 
 function sameView(a: RunView, b: RunView): boolean {

@@ -1,25 +1,27 @@
 /** Reads what stands in a run folder, bounded and checked: the folder may come from anybody. */
-import { lstat, open, readFile, readdir } from 'node:fs/promises';
-import path from 'node:path';
-import { isNumber, isObject, isOneOf, isString } from '../protocol/guards';
-import { runStates, type LockFile, type RunManifest } from '../protocol/runFiles';
-import type { RunView } from './runView';
+import { lstat, open } from 'node:fs/promises';
+import type { RunManifest } from '../protocol/runFiles';
+import { isNumber, isObject } from '../protocol/guards';
+import { listCheckpoints } from '../runs/checkpoints';
+import { checkLiveness, type Liveness } from '../runs/liveness';
+import { readManifest } from '../runs/manifest';
+import { runFolder } from '../runs/runFolder';
+import { isFinal, type RunView } from './runView';
 
 export interface RunSnapshot {
   folder: string;
   manifest: RunManifest;
   /** Identity of run.json as read, so that it is read again only when it changed. */
   manifestStamp: string;
-  lock: LockFile | undefined;
-  /** A process with the lock's id exists. Whether it is the trainer, only a handshake tells. */
-  lockAlive: boolean;
+  liveness: Liveness;
+  /** When the trainer last touched its lock, in ms since 1970; 0 without a lock. */
+  heartbeat: number;
   hasCheckpoint: boolean;
   journalBytes: number;
   last: RunView['last'];
 }
 
 const maxManifestBytes = 4 * 1024 * 1024;
-const maxLockBytes = 16 * 1024;
 const tailBytes = 16 * 1024;
 
 /** @returns undefined when the folder has no readable run.json */
@@ -27,94 +29,47 @@ export async function readSnapshot(
   folder: string,
   before: RunSnapshot | undefined,
 ): Promise<RunSnapshot | undefined> {
-  const file = path.join(folder, 'run.json');
-  const stamp = await stampOf(file, maxManifestBytes);
+  const files = runFolder(folder);
+  const stamp = await stampOf(files.manifest);
   if (stamp === undefined) return undefined;
+  const lock = await plainFile(files.lock);
+  // An ended run costs two looks a scan: hundreds of them may lie in a folder.
+  const unchanged =
+    before?.manifestStamp === stamp && before.liveness.kind === 'none' && lock === undefined;
+  if (unchanged && isFinal(before.manifest.state)) return before;
   let manifest = before?.manifestStamp === stamp ? before.manifest : undefined;
-  if (manifest === undefined) {
-    manifest = parseManifest(await readJson(file), path.basename(folder));
-    // A half-written file would be replaced in a moment; keep what was read before.
-    if (manifest === undefined) return before;
-  }
-  const lock = await readLock(path.join(folder, 'lock.json'));
-  const journal = path.join(folder, 'metrics.jsonl');
-  const journalBytes = await sizeOf(journal);
-  const last =
-    before !== undefined && before.journalBytes === journalBytes
-      ? before.last
-      : await lastStep(journal, journalBytes);
+  // An unreadable one (of a later version, or damaged) leaves what was read before.
+  manifest ??= await readManifest(files).catch(() => before?.manifest);
+  if (manifest === undefined) return undefined;
+  const liveness = await checkLiveness(files).catch((): Liveness => ({ kind: 'none' }));
+  const journalBytes = (await plainFile(files.journal))?.size ?? 0;
   return {
     folder,
     manifest,
     manifestStamp: stamp,
-    lock,
-    lockAlive: lock !== undefined && processExists(lock.pid),
-    hasCheckpoint: before?.hasCheckpoint === true || (await hasCheckpoint(folder)),
+    liveness,
+    heartbeat: lock?.mtimeMs ?? 0,
+    hasCheckpoint:
+      before?.hasCheckpoint === true || (await listCheckpoints(files).catch(() => [])).length > 0,
     journalBytes,
-    last,
+    last:
+      before !== undefined && before.journalBytes === journalBytes
+        ? before.last
+        : await lastStep(files.journal, journalBytes),
   };
 }
 
-/** A plain file of bounded size, as `size:mtime:inode`; undefined for anything else. */
-async function stampOf(file: string, maxBytes: number): Promise<string | undefined> {
-  try {
-    const s = await lstat(file);
-    return s.isFile() && s.size <= maxBytes ? `${s.size}:${s.mtimeMs}:${s.ino}` : undefined;
-  } catch {
-    return undefined;
-  }
+/** A link could lead anywhere, so it counts as absent. */
+async function plainFile(file: string): Promise<{ size: number; mtimeMs: number } | undefined> {
+  const info = await lstat(file).catch(() => undefined);
+  return info?.isFile() === true ? info : undefined;
 }
 
-async function sizeOf(file: string): Promise<number> {
-  try {
-    const s = await lstat(file);
-    return s.isFile() ? s.size : 0;
-  } catch {
-    return 0;
-  }
-}
-
-async function readJson(file: string): Promise<unknown> {
-  try {
-    return JSON.parse(await readFile(file, 'utf8')) as unknown;
-  } catch {
-    return undefined;
-  }
-}
-
-async function readLock(file: string): Promise<LockFile | undefined> {
-  if ((await stampOf(file, maxLockBytes)) === undefined) return undefined;
-  const raw = await readJson(file);
-  if (!isObject(raw)) return undefined;
-  const { pid, processStart, nonceId, socket, startedAt } = raw;
-  return isNumber(pid) &&
-    Number.isSafeInteger(pid) &&
-    pid > 1 &&
-    isString(processStart) &&
-    isString(nonceId) &&
-    isString(socket) &&
-    isString(startedAt)
-    ? { pid, processStart, nonceId, socket, startedAt }
+async function stampOf(file: string): Promise<string | undefined> {
+  const info = await lstat(file).catch(() => undefined);
+  return info?.isFile() === true && info.size <= maxManifestBytes
+    ? `${info.size}:${info.mtimeMs}:${info.ino}`
     : undefined;
-}
-
-/** Signal 0 delivers nothing: it only asks whether the process exists. */
-function processExists(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
-async function hasCheckpoint(folder: string): Promise<boolean> {
-  try {
-    const names = await readdir(path.join(folder, 'checkpoints'));
-    return names.some((name) => /^step-\d+$/.test(name));
-  } catch {
-    return false;
-  }
 }
 
 async function lastStep(file: string, size: number): Promise<RunView['last']> {
@@ -125,8 +80,7 @@ async function lastStep(file: string, size: number): Promise<RunView['last']> {
     const length = Math.min(size, tailBytes);
     const buffer = Buffer.alloc(length);
     await handle.read(buffer, 0, length, size - length);
-    const lines = buffer.toString('utf8').split('\n');
-    for (const line of lines.reverse()) {
+    for (const line of buffer.toString('utf8').split('\n').reverse()) {
       const step = stepOf(line);
       if (step !== undefined) return step;
     }
@@ -137,7 +91,7 @@ async function lastStep(file: string, size: number): Promise<RunView['last']> {
 }
 
 function stepOf(line: string): RunView['last'] {
-  if (!line.startsWith('{')) return undefined;
+  if (!line.startsWith('{"kind":"step"')) return undefined;
   let row: unknown;
   try {
     row = JSON.parse(line);
@@ -149,60 +103,4 @@ function stepOf(line: string): RunView['last'] {
   return isNumber(step) && isNumber(loss) && isNumber(tokensPerSecond) && isNumber(elapsed)
     ? { step, loss, tokensPerSecond, elapsed }
     : undefined;
-}
-
-/** Checks what is shown; fields of a wrong type are dropped, not trusted. */
-export function parseManifest(raw: unknown, id: string): RunManifest | undefined {
-  if (!isObject(raw) || !isOneOf(runStates, raw.state)) return undefined;
-  const text = (value: unknown, limit = 300): string | undefined =>
-    isString(value) ? value.slice(0, limit) : undefined;
-  const manifest: RunManifest = {
-    formatVersion: 1,
-    id,
-    name: text(raw.name, 200) ?? id,
-    state: raw.state,
-    createdAt: text(raw.createdAt) ?? '',
-    config: raw.config,
-    configDirectory: text(raw.configDirectory, 4096) ?? '',
-    versions: { dota: '', node: '', onnxruntime: '', platform: '' },
-  };
-  const started = text(raw.startedAt);
-  if (started !== undefined) manifest.startedAt = started;
-  const ended = text(raw.endedAt);
-  if (ended !== undefined) manifest.endedAt = ended;
-  const numbers = <K extends string>(
-    value: unknown,
-    keys: readonly K[],
-  ): Record<K, number> | undefined =>
-    isObject(value) && keys.every((key) => isNumber(value[key]))
-      ? (Object.fromEntries(keys.map((key) => [key, value[key]])) as Record<K, number>)
-      : undefined;
-  const progress = numbers(raw.progress, ['step', 'totalSteps', 'epoch', 'tokens']);
-  if (progress !== undefined) manifest.progress = progress;
-  const best = numbers(raw.best, ['step', 'validationLoss']);
-  if (best !== undefined) manifest.best = best;
-  const trainable = numbers(raw.trainable, ['parameters', 'fraction']);
-  if (trainable !== undefined) manifest.trainable = trainable;
-  if (isNumber(raw.peakRssMb)) manifest.peakRssMb = raw.peakRssMb;
-  if (isObject(raw.last)) {
-    const { trainLoss, validationLoss } = raw.last;
-    manifest.last = {
-      ...(isNumber(trainLoss) ? { trainLoss } : {}),
-      ...(isNumber(validationLoss) ? { validationLoss } : {}),
-    };
-  }
-  if (isObject(raw.device) && isOneOf(['cpu', 'webgpu'] as const, raw.device.kind)) {
-    manifest.device = {
-      kind: raw.device.kind,
-      name: text(raw.device.name) ?? raw.device.kind,
-      threads: isNumber(raw.device.threads) ? raw.device.threads : 0,
-    };
-  }
-  if (isObject(raw.fingerprint) && Object.values(raw.fingerprint).every(isString)) {
-    manifest.fingerprint = raw.fingerprint as unknown as NonNullable<RunManifest['fingerprint']>;
-  }
-  if (isObject(raw.error) && isString(raw.error.message) && isString(raw.error.code)) {
-    manifest.error = raw.error as unknown as NonNullable<RunManifest['error']>;
-  }
-  return manifest;
 }

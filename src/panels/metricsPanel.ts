@@ -157,11 +157,13 @@ export class MetricsPanel implements Disposable {
   }
 
   private subscribe(since: Readonly<Record<string, number>>): void {
-    this.feeds.clear();
+    for (const key of this.feeds.keys()) if (!(key in since)) this.feeds.delete(key);
     for (const [key, seq] of Object.entries(since)) {
       // Only runs of this window: a panel cannot make the host read any other file.
       if (this.monitor.get(key) === undefined) continue;
-      this.feeds.set(key, new JournalFeed(path.join(key, 'metrics.jsonl'), seq));
+      const feed = this.feeds.get(key) ?? new JournalFeed(path.join(key, 'metrics.jsonl'));
+      feed.seek(seq);
+      this.feeds.set(key, feed);
       this.changed.add(key);
     }
     if (this.selected.length === 0) this.selected = [...this.feeds.keys()];
@@ -193,11 +195,9 @@ export class MetricsPanel implements Disposable {
   }
 
   private async send(key: string, feed: JournalFeed): Promise<void> {
-    let held: MetricsHostMessage | undefined;
     for await (const piece of feed.read()) {
-      if (held !== undefined) await this.post(held);
       if (this.feeds.get(key) !== feed) return;
-      held = {
+      await this.post({
         type: 'append',
         runId: key,
         seq: piece.seq,
@@ -205,10 +205,9 @@ export class MetricsPanel implements Disposable {
         ...(piece.supersedeAbove === undefined ? {} : { supersedeAbove: piece.supersedeAbove }),
         steps: piece.steps,
         evals: piece.evals,
-        complete: false,
-      };
+        complete: piece.complete,
+      });
     }
-    if (held?.type === 'append') await this.post({ ...held, complete: true });
   }
 
   private async post(message: MetricsHostMessage): Promise<void> {

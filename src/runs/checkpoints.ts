@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm, statfs } from 'node:fs/promises';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DotaError } from '../protocol/errors';
 import { diskFull, runFileError, syncFolder, writeFileAtomic } from './atomicFile';
 import { randomHex } from './ownerRecord';

@@ -1,6 +1,6 @@
 /** `command.json`: asks a trainer to stop, pause or resume where sockets don't work. */
 import { readFile } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { CommandFile, TrainerCommand } from '../protocol/runFiles';
 import { writeFileAtomic } from './atomicFile';
 import type { RunFolder } from './runFolder';

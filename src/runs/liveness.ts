@@ -4,7 +4,7 @@
  * as a trainer of ours.
  */
 import { readFile, realpath, stat } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DotaError } from '../protocol/errors';
 import type { LockFile, RunManifest, RunState } from '../protocol/runFiles';
 import { runFileError } from './atomicFile';

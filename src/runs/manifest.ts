@@ -1,6 +1,6 @@
 /** `run.json`: read with suspicion (a cloned repository can ship one), replaced atomically. */
 import { readFile } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DotaError, type ErrorCode } from '../protocol/errors';
 import { runStates, type RunManifest } from '../protocol/runFiles';
 import { runFileError, writeFileAtomic } from './atomicFile';

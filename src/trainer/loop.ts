@@ -254,6 +254,7 @@ export async function trainLoop(
         loggedElapsed = state.elapsed;
       }
 
+      const elapsedInSteps = state.elapsed;
       const evaluates =
         validation !== undefined &&
         (isLast || isDue(step, options.eval_steps, batches.stepsPerEpoch));
@@ -266,7 +267,7 @@ export async function trainLoop(
       // A new best is kept even between two saves: it may be what the run is for.
       if (saves || isBest) await save(isBest);
       // Time that evaluation and saving took is no part of the next step's rate.
-      loggedElapsed = state.elapsed;
+      loggedElapsed += state.elapsed - elapsedInSteps;
       if (
         evaluates &&
         options.early_stopping_patience > 0 &&

@@ -81,3 +81,16 @@ export function onThemeChange(listener: (theme: Theme) => void): void {
   });
   observer.observe(document.documentElement, { attributes: true, attributeFilter: ['style'] });
 }
+
+/** Black or white, whichever reads better on `color` (as computed by the browser). */
+export function readableOn(color: string): string {
+  const parts = color.match(/[\d.]+(e-?\d+)?/g)?.map(Number) ?? [];
+  // `color(srgb r g b)` has components in [0, 1], `rgb(r, g, b)` in [0, 255].
+  const scale = color.startsWith('color(') ? 1 : 255;
+  const [r = 0, g = 0, b = 0] = parts.slice(0, 3).map((v) => {
+    const c = v / scale;
+    return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  });
+  // Relative luminance (WCAG 2.2); 0.179 is where black and white contrast equally.
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? '#000000' : '#ffffff';
+}

@@ -7,10 +7,10 @@ import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { DotaError } from '../../protocol/errors';
 import type { ChatMessage } from './rendered';
 
-/** About a second of work at most; a conversation of 1000 messages takes some 50,000 steps. */
+/** Half a second of work at most; a conversation of 1000 messages takes some 50,000 steps. */
 const limits = {
   templateCharacters: 256 * 1024,
-  steps: 2_000_000,
+  steps: 1_000_000,
   characters: 4 * 1024 * 1024,
   items: 100_000,
 } as const;

@@ -11,6 +11,7 @@ import { FrozenWeights, readFloat32, type WeightReader } from './frozenWeights';
 import { Head } from './head';
 import { initialDelta } from './moduleDelta';
 import { planParameters } from './parameterLayout';
+import { quantizeBlocks, type QuantizationOptions } from './quantizeBlocks';
 import { ParameterStore } from './parameterStore';
 import { SessionCache } from './sessionCache';
 
@@ -21,6 +22,8 @@ export interface EngineOptions {
   device: DeviceKind | Device;
   /** Of a device given by its kind; 0 = the runtime's choice (physical cores). */
   threads: number;
+  /** Keep the blocks' frozen matrices (with `dota`: the residual) in 4 bits. */
+  quantization?: QuantizationOptions | undefined;
   /** Recompute a block's activations in its backward pass: less memory, more arithmetic. */
   recompute?: boolean;
   /**
@@ -62,6 +65,9 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   );
   await initialiseParameters(store, weights, adapters);
   await subtractInitialDeltas(frozen, adapters);
+  if (options.quantization) {
+    await quantizeBlocks(frozen, weights, config, adapters, options.quantization);
+  }
 
   return new DecoderEngine({
     config,

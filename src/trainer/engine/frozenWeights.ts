@@ -1,7 +1,9 @@
 /**
- * Weights that don't train. They stay in the file's type; a reader widens one block at a time into
- * a buffer that is used again for the next block. Small models are widened once.
+ * Weights that don't train. They stay in the file's type or in 4 bits; a reader widens one block at
+ * a time into a buffer that is used again for the next block. Small models are widened once, unless
+ * they are quantised: a dense copy beside the 4-bit one would defeat its purpose.
  */
+import { dequantizeNf4, quantizeNf4, type Nf4Tensor } from '../../core/nf4';
 import { sizeOf } from '../../graph/shape';
 import { toFloat32 } from '../../models/dtype';
 import type { RawTensor, WeightSource } from '../../models/modelConfig';
@@ -57,11 +59,12 @@ export async function readFloat32(
 }
 
 export class FrozenWeights {
-  readonly #raw: ReadonlyMap<string, RawTensor>;
+  readonly #raw: Map<string, RawTensor>;
   readonly #widened: Map<string, Float32Array>;
+  readonly #quantized = new Map<string, Nf4Tensor>();
   #scratch = new Float32Array(0);
 
-  private constructor(raw: ReadonlyMap<string, RawTensor>, widened: Map<string, Float32Array>) {
+  private constructor(raw: Map<string, RawTensor>, widened: Map<string, Float32Array>) {
     this.#raw = raw;
     this.#widened = widened;
   }
@@ -87,17 +90,31 @@ export class FrozenWeights {
     this.#widened.set(name, values);
   }
 
+  /**
+   * Stores a weight in NF4 from here on; any dense copy is dropped.
+   * @returns sum of squared errors and of squares, in fp64
+   */
+  quantize(name: string, doubleQuantization: boolean): { squaredError: number; energy: number } {
+    // A copy: `read` may hand out the scratch buffer that the comparison below writes to.
+    const [values] = this.read([name]).map((view) => view.slice()) as [Float32Array];
+    this.#quantized.set(name, quantizeNf4(values, undefined, doubleQuantization));
+    this.#widened.delete(name);
+    this.#raw.delete(name);
+    const [restored] = this.read([name]) as [Float32Array];
+    return squaredError(values, restored);
+  }
+
   /** fp32 values, valid until the next call. */
   read(names: readonly string[]): Float32Array[] {
-    const packed = names.map((name) => (this.#widened.has(name) ? undefined : this.#rawOf(name)));
-    const total = packed.reduce((sum, tensor) => sum + (tensor?.data.length ?? 0), 0);
+    const stored = names.map((name) => this.#widened.get(name) ?? this.#storedOf(name));
+    const total = stored.reduce((sum, item) => sum + scratchLength(item), 0);
     if (total > this.#scratch.length) this.#scratch = new Float32Array(total);
     let offset = 0;
-    return names.map((name, i) => {
-      const tensor = packed[i];
-      if (!tensor) return this.#widened.get(name) as Float32Array;
-      const values = this.#scratch.subarray(offset, (offset += tensor.data.length));
-      widenInto(tensor, values);
+    return stored.map((item) => {
+      if (item instanceof Float32Array) return item;
+      const values = this.#scratch.subarray(offset, (offset += scratchLength(item)));
+      if ('codes' in item) dequantizeNf4(item, values);
+      else widenInto(item, values);
       return values;
     });
   }
@@ -116,9 +133,33 @@ export class FrozenWeights {
     });
   }
 
+  #storedOf(name: string): RawTensor | Nf4Tensor {
+    return this.#quantized.get(name) ?? this.#rawOf(name);
+  }
+
   #rawOf(name: string): RawTensor {
     const tensor = this.#raw.get(name);
     if (!tensor) throw new Error(`no frozen weight "${name}"`);
     return tensor;
   }
+}
+
+/** Elements of scratch that reading a stored weight takes. */
+function scratchLength(item: Float32Array | RawTensor | Nf4Tensor): number {
+  if (item instanceof Float32Array) return 0;
+  return 'codes' in item ? item.length : item.data.length;
+}
+
+/** Sum of squared differences and of squares of `reference`, in fp64. */
+export function squaredError(
+  reference: Float32Array,
+  approximation: Float32Array,
+): { squaredError: number; energy: number } {
+  let error = 0;
+  let energy = 0;
+  reference.forEach((value, i) => {
+    error += (value - (approximation[i] as number)) ** 2;
+    energy += value ** 2;
+  });
+  return { squaredError: error, energy };
 }

@@ -168,7 +168,7 @@ describe('chat templates', () => {
     ['its own exception', '{{ raise_exception("only one user") }}'],
   ];
   it.each(hostile)('with %s end soon, with a message', (_name, source) => {
-    const started = performance.now();
+    const started = process.cpuUsage();
     let error: unknown;
     try {
       const text = new ChatTemplate(source, variables, 'chat_template').render([message], {
@@ -183,8 +183,8 @@ describe('chat templates', () => {
     if (error !== 'rendered') {
       expect(error).toMatchObject({ code: 'template.failed', where: 'chat_template' });
     }
-    // Generous for a busy machine; without limits these run for minutes or end the process.
-    expect(performance.now() - started).toBeLessThan(5000);
+    // CPU time, since the machine may be busy; without limits these run for minutes or end the process.
+    expect(process.cpuUsage(started).user).toBeLessThan(3_000_000);
   });
 
   it('pass on what they raise', () => {

@@ -134,6 +134,16 @@ describe('trainLoop', () => {
     expect(engine.w).toBe(3.5);
   });
 
+  it('reports the rate over all steps since the last report', async () => {
+    const { hooks, steps } = recorder();
+    const every4 = { ...options, logging_steps: 4 };
+    await trainLoop(new Parabola(), toEight, undefined, every4, 8, initialLoopState, hooks);
+    const [first, second] = steps as [StepReport, StepReport];
+    // 4 steps of 2 tokens, each between the same number of looks at the clock.
+    expect(second.tokens - first.tokens).toBe(8);
+    expect(second.tokensPerSecond).toBeCloseTo(8 / (second.elapsed - first.elapsed), 12);
+  });
+
   it('evaluates and saves at the end of each epoch and at the end', async () => {
     const { hooks, events } = recorder();
     const validation = () => [batch(8, 1)];

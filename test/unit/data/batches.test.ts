@@ -1,0 +1,91 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { BatchPlan, packRows, type BatchOptions } from '../../../src/data/batches';
+import { TokenizedSet } from '../../../src/data/tokenizedSet';
+
+/** Sequence i consists of the id i + 1, so that a batch tells which sequences it holds. */
+function makeSet(lengths: readonly number[]): TokenizedSet {
+  const set = new TokenizedSet(4);
+  for (const [i, length] of lengths.entries()) {
+    set.add(Array(length).fill(i + 1), Array(length).fill(1));
+  }
+  return set;
+}
+
+const base: BatchOptions = { batchSize: 3, seed: 5, shuffle: true, maxLength: 64, padTokenId: 0 };
+
+/** Sequences of an epoch, batch by batch. */
+function epochOf(plan: BatchPlan, epoch: number): number[][] {
+  return Array.from({ length: plan.batchesPerEpoch }, (_, i) => {
+    const { inputIds } = plan.batch(epoch, i);
+    return [...new Set(inputIds)].filter((id) => id !== 0);
+  });
+}
+
+const lengths = Array.from({ length: 100 }, (_, i) => 2 + ((i * 37) % 41));
+
+describe('a batch plan', () => {
+  it.each([
+    ['plain', {}],
+    ['grouped by length', { groupByLength: true }],
+    ['packed', { packing: true }],
+    ['packed and grouped', { packing: true, groupByLength: true }],
+    ['in order', { shuffle: false }],
+  ])('%s shows every sequence once an epoch', (_name, change) => {
+    const plan = new BatchPlan(makeSet(lengths), { ...base, ...change });
+    for (const epoch of [0, 1]) {
+      const seen = epochOf(plan, epoch).flat();
+      expect([...seen].sort((a, b) => a - b)).toEqual(lengths.map((_, i) => i + 1));
+    }
+  });
+
+  it('is a function of seed, epoch and index, whatever was asked before', () => {
+    const set = makeSet(lengths);
+    for (const groupByLength of [false, true]) {
+      const one = new BatchPlan(set, { ...base, groupByLength });
+      const two = new BatchPlan(set, { ...base, groupByLength });
+      epochOf(one, 0);
+      epochOf(one, 3);
+      expect(one.batch(2, 7)).toEqual(two.batch(2, 7));
+      expect(epochOf(one, 0)).not.toEqual(epochOf(one, 1));
+      expect(epochOf(new BatchPlan(set, { ...base, groupByLength, seed: 6 }), 0)).not.toEqual(
+        epochOf(one, 0),
+      );
+    }
+  });
+
+  it('grouped by length computes less padding', () => {
+    const padded = (groupByLength: boolean): number => {
+      const plan = new BatchPlan(makeSet(lengths), { ...base, groupByLength });
+      let positions = 0;
+      for (let i = 0; i < plan.batchesPerEpoch; i++) positions += plan.batch(0, i).inputIds.length;
+      return positions;
+    };
+    expect(padded(true)).toBeLessThan(0.85 * padded(false));
+  });
+
+  it('pads to a multiple and reports real tokens', () => {
+    const plan = new BatchPlan(makeSet([3, 9]), { ...base, shuffle: false });
+    expect(plan.batch(0, 0)).toMatchObject({ batchSize: 2, sequenceLength: 16, tokens: 12 });
+    expect(() => plan.batch(0, 1)).toThrow(RangeError);
+  });
+});
+
+describe('packing', () => {
+  it('places every sequence once, never over the limit, in no more rows than first fit needs', () => {
+    const lists = fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1, maxLength: 200 });
+    fc.assert(
+      fc.property(lists, (given) => {
+        const rows = packRows(given, 50);
+        expect(rows.flat().sort((a, b) => a - b)).toEqual(given.map((_, i) => i));
+        const filled = rows.map((row) => row.reduce((sum, i) => sum + given[i]!, 0));
+        for (const total of filled) expect(total).toBeLessThanOrEqual(50);
+        // Best-fit decreasing: at most 11/9 of the optimum plus 6/9; the optimum is at least the volume.
+        const volume = Math.ceil(given.reduce((a, b) => a + b, 0) / 50);
+        const halves = given.filter((length) => length > 25).length;
+        expect(rows.length).toBeLessThanOrEqual((11 / 9) * Math.max(volume, halves) * 1.5 + 1);
+      }),
+      { numRuns: 200 },
+    );
+  });
+});

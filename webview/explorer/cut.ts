@@ -1,0 +1,151 @@
+/**
+ * What a choice of bond dimensions keeps and costs, from spectra alone, so that moving a cut needs no
+ * new decomposition.
+ *
+ * For the unfolding at bond k let tail_k(d) be the energy beyond its d largest singular values.
+ * Any tensor train with bonds d_k has squared error >= max_k tail_k(d_k), and the outside-in
+ * decomposition has squared error <= sum_k tail_k(d_k) (Oseledets 2011, Theorem 2.2). With one
+ * truncated bond both are equal and the error is exact. Where a spectrum holds lower bounds of the
+ * singular values, energy minus the kept squares is an upper bound of the tail: it enters the sum
+ * and not the maximum.
+ */
+import type { ModuleDecomposition } from '../../src/protocol/decomposition';
+import type { DecomposeOptions } from '../../src/protocol/explorerPanel';
+
+/** A decomposition with the sums that make a cut cheap. */
+export interface Prepared {
+  result: ModuleDecomposition;
+  /** Pair products P_k = i_k j_k. */
+  pairs: readonly number[];
+  /** Per bond: energy of the d largest singular values at index d, from 0. */
+  kept: readonly Float64Array[];
+}
+
+export interface Estimate {
+  ranks: readonly number[];
+  parameters: number;
+  /** Bounds of the relative Frobenius error; equal when it is known exactly. */
+  errorLow: number;
+  errorHigh: number;
+  exact: boolean;
+}
+
+export function prepare(result: ModuleDecomposition): Prepared {
+  return {
+    result,
+    pairs: result.rowFactors.map((i, k) => i * (result.colFactors[k] ?? 1)),
+    kept: result.bonds.map((bond) => {
+      const sums = new Float64Array(bond.spectrum.length + 1);
+      bond.spectrum.forEach((s, i) => {
+        sums[i + 1] = (sums[i] as number) + s * s;
+      });
+      return sums;
+    }),
+  };
+}
+
+/** The largest dimension that a bond's cut can be set to: as far as its spectrum is known. */
+export function maxRank(result: ModuleDecomposition, bond: number): number {
+  const b = result.bonds[bond];
+  if (b === undefined) return 1;
+  return Math.max(1, Math.min(b.fullDimension, Math.max(b.spectrum.length, b.dimension)));
+}
+
+/** Energy beyond the `d` largest values of a bond; an upper bound where the spectrum is not exact. */
+export function tail(prepared: Prepared, bond: number, d: number): number {
+  const { energy, bonds } = prepared.result;
+  const b = bonds[bond];
+  const sums = prepared.kept[bond];
+  if (b === undefined || sums === undefined || d >= b.fullDimension) return 0;
+  return Math.max(0, energy - (sums[Math.min(d, sums.length - 1)] ?? 0));
+}
+
+/** Number of entries of all cores: sum_k d_{k-1} P_k d_k. */
+export function parameterCount(pairs: readonly number[], ranks: readonly number[]): number {
+  return pairs.reduce((sum, p, k) => sum + (ranks[k - 1] ?? 1) * p * (ranks[k] ?? 1), 0);
+}
+
+export function estimate(prepared: Prepared, wished: readonly number[]): Estimate {
+  const { result, pairs } = prepared;
+  const ranks = wished.map((d, k) => Math.min(Math.max(1, d), maxRank(result, k)));
+  const parameters = parameterCount(pairs, ranks);
+  if (ranks.every((d, k) => d === result.bonds[k]?.dimension)) {
+    const { relativeError } = result;
+    return { ranks, parameters, errorLow: relativeError, errorHigh: relativeError, exact: true };
+  }
+  if (!(result.energy > 0)) return { ranks, parameters, errorLow: 0, errorHigh: 0, exact: true };
+  let low = 0;
+  let high = 0;
+  let truncated = 0;
+  let bounded = false;
+  ranks.forEach((d, k) => {
+    const bond = result.bonds[k];
+    if (bond === undefined || d >= bond.fullDimension) return;
+    truncated += 1;
+    const t = tail(prepared, k, d) / result.energy;
+    high += t;
+    if (bond.exactSpectrum) low = Math.max(low, t);
+    else bounded = true;
+  });
+  return {
+    ranks,
+    parameters,
+    errorLow: Math.sqrt(Math.min(1, low)),
+    errorHigh: Math.sqrt(Math.min(1, high)),
+    exact: truncated === 0 || (truncated === 1 && !bounded),
+  };
+}
+
+/** Smallest dimension of a bond whose tail is within `allowed`; the largest known one if none is. */
+function rankForTail(prepared: Prepared, bond: number, allowed: number): number {
+  const last = maxRank(prepared.result, bond);
+  let low = 1;
+  let high = last;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (tail(prepared, bond, middle) <= allowed) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/**
+ * Bond dimensions by rule. A tolerance is shared equally among the bonds, which keeps the whole
+ * error within it. `budget` is spread over modules by the trainer and has no preview: the ranks of
+ * the last decomposition are returned.
+ */
+export function ranksFor(
+  prepared: Prepared,
+  rule: DecomposeOptions['rule'],
+  value: number,
+): number[] {
+  const { bonds, energy } = prepared.result;
+  const share = (allowed: number): number[] =>
+    bonds.map((_, k) => rankForTail(prepared, k, (allowed * energy) / bonds.length));
+  switch (rule) {
+    case 'rank':
+      return bonds.map((b, k) => Math.min(value, maxRank(prepared.result, k), b.fullDimension));
+    case 'energy':
+      return share(1 - value);
+    case 'error':
+      return share(value * value);
+    case 'budget':
+      return bonds.map((b) => b.dimension);
+  }
+}
+
+/** Bytes of an fp32 adapter file, headers aside. */
+export function adapterBytes(parameters: number): number {
+  return parameters * 4;
+}
+
+/** Bytes that training adds for the adapter: weight, gradient and two AdamW moments in fp32. */
+export function trainingBytes(parameters: number): number {
+  return parameters * 16;
+}
+
+/** Energy kept beyond the better of the references; undefined when none was computed. */
+export function structure(result: ModuleDecomposition): number | undefined {
+  if (result.references.length === 0) return undefined;
+  return Math.min(...result.references.map((r) => result.keptEnergy - r.keptEnergy));
+}

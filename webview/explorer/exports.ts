@@ -1,0 +1,141 @@
+/** Tables of what is shown, for spreadsheets and papers. Pure. */
+import { csvRow } from '../shared/csv';
+import { formatFixed, formatInteger } from '../shared/format';
+import { estimate, structure } from './cut';
+import { ranksOf, type ExplorerState } from './state';
+
+export interface ModuleRow {
+  module: string;
+  rows: number;
+  cols: number;
+  rowFactors: readonly number[];
+  colFactors: readonly number[];
+  ranks: readonly number[];
+  fullRanks: readonly number[];
+  parameters: number;
+  compression: number;
+  errorLow: number;
+  errorHigh: number;
+  exact: boolean;
+  structure: number | undefined;
+}
+
+/** One row for each decomposed module, in the model's order. */
+export function moduleRows(state: ExplorerState): ModuleRow[] {
+  return state.modules.flatMap(({ name }) => {
+    const entry = state.results.get(name);
+    const ranks = ranksOf(state, name);
+    if (entry === undefined || ranks === undefined) return [];
+    const { result } = entry.prepared;
+    const e = estimate(entry.prepared, ranks);
+    return [
+      {
+        module: name,
+        rows: result.rows,
+        cols: result.cols,
+        rowFactors: result.rowFactors,
+        colFactors: result.colFactors,
+        ranks: e.ranks,
+        fullRanks: result.bonds.map((b) => b.fullDimension),
+        parameters: e.parameters,
+        compression: (result.rows * result.cols) / e.parameters,
+        errorLow: e.errorLow,
+        errorHigh: e.errorHigh,
+        exact: e.exact,
+        structure: structure(result),
+      },
+    ];
+  });
+}
+
+export function rowsToCsv(rows: readonly ModuleRow[]): string {
+  const header = [
+    'module',
+    'rows',
+    'cols',
+    'row_factors',
+    'col_factors',
+    'bonds',
+    'full_bonds',
+    'parameters',
+    'compression',
+    'relative_error_low',
+    'relative_error_high',
+    'exact',
+    'kept_energy_low',
+    'structure',
+  ];
+  const list = (values: readonly number[]): string => values.join(' ');
+  return [
+    csvRow(header),
+    ...rows.map((r) =>
+      csvRow([
+        r.module,
+        r.rows,
+        r.cols,
+        list(r.rowFactors),
+        list(r.colFactors),
+        list(r.ranks),
+        list(r.fullRanks),
+        r.parameters,
+        r.compression,
+        r.errorLow,
+        r.errorHigh,
+        r.exact ? 'true' : 'false',
+        1 - r.errorHigh ** 2,
+        r.structure ?? '',
+      ]),
+    ),
+  ].join('');
+}
+
+function texEscape(text: string): string {
+  return text.replace(/[\\{}$&#_%^~]/g, (c) => {
+    if (c === '\\') return '\\textbackslash{}';
+    if (c === '^' || c === '~') return `\\${c}{}`;
+    return `\\${c}`;
+  });
+}
+
+/** A `booktabs` table; errors that are only bounded are given as a range. */
+export function rowsToLatex(rows: readonly ModuleRow[]): string {
+  const times = (a: readonly number[], b: readonly number[]): string =>
+    a.map((i, k) => `${i}{\\cdot}${b[k] ?? 1}`).join(',\\,');
+  const error = (r: ModuleRow): string =>
+    r.exact
+      ? `$${formatFixed(r.errorHigh, 4)}$`
+      : `$${formatFixed(r.errorLow, 4)}$--$${formatFixed(r.errorHigh, 4)}$`;
+  const lines = rows.map(
+    (r) =>
+      `${texEscape(r.module)} & $${r.rows}\\times ${r.cols}$ & $${times(r.rowFactors, r.colFactors)}$ & ` +
+      `${r.ranks.join(', ')} & ${formatInteger(r.parameters)} & ${formatFixed(r.compression, 1)} & ${error(r)} \\\\`,
+  );
+  return [
+    '% Requires \\usepackage{booktabs}. Relative Frobenius error; a range where it is bounded only.',
+    '\\begin{tabular}{lllllrr}',
+    '\\toprule',
+    'Module & Shape & Factors $i_k{\\cdot}j_k$ & Bonds & Parameters & Compression & Error \\\\',
+    '\\midrule',
+    ...lines,
+    '\\bottomrule',
+    '\\end{tabular}',
+    '',
+  ].join('\n');
+}
+
+/**
+ * What goes into the configuration: the largest bond of each module (`rank_pattern` holds one number
+ * a module, clamped to each full bond) and its factors.
+ */
+export function rankPattern(state: ExplorerState): {
+  rankPattern: Record<string, number>;
+  shapes: Record<string, { rows: readonly number[]; cols: readonly number[] }>;
+} {
+  const rankPattern: Record<string, number> = {};
+  const shapes: Record<string, { rows: readonly number[]; cols: readonly number[] }> = {};
+  for (const row of moduleRows(state)) {
+    rankPattern[row.module] = Math.max(1, ...row.ranks);
+    shapes[row.module] = { rows: row.rowFactors, cols: row.colFactors };
+  }
+  return { rankPattern, shapes };
+}

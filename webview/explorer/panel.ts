@@ -1,0 +1,380 @@
+/** The MPO explorer: messages in, one redraw a frame out. */
+import {
+  parseExplorerHostMessage,
+  type DecomposeOptions,
+  type ExplorerHostMessage,
+  type ExplorerViewMessage,
+} from '../../src/protocol/explorerPanel';
+import { button, h, icon, replaceChildren, setText } from '../shared/dom';
+import { connect } from '../shared/editorApi';
+import { formatBytes, formatCount, formatDuration, formatInteger } from '../shared/format';
+import { standaloneSvg, svgToPng } from '../shared/svgExport';
+import { onThemeChange, readTheme } from '../shared/theme';
+import { Controls } from './controls';
+import { moduleRows, rankPattern, rowsToCsv, rowsToLatex } from './exports';
+import { Heatmap } from './heatmap';
+import { measureInfo } from './measures';
+import { ModuleView, type ModuleEvents } from './moduleView';
+import { Ranking } from './ranking';
+import {
+  initialState,
+  measures,
+  parseViewState,
+  reduceExplorer,
+  sameShape,
+  withCut,
+  withOptions,
+  withView,
+  type ExplorerState,
+  type ViewState,
+} from './state';
+
+/** Pause after the last change of a shape before the selected module is decomposed again. */
+const SETTLE_MS = 350;
+const RANKING_MS = 200;
+
+export function startExplorer(root: HTMLElement): void {
+  let state: ExplorerState = initialState;
+  let theme = readTheme();
+  let scheduled = false;
+  let rankingTimer: ReturnType<typeof setTimeout> | undefined;
+  let settling: ReturnType<typeof setTimeout> | undefined;
+
+  const api = connect<ExplorerHostMessage, ExplorerViewMessage, ViewState>(
+    parseExplorerHostMessage,
+    parseViewState,
+    receive,
+  );
+  state = withView(state, api.restore());
+
+  const controls = new Controls({
+    options: changeOptions,
+    decomposeAll: () => {
+      request(state.modules.map((m) => m.name));
+    },
+    cancel: () => {
+      api.post({ type: 'cancel' });
+    },
+    useRanks: () => {
+      api.post({ type: 'useRanks', ...rankPattern(state) });
+    },
+    exportCsv: () => {
+      api.post({
+        type: 'exportText',
+        format: 'csv',
+        fileName: 'mpo.csv',
+        text: rowsToCsv(moduleRows(state)),
+      });
+    },
+    exportLatex: () => {
+      api.post({
+        type: 'exportText',
+        format: 'latex',
+        fileName: 'mpo.tex',
+        text: rowsToLatex(moduleRows(state)),
+      });
+    },
+    exportCores: () => {
+      api.post({ type: 'exportCores', modules: [...state.results.keys()], options: state.options });
+    },
+  });
+  const heatmap = new Heatmap({
+    select: (module) => {
+      setView({ selected: module });
+    },
+    compare,
+  });
+  const ranking = new Ranking((module) => {
+    setView({ selected: module });
+  });
+  const moduleEvents: ModuleEvents = {
+    cut: (module, bond, rank) => {
+      setState(withCut(state, module, bond, rank));
+    },
+    decompose: (module) => {
+      request([module]);
+    },
+    exact: (module) => {
+      api.post({
+        type: 'decompose',
+        modules: [module],
+        options: { ...state.options, exactMiddle: true },
+      });
+    },
+    reset: (module) => {
+      const cuts = Object.fromEntries(
+        Object.entries(state.view.cuts).filter(([name]) => name !== module),
+      );
+      setView({ cuts });
+    },
+    figure: (drawing, name, format) => {
+      void saveFigure(drawing, name, format);
+    },
+  };
+  const first = new ModuleView(moduleEvents);
+  const second = new ModuleView(moduleEvents);
+
+  const title = h('h1');
+  const facts = h('p', { class: 'muted' });
+  const progressText = h('span', { class: 'number' });
+  const progressBar = h('div', { class: 'progress-bar' });
+  const progress = h(
+    'div',
+    { class: 'progress', attrs: { role: 'progressbar', 'aria-label': 'Decomposition' } },
+    h('div', { class: 'progress-track' }, progressBar),
+    h('div', { class: 'progress-text' }, progressText),
+  );
+  const notices = h('div', {});
+  const measureButtons = measures.map((measure) =>
+    button(
+      measureInfo[measure].label,
+      () => {
+        setView({ measure });
+      },
+      { title: measureInfo[measure].help },
+    ),
+  );
+  const compareSelect = h('select', {
+    attrs: { 'aria-label': 'Module to compare with' },
+    on: {
+      change: () => {
+        compare(compareSelect.value);
+      },
+    },
+  });
+  let compareOptions = '';
+  const details = h('div', { class: 'details' }, first.element, second.element);
+  const live = h('div', { class: 'sr-only', attrs: { 'aria-live': 'polite' } });
+  const rankingBox = h(
+    'details',
+    { class: 'card ranking-box' },
+    h('summary', {}, h('h2', { text: 'Modules by structure' })),
+    ranking.element,
+  );
+  rankingBox.open = true;
+  rankingBox.addEventListener('toggle', scheduleRanking);
+  const panel = h(
+    'div',
+    { class: 'panel' },
+    h('header', {}, title, facts),
+    notices,
+    controls.element,
+    progress,
+    h(
+      'section',
+      { class: 'card', attrs: { 'aria-label': 'Heat map' } },
+      h(
+        'div',
+        { class: 'card-head' },
+        h(
+          'div',
+          { class: 'segments', attrs: { role: 'group', 'aria-label': 'What the colours show' } },
+          ...measureButtons,
+        ),
+        h('span', { class: 'spring' }),
+        button(
+          'Heat map as SVG',
+          () => {
+            saveHeatmap('svg');
+          },
+          { icon: 'save', kind: 'tool', title: 'Save the heat map as SVG' },
+        ),
+        button(
+          'Heat map as PNG',
+          () => {
+            saveHeatmap('png');
+          },
+          { icon: 'device-camera', kind: 'tool', title: 'Save the heat map as PNG' },
+        ),
+      ),
+      heatmap.element,
+    ),
+    h(
+      'div',
+      { class: 'compare-row' },
+      h('label', { class: 'field' }, 'Compare with', compareSelect),
+    ),
+    details,
+    rankingBox,
+    live,
+  );
+
+  onThemeChange((next) => {
+    theme = next;
+    schedule();
+  });
+  new ResizeObserver(schedule).observe(root);
+  render();
+  api.post({ type: 'ready' });
+
+  function receive(message: ExplorerHostMessage): void {
+    const wasRunning = state.progress !== undefined;
+    setState(reduceExplorer(state, message));
+    if (message.type === 'progress' && wasRunning && !message.running) {
+      setText(
+        live,
+        message.cancelled === true
+          ? 'Decomposition cancelled.'
+          : `${message.done} modules decomposed.`,
+      );
+    }
+  }
+
+  function setState(next: ExplorerState): void {
+    if (next === state) return;
+    if (next.view !== state.view) api.save(next.view);
+    state = next;
+    schedule();
+  }
+
+  function setView(change: Partial<ViewState>): void {
+    setState(withView(state, change));
+  }
+
+  function compare(module: string): void {
+    const next = { ...state.view };
+    if (module === '' || module === state.view.compared) delete next.compared;
+    else next.compared = module;
+    setState({ ...state, view: next });
+  }
+
+  function request(modules: readonly string[]): void {
+    api.post({ type: 'decompose', modules, options: state.options });
+  }
+
+  function changeOptions(change: Partial<DecomposeOptions>): void {
+    const reshaped = change.cores !== undefined || change.orientation !== undefined;
+    setState(withOptions(state, change));
+    if (!reshaped) return;
+    clearTimeout(settling);
+    settling = setTimeout(() => {
+      const wanted = [state.view.selected, state.view.compared].filter((m) => {
+        const made = m === undefined ? undefined : state.results.get(m);
+        return made !== undefined && !sameShape(made.options, state.options);
+      });
+      request(wanted.filter((m) => m !== undefined));
+    }, SETTLE_MS);
+  }
+
+  function schedule(): void {
+    if (scheduled) return;
+    scheduled = true;
+    requestAnimationFrame(() => {
+      scheduled = false;
+      render();
+    });
+  }
+
+  function render(): void {
+    const { model } = state;
+    if (model === undefined) {
+      replaceChildren(
+        root,
+        h(
+          'div',
+          { class: 'empty', attrs: { role: 'status' } },
+          icon(state.error === undefined ? 'loading' : 'error'),
+          h('p', { text: state.error?.message ?? 'Reading the model…' }),
+          state.error?.next !== undefined && h('p', { class: 'muted', text: state.error.next }),
+        ),
+      );
+      return;
+    }
+    if (panel.parentElement !== root) replaceChildren(root, panel);
+    setText(title, model.name);
+    setText(
+      facts,
+      `${model.architecture} · ${formatInteger(model.numLayers)} layers · ${formatCount(model.parameters)} parameters · ${formatBytes(model.weightBytes)}`,
+    );
+    renderNotices();
+    controls.update(state);
+    renderProgress();
+    measures.forEach((measure, i) => {
+      measureButtons[i]?.setAttribute('aria-pressed', String(measure === state.view.measure));
+    });
+    heatmap.update(state);
+    renderDetails();
+    scheduleRanking();
+    rankingBox.hidden = state.results.size === 0;
+  }
+
+  /** The table is large; while a cut is dragged it follows a few times a second. */
+  function scheduleRanking(): void {
+    rankingTimer ??= setTimeout(() => {
+      rankingTimer = undefined;
+      if (rankingBox.open) ranking.update(state);
+    }, RANKING_MS);
+  }
+
+  function renderProgress(): void {
+    const p = state.progress;
+    progress.hidden = p === undefined;
+    if (p === undefined) return;
+    progressBar.style.transform = `scaleX(${p.total > 0 ? p.done / p.total : 0})`;
+    progress.setAttribute('aria-valuenow', String(p.done));
+    progress.setAttribute('aria-valuemax', String(p.total));
+    const parts = [
+      `${formatInteger(p.done)} of ${formatInteger(p.total)} modules`,
+      p.module,
+      p.secondsLeft === undefined ? undefined : `about ${formatDuration(p.secondsLeft)} left`,
+    ].filter((part) => part !== undefined);
+    setText(progressText, parts.join(' · '));
+  }
+
+  function renderNotices(): void {
+    const message =
+      state.error === undefined ? '' : `${state.error.message} ${state.error.next ?? ''}`;
+    notices.hidden = message === '';
+    if (notices.dataset.text === message) return;
+    notices.dataset.text = message;
+    replaceChildren(
+      notices,
+      h(
+        'div',
+        { class: 'notice error', attrs: { role: 'alert' } },
+        icon('error'),
+        h('div', { class: 'body', text: message }),
+      ),
+    );
+  }
+
+  function renderDetails(): void {
+    const names = state.modules.map((m) => m.name);
+    const signature = names.join('\n');
+    if (signature !== compareOptions) {
+      compareOptions = signature;
+      replaceChildren(
+        compareSelect,
+        h('option', { text: 'nothing', attrs: { value: '' } }),
+        ...names.map((name) => h('option', { text: name, attrs: { value: name } })),
+      );
+    }
+    compareSelect.value = state.view.compared ?? '';
+    const module = state.modules.find((m) => m.name === state.view.selected);
+    const other = state.modules.find((m) => m.name === state.view.compared);
+    first.element.hidden = module === undefined;
+    second.element.hidden = other === undefined;
+    details.classList.toggle('two', module !== undefined && other !== undefined);
+    if (module !== undefined) first.update(state, module);
+    if (other !== undefined) second.update(state, other);
+  }
+
+  function saveHeatmap(format: 'svg' | 'png'): void {
+    const drawing = heatmap.svg;
+    if (drawing !== null)
+      void saveFigure(drawing, `${state.model?.name ?? 'model'}-${state.view.measure}`, format);
+  }
+
+  async function saveFigure(
+    drawing: SVGSVGElement,
+    name: string,
+    format: 'svg' | 'png',
+  ): Promise<void> {
+    const text = standaloneSvg(drawing, theme.background);
+    if (format === 'svg') {
+      api.post({ type: 'exportText', format: 'svg', fileName: `${name}.svg`, text });
+      return;
+    }
+    api.post({ type: 'exportPng', fileName: `${name}.png`, bytes: await svgToPng(text, 3) });
+  }
+}
