@@ -9,7 +9,7 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Tokenizer } from '@huggingface/tokenizers';
 import type { InstructionItem } from './arithmetic';
-import { bagOfWordsAccuracy } from './bagOfWords';
+import { bagOfWordsAccuracy, mostFrequentAnswerAccuracy } from './bagOfWords';
 import { moduleEnergies } from './energy';
 import { exportModel, lastCheckpoint } from './exportModel';
 import { writeJson } from './files';
@@ -72,6 +72,7 @@ const figures: SampleFigures = {
     seconds: tuned.manifest.timing?.seconds ?? NaN,
     accuracyFromRandomBase: testAccuracy(fromRandom.manifest).accuracy,
     accuracyOfBagOfWords: bagOfWordsAccuracy(readItems('train'), readItems('test')),
+    accuracyOfMostFrequentAnswer: mostFrequentAnswerAccuracy(readItems('train'), readItems('test')),
   },
   mpo: { cores, r, modules: await moduleEnergies(modelFolder, cores, r, seed) },
 };

@@ -24,6 +24,8 @@ export interface SampleFigures {
     /** The same fine-tuning of a model with random weights. */
     accuracyFromRandomBase: number;
     accuracyOfBagOfWords: number;
+    /** Always giving the answer that is most frequent in the training set. */
+    accuracyOfMostFrequentAnswer: number;
   };
   mpo: { cores: number; r: number; modules: ModuleEnergy[] };
 }
@@ -55,6 +57,7 @@ export function formatFigures({ pretraining, arithmetic, mpo }: SampleFigures): 
     `  DoTA, ${String(arithmetic.trainableParameters)} parameters, ${String(arithmetic.steps)} steps   ${percent(arithmetic.accuracy)}`,
     `  the same on a random base   ${percent(arithmetic.accuracyFromRandomBase)}`,
     `  bag-of-words classifier     ${percent(arithmetic.accuracyOfBagOfWords)}`,
+    `  most frequent answer        ${percent(arithmetic.accuracyOfMostFrequentAnswer)}`,
     '',
     `Energy that ${String(mpo.cores)} cores of rank ${String(mpo.r)} keep`,
     `${''.padEnd(width)}    weight  Gaussian  own spectrum`,

@@ -58,7 +58,7 @@ export function allocateRanks(
   const open = new Set(curves.keys());
   while (open.size > 0) {
     let best = -1;
-    let bestGain = -1;
+    let bestGain = -Infinity;
     for (const m of open) {
       const gain = slope(curves[m] as Level[], at[m] as number);
       if (gain > bestGain) {
@@ -69,12 +69,17 @@ export function allocateRanks(
     const curve = curves[best];
     const here = curve?.[at[best] as number];
     const next = curve?.[(at[best] as number) + 1];
-    if (here === undefined || next === undefined) {
+    if (curve === undefined || here === undefined || next === undefined) {
       open.delete(best);
       continue;
     }
     const cost = next.parameters - here.parameters;
     if (spent + cost > budget) {
+      // The hull may leap over ranks; the best of those that still fit ends this module's turn.
+      const last = within(modules[best] as BudgetModule, here, budget - spent);
+      spent += last.parameters - here.parameters;
+      curve.splice((at[best] as number) + 1, Infinity, last);
+      at[best] = (at[best] as number) + 1;
       open.delete(best);
       continue;
     }
@@ -94,6 +99,29 @@ function slope(curve: readonly Level[], k: number): number {
   return (next.keptEnergy - here.keptEnergy) / (next.parameters - here.parameters);
 }
 
+function levelAt(module: BudgetModule, full: readonly number[], rank: number): Level {
+  return {
+    rank,
+    parameters: parameterCount(
+      module.shape,
+      full.map((d) => Math.min(d, rank)),
+    ),
+    keptEnergy: estimateKeptEnergy(module, rank),
+  };
+}
+
+/** The highest rank from `here` up that costs at most `spare` parameters more. */
+function within(module: BudgetModule, here: Level, spare: number): Level {
+  const full = fullBonds(module.shape);
+  let best = here;
+  for (let rank = here.rank + 1; rank <= Math.max(...full); rank++) {
+    const level = levelAt(module, full, rank);
+    if (level.parameters - here.parameters > spare) break;
+    best = level;
+  }
+  return best;
+}
+
 /** The upper concave hull of (parameters, kept energy) over ranks 1 to the largest known. */
 function hull(module: BudgetModule): Level[] {
   const full = fullBonds(module.shape);
@@ -105,19 +133,14 @@ function hull(module: BudgetModule): Level[] {
   );
   const points: Level[] = [];
   for (let rank = 1; rank <= Math.max(1, known); rank++) {
-    const bonds = full.map((d) => Math.min(d, rank));
-    const level = {
-      rank,
-      parameters: parameterCount(module.shape, bonds),
-      keptEnergy: estimateKeptEnergy(module, rank),
-    };
+    const level = levelAt(module, full, rank);
     while (points.length >= 2) {
       const b = points[points.length - 1] as Level;
       const a = points[points.length - 2] as Level;
-      const rising =
-        (b.keptEnergy - a.keptEnergy) * (level.parameters - a.parameters) >
-        (level.keptEnergy - a.keptEnergy) * (b.parameters - a.parameters);
-      if (rising) break;
+      const direct = (level.keptEnergy - a.keptEnergy) * (b.parameters - a.parameters);
+      const through = (b.keptEnergy - a.keptEnergy) * (level.parameters - a.parameters);
+      // Points on a straight line stay: they are smaller steps. The margin is for rounding.
+      if (through >= direct * (1 - 1e-9)) break;
       points.pop();
     }
     points.push(level);

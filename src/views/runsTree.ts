@@ -17,7 +17,7 @@ const stateIcons: Record<RunState, { id: string; color?: string }> = {
   created: { id: 'circle-outline' },
   running: { id: 'sync~spin' },
   paused: { id: 'debug-pause' },
-  stopped: { id: 'debug-stop' },
+  stopped: { id: 'stop-circle' },
   finished: { id: 'pass', color: 'testing.iconPassed' },
   failed: { id: 'error', color: 'testing.iconFailed' },
   crashed: { id: 'warning', color: 'problemsWarningIcon.foreground' },
@@ -44,6 +44,7 @@ export function textOfRun(run: RunView): RunNodeText {
     }
   }
   if (run.unresponsive && refusal(run, 'forceStop') === undefined) flags.push('canForceStop');
+  if (run.observed) flags.push('observed');
   return {
     label: manifest.name,
     description: facts.join(' · '),

@@ -15,7 +15,7 @@ describe('Graph', () => {
     exp(mul(x, unused));
     graph.output('y', add(x, graph.floats('float32', [1])));
     const built = graph.build();
-    expect(built.operators).toEqual(['Add']);
+    expect(built.nodes.map(({ op }) => op)).toEqual(['Add']);
     expect(built.inputs.map(({ name }) => name)).toEqual(['x']);
   });
 
