@@ -1,5 +1,4 @@
 /** The figures that are printed and kept with the sample, so that nobody fools themselves. */
-import type { RunManifest } from '../../src/protocol/runFiles';
 import type { ModuleEnergy } from './energy';
 import { meanEnergy } from './energy';
 
@@ -18,6 +17,8 @@ export interface SampleFigures {
     testItems: number;
     steps: number;
     trainableParameters: number;
+    /** Exact match of the pretrained model, before fine-tuning. */
+    accuracyBefore: number;
     accuracy: number;
     validationLoss: number;
     seconds: number;
@@ -28,13 +29,6 @@ export interface SampleFigures {
     accuracyOfMostFrequentAnswer: number;
   };
   mpo: { cores: number; r: number; modules: ModuleEnergy[] };
-}
-
-/** Exact-match accuracy on the test file of a finished run. */
-export function testAccuracy(manifest: RunManifest): { accuracy: number; total: number } {
-  const test = manifest.evaluation?.['test'];
-  if (test === undefined) throw new Error(`${manifest.name}: the run has no test accuracy.`);
-  return test;
 }
 
 export function formatFigures({ pretraining, arithmetic, mpo }: SampleFigures): string {
@@ -55,6 +49,7 @@ export function formatFigures({ pretraining, arithmetic, mpo }: SampleFigures): 
     '',
     `Arithmetic, exact match on ${String(arithmetic.testItems)} test items`,
     `  DoTA, ${String(arithmetic.trainableParameters)} parameters, ${String(arithmetic.steps)} steps   ${percent(arithmetic.accuracy)}`,
+    `  before                      ${percent(arithmetic.accuracyBefore)}`,
     `  the same on a random base   ${percent(arithmetic.accuracyFromRandomBase)}`,
     `  bag-of-words classifier     ${percent(arithmetic.accuracyOfBagOfWords)}`,
     `  most frequent answer        ${percent(arithmetic.accuracyOfMostFrequentAnswer)}`,

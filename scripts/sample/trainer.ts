@@ -31,6 +31,20 @@ export function train(workFolder: string, name: string, config: RunConfigInput):
   return finishedRun(outputs);
 }
 
+/**
+ * Share of a test file's answers that greedy generation gives exactly, every token.
+ * @param target a run folder, or a configuration file for its base model
+ */
+export function exactMatch(target: string, testFile: string): number {
+  const args = ['evaluate', target, '--data', testFile, '--no-loss', '--json'];
+  const lines = run(['dist/trainer/cli.cjs', ...args], 'pipe')
+    .trimEnd()
+    .split('\n');
+  const { exact_match } = JSON.parse(lines.at(-1) ?? '') as { exact_match: number | null };
+  if (exact_match === null) throw new Error(`${target}: no accuracy.`);
+  return exact_match;
+}
+
 /** The one run in a folder of runs. */
 export function finishedRun(outputs: string): FinishedRun {
   const [id] = readdirSync(outputs).filter((entry) => !entry.startsWith('.'));
@@ -41,7 +55,13 @@ export function finishedRun(outputs: string): FinishedRun {
   return { folder, manifest };
 }
 
-function run(args: readonly string[]): void {
-  const { status } = spawnSync(process.execPath, args, { stdio: 'inherit' });
-  if (status !== 0) throw new Error(`node ${args.join(' ')} ended with ${String(status)}.`);
+/** Runs a script of this repository; @returns its standard output where that is piped. */
+function run(args: readonly string[], stdout: 'inherit' | 'pipe' = 'inherit'): string {
+  const done = spawnSync(process.execPath, args, {
+    stdio: ['inherit', stdout, 'inherit'],
+    encoding: 'utf8',
+  });
+  if (done.status !== 0)
+    throw new Error(`node ${args.join(' ')} ended with ${String(done.status)}.`);
+  return done.stdout ?? '';
 }
