@@ -22,6 +22,11 @@ export interface ModelEntry {
   removable: boolean;
   architecture?: string;
   numLayers?: number;
+  hiddenSize?: number;
+  intermediateSize?: number;
+  vocabSize?: number;
+  /** Bytes of all weights as stored. */
+  weightBytes?: number;
   tensors?: readonly TensorInfo[];
   /** Why the model cannot be used. */
   problem?: string;
