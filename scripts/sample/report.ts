@@ -8,8 +8,6 @@ export interface SampleFigures {
   pretraining: {
     parameters: number;
     steps: number;
-    tokens: number;
-    seconds: number;
     validationLoss: number;
     trigramValidationLoss: number;
   };
@@ -21,7 +19,6 @@ export interface SampleFigures {
     accuracyBefore: number;
     accuracy: number;
     validationLoss: number;
-    seconds: number;
     /** The same fine-tuning of a model with random weights. */
     accuracyFromRandomBase: number;
     accuracyOfBagOfWords: number;
@@ -43,7 +40,7 @@ export function formatFigures({ pretraining, arithmetic, mpo }: SampleFigures): 
   );
   return [
     '',
-    `Pretraining: ${String(pretraining.parameters)} parameters, ${String(pretraining.tokens)} tokens in ${pretraining.seconds.toFixed(0)} s`,
+    `Pretraining: ${String(pretraining.parameters)} parameters, ${String(pretraining.steps)} steps`,
     `  validation loss   ${pretraining.validationLoss.toFixed(4)} nats a token`,
     `  trigram model     ${pretraining.trigramValidationLoss.toFixed(4)}`,
     '',
