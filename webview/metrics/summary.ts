@@ -1,7 +1,18 @@
 /** The charts in words, for those who can't see them. */
 import type { RunSummary } from '../../src/protocol/metricsPanel';
+import type { RunState } from '../../src/protocol/runFiles';
 import { formatDuration, formatInteger, formatNumber } from '../shared/format';
 import { minimum, secondsLeft, type RunData } from './runData';
+
+const stateWords: Readonly<Record<RunState, string>> = {
+  created: 'is starting',
+  running: 'is running',
+  paused: 'is paused',
+  stopped: 'is stopped',
+  finished: 'has finished',
+  failed: 'has failed',
+  crashed: 'has crashed',
+};
 
 /** A paragraph on one run. */
 export function summarizeRun(run: RunSummary, data: RunData | undefined): string {
@@ -9,8 +20,8 @@ export function summarizeRun(run: RunSummary, data: RunData | undefined): string
   const progress = run.progress;
   parts.push(
     progress === undefined
-      ? `Run ${run.name} is ${run.state}.`
-      : `Run ${run.name} is ${run.state} at step ${formatInteger(progress.step)} of ${formatInteger(progress.totalSteps)}.`,
+      ? `Run ${run.name} ${stateWords[run.state]}.`
+      : `Run ${run.name} ${stateWords[run.state]} at step ${formatInteger(progress.step)} of ${formatInteger(progress.totalSteps)}.`,
   );
   if (data === undefined || data.steps.length === 0) {
     parts.push('No step has been recorded yet.');
