@@ -71,7 +71,11 @@ export function activate(extension: ExtensionContext): void {
   const modelView = new ModelView(models);
   const runsView = new RunsView(monitor);
   const metricsPanel = new MetricsPanel(extension.extensionUri, monitor, ui);
-  const decomposer = new Decomposer(trainer, models);
+  const decomposer = new Decomposer(
+    trainer,
+    models,
+    path.join(extension.globalStorageUri.fsPath, 'decompositions'),
+  );
   const explorerPanel = new ExplorerPanel(extension.extensionUri, models, decomposer, ui);
 
   const context: CommandContext = {

@@ -4,6 +4,7 @@
  */
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { elementBytes } from '../models/dtype';
 import type { ModuleDecomposition } from '../protocol/decomposition';
 import { formatError, serializeError } from '../protocol/errors';
 import type { ModelEntry } from '../views/modelTree';
@@ -97,10 +98,18 @@ export class ModelList {
       try {
         entry.architecture = config.architecture;
         entry.numLayers = config.numLayers;
+        entry.hiddenSize = config.hiddenSize;
+        entry.intermediateSize = config.intermediateSize;
+        entry.vocabSize = config.vocabSize;
         entry.tensors = weights.names.map((name) => {
           const info = weights.info(name);
           return { name, shape: info?.shape ?? [], dtype: info?.dtype ?? '' };
         });
+        entry.weightBytes = weights.names.reduce((sum, name) => {
+          const info = weights.info(name);
+          const size = info === undefined ? 0 : elementBytes[info.dtype];
+          return sum + size * (info?.shape ?? []).reduce((a, b) => a * b, 1);
+        }, 0);
       } finally {
         await weights.close();
       }

@@ -9,7 +9,7 @@ import { DotaError } from '../protocol/errors';
 import type { RunState, TrainerCommand } from '../protocol/runFiles';
 import { Listeners } from './listeners';
 import type { RunSnapshot } from './runSnapshot';
-import { refusal, type RunView } from './runView';
+import { isFinal, refusal, type RunView } from './runView';
 
 /** A connection to a trainer that has proved its identity. */
 export interface TrainerLink {
@@ -54,6 +54,8 @@ const startGraceMs = 15_000;
 const endGraceMs = 1500;
 /** Without a heartbeat (one every 5 s) or a message for this long, Force Stop is offered. */
 export const unresponsiveMs = 17_000;
+/** Run folders read at a time. */
+const readTogether = 16;
 const attachEveryMs = 2000;
 
 interface Watched {
@@ -180,10 +182,14 @@ export class RunMonitor {
       this.runs.delete(key);
       changed.push(key);
     }
-    for (const key of present) {
+    const due = [...present].filter((key) => {
       const before = this.runs.get(key);
-      if (before !== undefined && !before.view.live && !slow && !isOpen(before)) continue;
-      if (await this.update(key, before)) changed.push(key);
+      return before === undefined || before.view.live || slow || isOpen(before);
+    });
+    for (let i = 0; i < due.length; i += readTogether) {
+      const group = due.slice(i, i + readTogether);
+      const updates = await Promise.all(group.map((key) => this.update(key, this.runs.get(key))));
+      changed.push(...group.filter((_, k) => updates[k]));
     }
     if (changed.length > 0 && !this.disposed) this.changes.fire(changed);
   }
@@ -225,6 +231,7 @@ export class RunMonitor {
       state,
       live,
       unresponsive: live && now - heard > unresponsiveMs,
+      observed: elsewhere !== undefined && liveness.kind === 'alive',
       resumable: snapshot.hasCheckpoint,
       ...(elsewhere === undefined ? {} : { controlDisabledReason: elsewhere }),
       ...(snapshot.last === undefined ? {} : { last: snapshot.last }),
@@ -312,10 +319,6 @@ async function runFolders(root: string): Promise<string[]> {
   } catch {
     return [];
   }
-}
-
-function isFinal(state: RunState): boolean {
-  return state === 'stopped' || state === 'finished' || state === 'failed' || state === 'crashed';
 }
 
 /** Not ended as far as its manifest says, so that it is looked at on every tick. */

@@ -15,6 +15,8 @@ export interface RunView {
   unresponsive: boolean;
   /** Why this window cannot control the run; undefined = it can. */
   controlDisabledReason?: string;
+  /** Another window of this user controls it, and control can be taken over. */
+  observed: boolean;
   /** The newest step row. */
   last?: { step: number; loss: number; tokensPerSecond: number; elapsed: number };
   /** A checkpoint to resume from exists. */
@@ -58,4 +60,9 @@ export function secondsLeft(run: RunView): number | undefined {
 export function createdMs(run: RunView): number {
   const time = Date.parse(run.manifest.createdAt);
   return Number.isFinite(time) ? time : 0;
+}
+
+/** No trainer works on a run in such a state. */
+export function isFinal(state: RunState): boolean {
+  return state === 'stopped' || state === 'finished' || state === 'failed' || state === 'crashed';
 }

@@ -3,6 +3,8 @@
 import { Command, CommanderError, Option } from 'commander';
 import { ExitCode } from '../protocol/errors';
 import { ignoreClosedPipes, printJson, reportError } from './commands/output';
+import type { DecomposeOptions } from './commands/decomposeCommand';
+import type { EvaluateOptions } from './commands/evaluate';
 import type { RunsOptions } from './commands/runs';
 import type { TrainOptions } from './commands/train';
 
@@ -37,8 +39,63 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
     finish(await runTrain(target, options));
   });
 
+  addEvaluate(program);
+  addDecompose(program);
   addRuns(program);
   return program;
+}
+
+function addEvaluate(program: Command): void {
+  json(
+    program
+      .command('evaluate')
+      .description('validation loss, and accuracy of greedy answers, of a run or a base model')
+      .argument('<run|config>', 'a run by id or folder, or a *.dota.json (its base model)')
+      .option('--checkpoint <which>', 'best, last, none (the base model) or a step', 'best')
+      .option('--data <file>', 'answer the rows of this file instead of data.test')
+      .option('--task <name>', 'score by the rules of a set of LLM-Adapters, e.g. boolq')
+      .option('--limit <rows>', 'answer the first rows only')
+      .option('--max-new-tokens <n>', 'longest answer')
+      .option('--batch-size <n>', 'rows answered at once')
+      .option('--no-loss', 'leave the validation loss out')
+      .option('--no-accuracy', 'leave the answers out')
+      .option('--set <key=value>', 'override a key of the configuration (repeatable)', collect, [])
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot),
+  ).action(async (what: string, options: EvaluateOptions) => {
+    const { runEvaluate } = await import('./commands/evaluate');
+    await runEvaluate(what, options);
+  });
+}
+
+function addDecompose(program: Command): void {
+  const references = new Option('--reference <kinds...>', 'also decompose random matrices');
+  const gauge = new Option('--gauge <gauge>', 'how singular values are shared among the cores');
+  json(
+    program
+      .command('decompose')
+      .description('matrix product operators of weights: shapes, bonds, kept energy, errors')
+      .argument('<model>', 'a model folder, a .safetensors file, or "sample"')
+      .argument('[modules...]', 'module paths; the matrices of the decoder layers when absent')
+      .option('--rank <d>', 'largest bond dimension')
+      .option('--energy <share>', 'keep this share of the energy')
+      .option('--error <e>', 'stay below this relative error')
+      .option('--budget <n>', 'parameters of all modules together')
+      .option('--cores <n>', 'number of cores')
+      .option('--rows <factors>', 'row factors, e.g. 8x8x8')
+      .option('--cols <factors>', 'column factors')
+      .addOption(new Option('--orientation <o>', 'rows run over').choices(['out', 'in']))
+      .addOption(gauge.choices(['left', 'sqrt', 'sqrt_rms']))
+      .addOption(references.choices(['gaussian', 'own_spectrum']))
+      .option('--exact-middle', 'the whole spectrum of wide middle bonds as well (slow)')
+      .option('--seed <n>', 'of the random references')
+      .option('--out <file>', 'write the cores (safetensors)')
+      .option('--cache <folder>', 'keep results here and reuse them')
+      .option('--threads <n>', 'CPU threads')
+      .option('--stream', 'a JSON line as each module is ready'),
+  ).action(async (model: string, modules: string[], options: DecomposeOptions) => {
+    const { decomposeCommand } = await import('./commands/decomposeCommand');
+    await decomposeCommand(model, modules, options);
+  });
 }
 
 function addRuns(program: Command): void {

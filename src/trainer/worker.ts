@@ -1,9 +1,8 @@
 /** The worker thread: owns onnxruntime and the tensors, and does nothing but compute. */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Channel } from '../protocol/channel';
 import { serializeError } from '../protocol/errors';
+import { enableGarbageCollection } from './garbageCollection';
 import { ControlFlags } from './training/controlFlags';
 import { trainRun } from './training/trainRun';
 import {
@@ -12,12 +11,6 @@ import {
   type WorkerData,
   type WorkerMessages,
 } from './training/workerMessages';
-
-/** Buffers of the runtime are freed only by the collector, which does not feel their weight. */
-function enableGarbageCollection(): void {
-  setFlagsFromString('--expose-gc');
-  globalThis.gc = runInNewContext('gc') as typeof globalThis.gc;
-}
 
 async function main(): Promise<void> {
   if (parentPort === null) throw new Error('worker.ts runs as a worker thread only');

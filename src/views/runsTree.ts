@@ -44,6 +44,7 @@ export function textOfRun(run: RunView): RunNodeText {
     }
   }
   if (run.unresponsive && refusal(run, 'forceStop') === undefined) flags.push('canForceStop');
+  if (run.observed) flags.push('observed');
   return {
     label: manifest.name,
     description: facts.join(' · '),

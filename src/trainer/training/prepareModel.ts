@@ -79,6 +79,8 @@ export interface EngineHooks {
   shouldStop: () => boolean;
   /** Modules whose adapter is being initialised. */
   onModule?: (done: number, total: number) => void;
+  /** Leave the adapters out: the base model, for evaluation. */
+  baseOnly?: boolean;
   /** Cores at step 0 of a run that is resumed. */
   initialCores?: (module: LinearModule) => readonly Core[] | undefined;
 }
@@ -94,20 +96,7 @@ export async function buildEngine(
 ): Promise<EngineParts> {
   const threads = config.threads > 0 ? config.threads : physicalCores();
   const device = await chooseDevice(config);
-  const plan = await planAdapters({
-    method: config.method,
-    config: model.config,
-    options: config.adapter,
-    seed: config.training.seed,
-    gemm: new OrtGemm(threads),
-    weight: (module) =>
-      readFloat32(model.weights, {
-        name: `${module.path}.weight`,
-        shape: [module.outFeatures, module.inFeatures],
-      }),
-    initialCores: hooks.initialCores,
-    onModule: (_module, index, count) => hooks.onModule?.(index, count),
-  });
+  const plan = hooks.baseOnly === true ? basePlan : await planModel(config, model, threads, hooks);
   const engine = await createEngine({
     config: model.config,
     weights: model.weights,
@@ -129,6 +118,39 @@ export async function buildEngine(
       trainable: { parameters, fraction: parameters / all },
     },
   };
+}
+
+/** Ids that end an answer, by the model's and the tokenizer's own word. */
+export function endTokens(model: Pick<ModelParts, 'config' | 'tokenizer'>): number[] {
+  const { eosTokenId } = model.tokenizer;
+  return [
+    ...new Set([...model.config.eosTokenIds, ...(eosTokenId === undefined ? [] : [eosTokenId])]),
+  ];
+}
+
+/** No adapter and nothing to train: the model as it was found. */
+const basePlan: AdapterPlan = { trainsBaseWeights: false, modules: new Map() };
+
+function planModel(
+  config: RunConfig,
+  model: ModelParts,
+  threads: number,
+  hooks: EngineHooks,
+): Promise<AdapterPlan> {
+  return planAdapters({
+    method: config.method,
+    config: model.config,
+    options: config.adapter,
+    seed: config.training.seed,
+    gemm: new OrtGemm(threads),
+    weight: (module) =>
+      readFloat32(model.weights, {
+        name: `${module.path}.weight`,
+        shape: [module.outFeatures, module.inFeatures],
+      }),
+    initialCores: hooks.initialCores,
+    onModule: (_module, index, count) => hooks.onModule?.(index, count),
+  });
 }
 
 /** Two threads of one core share its arithmetic units, so a thread more a core only costs. */

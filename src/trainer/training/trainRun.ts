@@ -1,13 +1,20 @@
 /** One run in the worker thread: from the run folder's configuration to its last checkpoint. */
+import path from 'node:path';
 import { runConfigSchema, type RunConfig } from '../../config/runConfig';
 import { prepareDataset } from '../../data/prepare';
 import type { Channel } from '../../protocol/channel';
 import { DotaError } from '../../protocol/errors';
 import type { RunFingerprint } from '../../protocol/runFiles';
 import type { TrainerPhase, TrainerProgress } from '../../protocol/trainerMessages';
-import { checkSpace, rotateCheckpoints, saveCheckpoint } from '../../runs/checkpoints';
+import {
+  checkpointPath,
+  checkSpace,
+  rotateCheckpoints,
+  saveCheckpoint,
+} from '../../runs/checkpoints';
 import { readManifest } from '../../runs/manifest';
 import { runFolder, type RunFolder } from '../../runs/runFolder';
+import type { Engine } from '../engine';
 import { initialLoopState, trainLoop, type LoopHooks, type LoopState } from '../loop';
 import {
   checkpointBytes,
@@ -17,7 +24,14 @@ import {
   type LoadedCheckpoint,
 } from './checkpointFiles';
 import type { ControlFlags } from './controlFlags';
-import { buildEngine, openModel, type EngineParts, type ModelParts } from './prepareModel';
+import {
+  buildEngine,
+  endTokens,
+  openModel,
+  type EngineParts,
+  type ModelParts,
+} from './prepareModel';
+import { scoreFile } from './scoreFile';
 import { evaluationBatches, totalSteps, trainingBatches } from './stepBatches';
 import type { EndReason, Silence, WorkerData, WorkerMessages } from './workerMessages';
 
@@ -110,10 +124,57 @@ async function trainModel(
       report,
     });
     const result = await trainLoop(engine, batches, validation, training, steps, loopStart, hooks);
+    if (result.reason !== 'stopped' && config.data.test !== undefined) {
+      report.phase('evaluating');
+      await scoreTest(folder, config, directory, model, engine, result.state, {
+        flags,
+        main,
+        report,
+      });
+    }
     report.phase('ended');
     return result.reason;
   } finally {
     await engine.dispose();
+  }
+}
+
+/** Scores the test file with the best weights (or the last) and puts the result into the manifest. */
+async function scoreTest(
+  folder: RunFolder,
+  config: RunConfig,
+  directory: string,
+  model: ModelParts,
+  engine: Engine,
+  state: LoopState,
+  { flags, main, report }: Surroundings,
+): Promise<void> {
+  const { best } = state;
+  if (config.training.load_best_model_at_end && best !== undefined && best.step > 0) {
+    if (best.step !== state.step) {
+      await restoreEngine(checkpointPath(folder, best.step), engine, { optimizer: false });
+    }
+  }
+  const file = path.resolve(directory, config.data.test ?? '');
+  try {
+    const { accuracy, correct, total } = await scoreFile(
+      engine,
+      model.tokenizer,
+      config.data,
+      file,
+      {
+        eosTokenIds: endTokens(model),
+        shouldStop: () => flags.stopped,
+        onProgress: (done, count) => {
+          report.phase('evaluating', { done, total: count });
+        },
+      },
+    );
+    main.notify('facts', { evaluation: { test: { accuracy, correct, total } } });
+  } catch (error) {
+    // The training is complete and saved; "dota evaluate" can score it later.
+    if (!(error instanceof DotaError) || error.code !== 'run.stopped') throw error;
+    main.notify('log', { level: 'info', text: 'Scoring the test file was stopped.' });
   }
 }
 

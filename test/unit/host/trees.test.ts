@@ -171,6 +171,7 @@ function run(state: RunState, changes: Partial<RunView> = {}): RunView {
     state,
     live: state === 'running' || state === 'paused',
     unresponsive: false,
+    observed: false,
     resumable: true,
     manifest: {
       formatVersion: 1,
