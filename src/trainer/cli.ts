@@ -5,6 +5,7 @@ import { ExitCode } from '../protocol/errors';
 import { ignoreClosedPipes, printJson, reportError } from './commands/output';
 import type { DecomposeOptions } from './commands/decomposeCommand';
 import type { EvaluateOptions } from './commands/evaluate';
+import type { ExportOptions } from './commands/export';
 import type { RunsOptions } from './commands/runs';
 import type { TrainOptions } from './commands/train';
 
@@ -40,6 +41,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   });
 
   addEvaluate(program);
+  addExport(program);
   addDecompose(program);
   addRuns(program);
   return program;
@@ -64,6 +66,28 @@ function addEvaluate(program: Command): void {
   ).action(async (what: string, options: EvaluateOptions) => {
     const { runEvaluate } = await import('./commands/evaluate');
     await runEvaluate(what, options);
+  });
+}
+
+function addExport(program: Command): void {
+  const forms = new Option(
+    '--to <form>',
+    'merged: a model folder; adapter: the native adapter; lora: for PEFT',
+  );
+  json(
+    program
+      .command('export')
+      .description('what a run trained, in a form that other programs load')
+      .argument('<run>', 'a run by id or folder')
+      .addOption(forms.choices(['merged', 'adapter', 'lora']).default('merged'))
+      .requiredOption('--out <folder>', 'new folder to write')
+      .option('--checkpoint <which>', 'best, last or a step', 'best')
+      .option('--rank <r>', 'rank of the LoRA conversion (16), or its limit with --energy')
+      .option('--energy <share>', 'smallest rank that keeps this share of each change')
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot),
+  ).action(async (run: string, options: ExportOptions) => {
+    const { runExport } = await import('./commands/export');
+    await runExport(run, options);
   });
 }
 
