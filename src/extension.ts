@@ -71,7 +71,11 @@ export function activate(extension: ExtensionContext): void {
   const modelView = new ModelView(models);
   const runsView = new RunsView(monitor);
   const metricsPanel = new MetricsPanel(extension.extensionUri, monitor, ui);
-  const decomposer = new Decomposer(trainer, models);
+  const decomposer = new Decomposer(
+    trainer,
+    models,
+    path.join(extension.globalStorageUri.fsPath, 'decompositions'),
+  );
   const explorerPanel = new ExplorerPanel(extension.extensionUri, models, decomposer, ui);
 
   const context: CommandContext = {
@@ -134,9 +138,9 @@ export function activate(extension: ExtensionContext): void {
         return Promise.resolve();
       },
     }),
-    models.onDidChange(() => {
+    models.onDidRead((entries) => {
       setContext(contextKeys.modelsRead, true);
-      setContext(contextKeys.hasModels, models.current.length > 0);
+      setContext(contextKeys.hasModels, entries.length > 0);
     }),
     workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration('dota.models')) models.refresh();

@@ -49,6 +49,17 @@ export function bagOfWordsAccuracy(
   return correct.length / test.length;
 }
 
+/** Accuracy of always giving the training set's most frequent answer. */
+export function mostFrequentAnswerAccuracy(
+  train: readonly LabelledText[],
+  test: readonly LabelledText[],
+): number {
+  const counts = new Map<string, number>();
+  for (const { answer } of train) counts.set(answer, (counts.get(answer) ?? 0) + 1);
+  const [best] = [...counts].toSorted((a, b) => b[1] - a[1]);
+  return test.filter(({ answer }) => answer === best?.[0]).length / test.length;
+}
+
 type SparseRow = readonly (readonly [feature: number, count: number])[];
 
 function indexOf(items: readonly string[]): Map<string, number> {

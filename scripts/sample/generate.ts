@@ -17,7 +17,7 @@ export const sampleSizes = {
   validationDocuments: 600,
   vocabulary: 768,
   maxLength: 256,
-  items: { train: 4000, validation: 200, test: 600 },
+  items: { train: 4000, validation: 200, test: 500 },
 } as const;
 
 export interface Generated {

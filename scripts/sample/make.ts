@@ -8,16 +8,17 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Tokenizer } from '@huggingface/tokenizers';
+import { countParameters, readModelConfig } from '../../src/models/config';
 import type { InstructionItem } from './arithmetic';
-import { bagOfWordsAccuracy } from './bagOfWords';
+import { bagOfWordsAccuracy, mostFrequentAnswerAccuracy } from './bagOfWords';
 import { moduleEnergies } from './energy';
 import { exportModel, lastCheckpoint } from './exportModel';
 import { writeJson } from './files';
 import { generate, type Generated } from './generate';
 import { modelCard } from './modelCard';
 import { demo, pretraining } from './recipe';
-import { formatFigures, testAccuracy, type SampleFigures } from './report';
-import { buildTrainer, finishedRun, train } from './trainer';
+import { formatFigures, type SampleFigures } from './report';
+import { baseLoss, buildTrainer, exactMatch, train } from './trainer';
 import { TrigramModel } from './trigram';
 
 const { values } = parseArgs({
@@ -32,10 +33,10 @@ const generated = generate(workFolder, sampleFolder, seed);
 writeJson(path.join(sampleFolder, 'arithmetic.dota.json'), demo);
 buildTrainer();
 
-const pretrained = values['keep-model']
-  ? finishedRun(path.join(workFolder, 'runs', 'pretraining'))
-  : train(workFolder, 'pretraining', pretraining);
-await exportModel(lastCheckpoint(pretrained.folder), modelFolder);
+if (!values['keep-model']) {
+  const pretrained = train(workFolder, 'pretraining', pretraining);
+  await exportModel(lastCheckpoint(pretrained.folder), modelFolder);
+}
 
 // Paths of the demo's configuration refer to the sample's folder.
 const demoThere = {
@@ -45,7 +46,7 @@ const demoThere = {
     ...demo.data,
     train: dataFile('train'),
     validation: dataFile('validation'),
-    test: dataFile('test'),
+    test: undefined,
   },
 };
 const tuned = train(workFolder, 'arithmetic', demoThere);
@@ -56,22 +57,26 @@ const r = demo.adapter?.r ?? 8;
 const figures: SampleFigures = {
   seed,
   pretraining: {
-    parameters: pretrained.manifest.model?.parameters ?? NaN,
-    steps: pretrained.manifest.progress?.step ?? NaN,
-    tokens: pretrained.manifest.progress?.tokens ?? NaN,
-    seconds: pretrained.manifest.timing?.seconds ?? NaN,
-    validationLoss: pretrained.manifest.last?.validationLoss ?? NaN,
+    parameters: countParameters(await readModelConfig(modelFolder)),
+    steps: pretraining.training?.max_steps ?? NaN,
+    // Of the committed weights, rounded to bf16.
+    validationLoss: baseLoss(workFolder, 'pretrained', {
+      ...pretraining,
+      model: modelFolder,
+      model_init: 'pretrained',
+    }),
     trigramValidationLoss: trigramLoss(generated),
   },
   arithmetic: {
-    testItems: testAccuracy(tuned.manifest).total,
+    testItems: readItems('test').length,
     steps: tuned.manifest.progress?.step ?? NaN,
     trainableParameters: tuned.manifest.trainable?.parameters ?? NaN,
-    accuracy: testAccuracy(tuned.manifest).accuracy,
+    accuracyBefore: exactMatch(path.join(workFolder, 'arithmetic.dota.json'), dataFile('test')),
+    accuracy: exactMatch(tuned.folder, dataFile('test')),
     validationLoss: tuned.manifest.last?.validationLoss ?? NaN,
-    seconds: tuned.manifest.timing?.seconds ?? NaN,
-    accuracyFromRandomBase: testAccuracy(fromRandom.manifest).accuracy,
+    accuracyFromRandomBase: exactMatch(fromRandom.folder, dataFile('test')),
     accuracyOfBagOfWords: bagOfWordsAccuracy(readItems('train'), readItems('test')),
+    accuracyOfMostFrequentAnswer: mostFrequentAnswerAccuracy(readItems('train'), readItems('test')),
   },
   mpo: { cores, r, modules: await moduleEnergies(modelFolder, cores, r, seed) },
 };

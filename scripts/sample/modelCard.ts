@@ -19,7 +19,7 @@ else and is of no use beyond that.
 - Architecture: 4 layers, width 128, 4 heads, feed-forward width 512, tied embeddings, RoPE, RMSNorm.
 - Tokenizer: byte-level BPE with Llama 3's split pattern, trained on the pretraining text; numbers are
   single tokens. Begin token in front, end token after each document.
-- Pretraining: ${String(pretraining.steps)} steps, ${String(pretraining.tokens)} tokens, validation loss
+- Pretraining: ${String(pretraining.steps)} steps of 16 x 128 tokens, validation loss
   ${pretraining.validationLoss.toFixed(3)} nats a token (a trigram model of the same text: ${pretraining.trigramValidationLoss.toFixed(3)}).
 - After fine-tuning on \`../data\` with DoTA (${String(arithmetic.trainableParameters)} parameters, ${String(arithmetic.steps)} steps): ${(100 * arithmetic.accuracy).toFixed(1)} %
   exact match on ${String(arithmetic.testItems)} test items; a bag-of-words classifier reaches ${(100 * arithmetic.accuracyOfBagOfWords).toFixed(1)} %, the same

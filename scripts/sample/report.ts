@@ -1,5 +1,4 @@
 /** The figures that are printed and kept with the sample, so that nobody fools themselves. */
-import type { RunManifest } from '../../src/protocol/runFiles';
 import type { ModuleEnergy } from './energy';
 import { meanEnergy } from './energy';
 
@@ -9,8 +8,6 @@ export interface SampleFigures {
   pretraining: {
     parameters: number;
     steps: number;
-    tokens: number;
-    seconds: number;
     validationLoss: number;
     trigramValidationLoss: number;
   };
@@ -18,21 +15,17 @@ export interface SampleFigures {
     testItems: number;
     steps: number;
     trainableParameters: number;
+    /** Exact match of the pretrained model, before fine-tuning. */
+    accuracyBefore: number;
     accuracy: number;
     validationLoss: number;
-    seconds: number;
     /** The same fine-tuning of a model with random weights. */
     accuracyFromRandomBase: number;
     accuracyOfBagOfWords: number;
+    /** Always giving the answer that is most frequent in the training set. */
+    accuracyOfMostFrequentAnswer: number;
   };
   mpo: { cores: number; r: number; modules: ModuleEnergy[] };
-}
-
-/** Exact-match accuracy on the test file of a finished run. */
-export function testAccuracy(manifest: RunManifest): { accuracy: number; total: number } {
-  const test = manifest.evaluation?.['test'];
-  if (test === undefined) throw new Error(`${manifest.name}: the run has no test accuracy.`);
-  return test;
 }
 
 export function formatFigures({ pretraining, arithmetic, mpo }: SampleFigures): string {
@@ -47,14 +40,16 @@ export function formatFigures({ pretraining, arithmetic, mpo }: SampleFigures): 
   );
   return [
     '',
-    `Pretraining: ${String(pretraining.parameters)} parameters, ${String(pretraining.tokens)} tokens in ${pretraining.seconds.toFixed(0)} s`,
+    `Pretraining: ${String(pretraining.parameters)} parameters, ${String(pretraining.steps)} steps`,
     `  validation loss   ${pretraining.validationLoss.toFixed(4)} nats a token`,
     `  trigram model     ${pretraining.trigramValidationLoss.toFixed(4)}`,
     '',
     `Arithmetic, exact match on ${String(arithmetic.testItems)} test items`,
     `  DoTA, ${String(arithmetic.trainableParameters)} parameters, ${String(arithmetic.steps)} steps   ${percent(arithmetic.accuracy)}`,
+    `  before                      ${percent(arithmetic.accuracyBefore)}`,
     `  the same on a random base   ${percent(arithmetic.accuracyFromRandomBase)}`,
     `  bag-of-words classifier     ${percent(arithmetic.accuracyOfBagOfWords)}`,
+    `  most frequent answer        ${percent(arithmetic.accuracyOfMostFrequentAnswer)}`,
     '',
     `Energy that ${String(mpo.cores)} cores of rank ${String(mpo.r)} keep`,
     `${''.padEnd(width)}    weight  Gaussian  own spectrum`,

@@ -1,8 +1,10 @@
 /** DoTA: Fine-tune. Runs the open configuration, or asks, writes one and runs that. */
-import { access, copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { access, copyFile, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { QuickInputButtons, Uri, window, workspace, type QuickPickItem } from 'vscode';
 import { settings } from '../host/settings';
+import { DotaError } from '../protocol/errors';
 import type { SampleData } from './configFile';
 import type { CommandContext } from './context';
 import {
@@ -27,6 +29,7 @@ export function registerFineTune(context: CommandContext): void {
     const file = configFileOf(target);
     if (file !== undefined) {
       await saveIfDirty(file);
+      await refuseSecondStart(context, file);
       await startRun(context, ['train', file], path.dirname(file));
       return;
     }
@@ -50,6 +53,30 @@ function configFileOf(target: unknown): string | undefined {
 async function saveIfDirty(file: string): Promise<void> {
   const open = workspace.textDocuments.find((d) => d.uri.fsPath === file);
   if (open?.isDirty === true) await open.save();
+}
+
+/**
+ * Two trainings of one configuration at a time are never meant.
+ * @throws DotaError `run.locked` naming the run; whatever is wrong with the configuration
+ */
+async function refuseSecondStart(context: CommandContext, file: string): Promise<void> {
+  const { parseRunConfig } = await import('../config/parseRunConfig');
+  const config = parseRunConfig(await readFile(file, 'utf8'), file);
+  await context.monitor.refresh();
+  const same = context.monitor
+    .list()
+    .find(
+      (run) =>
+        run.live &&
+        run.manifest.configDirectory === path.dirname(file) &&
+        isDeepStrictEqual(run.manifest.config, JSON.parse(JSON.stringify(config))),
+    );
+  if (same === undefined) return;
+  context.metricsPanel.open([same.key]);
+  throw new DotaError('run.locked', `“${same.manifest.name}” runs this configuration already.`, {
+    where: same.key,
+    next: 'Stop it first, or change the configuration.',
+  });
 }
 
 async function offerOf(context: CommandContext): Promise<FineTuneOffer> {

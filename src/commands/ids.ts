@@ -14,6 +14,7 @@ export const commandIds = {
   runPause: 'dota.run.pause',
   runResume: 'dota.run.resume',
   runForceStop: 'dota.run.forceStop',
+  runTakeControl: 'dota.run.takeControl',
   runOpenPanel: 'dota.run.openPanel',
   runReveal: 'dota.run.reveal',
   runShowLog: 'dota.run.showLog',

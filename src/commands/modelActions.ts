@@ -72,7 +72,15 @@ async function decompose(node: ModelNode, decomposer: Decomposer): Promise<void>
       try {
         await decomposer.run(
           node.model,
-          { modules, rank: settings.decomposeRank(), cores: settings.decomposeCores() },
+          {
+            modules,
+            options: [
+              '--rank',
+              String(settings.decomposeRank()),
+              '--cores',
+              String(settings.decomposeCores()),
+            ],
+          },
           abort.signal,
           (result) => {
             done += 1;

@@ -44,6 +44,13 @@ export function registerRunActions(context: CommandContext): void {
     if (chosen === force) await monitor.forceStop(run.key);
   });
 
+  register(commandIds.runTakeControl, async (target) => {
+    const run = await choose(context, target);
+    if (run === undefined) return;
+    await context.claims.take(run.key);
+    await monitor.refresh();
+  });
+
   register(commandIds.runOpenPanel, async (target) => {
     const run = await choose(context, target);
     if (run !== undefined) context.metricsPanel.open([run.key]);

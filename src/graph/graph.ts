@@ -49,8 +49,12 @@ export interface BuiltGraph {
   /** Inputs that some output depends on; the others are left out of the model. */
   inputs: readonly ValueInfo[];
   outputs: readonly ValueInfo[];
-  /** Operator names in order, for tests and diagnostics. */
-  operators: readonly string[];
+  /** The nodes in order, for tests, diagnostics and counting arithmetic. */
+  nodes: readonly GraphNode[];
+}
+
+export interface GraphNode extends OnnxNode {
+  inputShapes: readonly Shape[];
 }
 
 export interface NodeOptions {
@@ -60,7 +64,7 @@ export interface NodeOptions {
 }
 
 export class Graph {
-  readonly #nodes: OnnxNode[] = [];
+  readonly #nodes: GraphNode[] = [];
   readonly #inputs = new Map<string, ValueInfo>();
   readonly #outputs: (ValueInfo & { source: string })[] = [];
   readonly #initializers = new Map<string, Initializer>();
@@ -123,46 +127,16 @@ export class Graph {
       shape,
       options.origin,
     );
-    this.#append(op, inputs, [output], options.attributes);
-    return output;
-  }
-
-  #append(
-    op: string,
-    inputs: readonly Tensor[],
-    outputs: readonly Tensor[],
-    attributes: readonly Attribute[] = [],
-  ): void {
     if (inputs.some((tensor) => tensor.graph !== this))
       throw new Error(`${op}: tensor of another graph`);
     this.#nodes.push({
       op,
       inputs: inputs.map((tensor) => tensor.name),
-      outputs: outputs.map((tensor) => tensor.name),
-      attributes,
+      outputs: [output.name],
+      attributes: options.attributes ?? [],
+      inputShapes: inputs.map((tensor) => tensor.shape),
     });
-  }
-
-  /**
-   * Cuts a flat vector into tensors. The pieces are leaves: a caller differentiates with respect to
-   * the pieces and flattens their gradients (`flatten` in ./ops/layout).
-   */
-  unflatten(flat: Tensor, shapes: readonly Shape[]): Tensor[] {
-    const sizes = shapes.map(sizeOf);
-    if (flat.shape[0] !== sizes.reduce((sum, size) => sum + size, 0)) {
-      throw new Error(`${formatShape(flat.shape)} does not hold the pieces`);
-    }
-    const pieces = sizes.map((size) =>
-      this.#handle(`${RESERVED_PREFIX}n${this.#sequence}`, flat.dtype, [size]),
-    );
-    if (pieces.length === 1) {
-      return [this.node('Reshape', [flat, this.integers(shapes[0] as Shape)], shapes[0] as Shape)];
-    }
-    this.#append('Split', [flat, this.integers(sizes)], pieces, [{ name: 'axis', int: 0 }]);
-    return pieces.map((piece, i) => {
-      const shape = shapes[i] as Shape;
-      return this.node('Reshape', [piece, this.integers(shape)], shape);
-    });
+    return output;
   }
 
   /** The same value with another gradient rule (none: gradients stop here). */
@@ -182,7 +156,7 @@ export class Graph {
   /** Drops dead nodes, constants and inputs, and serializes. */
   build(): BuiltGraph {
     const needed = new Set(this.#outputs.map((output) => output.source));
-    const live: OnnxNode[] = [];
+    const live: GraphNode[] = [];
     for (const node of this.#nodes.toReversed()) {
       if (!node.outputs.some((name) => needed.has(name))) continue;
       live.push(node);
@@ -196,7 +170,7 @@ export class Graph {
       model: encodeModel({ nodes, inputs, outputs, initializers }),
       inputs,
       outputs,
-      operators: nodes.map((node) => node.op),
+      nodes,
     };
   }
 
@@ -204,16 +178,22 @@ export class Graph {
    * Gives each output its public name: the producing node's value is renamed, so that the runtime
    * computes it in the caller's buffer; inputs and values that serve two outputs take an Identity.
    */
-  #nameOutputs(nodes: readonly OnnxNode[]): OnnxNode[] {
+  #nameOutputs(nodes: readonly GraphNode[]): GraphNode[] {
     const produced = new Set(nodes.flatMap((node) => node.outputs));
     const publicNames = new Map<string, string>();
-    const copies: OnnxNode[] = [];
-    for (const { name, source } of this.#outputs) {
+    const copies: GraphNode[] = [];
+    for (const { name, source, shape } of this.#outputs) {
       if (produced.has(source) && !publicNames.has(source)) {
         publicNames.set(source, name);
       } else {
         const from = publicNames.get(source) ?? source;
-        copies.push({ op: 'Identity', inputs: [from], outputs: [name], attributes: [] });
+        copies.push({
+          op: 'Identity',
+          inputs: [from],
+          outputs: [name],
+          attributes: [],
+          inputShapes: [shape],
+        });
       }
     }
     const rename = (name: string): string => publicNames.get(name) ?? name;

@@ -1,6 +1,7 @@
 /** Decompositions in a child process: `dota decompose`, with results as they come. */
 import type { ModuleDecomposition, ModuleDecompositionJson } from '../protocol/decomposition';
 import { decodeDecomposition } from '../protocol/decomposition';
+import type { DecomposeOptions } from '../protocol/explorerPanel';
 import { isNumber, isObject, isString } from '../protocol/guards';
 import type { ModelEntry } from '../views/modelTree';
 import type { ModelList } from './modelList';
@@ -9,17 +10,16 @@ import type { Trainer } from './trainer';
 export interface DecomposeRequest {
   /** Full module paths. */
   modules: readonly string[];
-  /** Largest bond dimension. */
-  rank: number;
-  cores: number;
-  /** More arguments of `dota decompose`. */
-  extra?: readonly string[];
+  /** Options of `dota decompose`, e.g. `['--rank', '8']`. */
+  options: readonly string[];
 }
 
 export class Decomposer {
+  /** @param cacheFolder results by content, so that asking again costs nothing */
   constructor(
     private readonly trainer: Trainer,
     private readonly models: ModelList,
+    private readonly cacheFolder: string,
   ) {}
 
   /**
@@ -32,18 +32,8 @@ export class Decomposer {
     signal: AbortSignal,
     onResult: (result: ModuleDecomposition) => void,
   ): Promise<void> {
-    const args = [
-      'decompose',
-      model.folder,
-      ...request.modules,
-      '--rank',
-      String(request.rank),
-      '--cores',
-      String(request.cores),
-      ...(request.extra ?? []),
-      '--stream',
-    ];
-    await this.trainer.command(args, {
+    const args = ['decompose', model.folder, ...request.modules, ...request.options];
+    await this.trainer.command([...args, '--cache', this.cacheFolder, '--stream'], {
       signal,
       onLine: (line) => {
         const event = parseEvent(line);
@@ -53,6 +43,43 @@ export class Decomposer {
       },
     });
   }
+}
+
+/**
+ * The explorer's options as commands: modules with a shape of their own take one each.
+ * @returns pairs of modules and arguments
+ */
+export function requestsOf(
+  modules: readonly string[],
+  options: DecomposeOptions,
+): DecomposeRequest[] {
+  const rule = [`--${options.rule}`, String(options.value)];
+  const common = [
+    ...rule,
+    '--orientation',
+    options.orientation,
+    ...(options.exactMiddle ? ['--exact-middle'] : []),
+    '--reference',
+    'gaussian',
+    'own_spectrum',
+  ];
+  const shaped = modules.filter((module) => module in options.shapes);
+  const others = modules.filter((module) => !(module in options.shapes));
+  return [
+    ...(others.length === 0
+      ? []
+      : [{ modules: others, options: ['--cores', String(options.cores), ...common] }]),
+    ...shaped.map((module) => {
+      const shape = options.shapes[module];
+      const factors = [
+        '--rows',
+        (shape?.rows ?? []).join('x'),
+        '--cols',
+        (shape?.cols ?? []).join('x'),
+      ];
+      return { modules: [module], options: [...factors, ...common] };
+    }),
+  ];
 }
 
 /** A line of `--stream`: a result, or the failure of one module among several. */

@@ -4,6 +4,7 @@
  */
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { elementBytes } from '../models/dtype';
 import type { ModuleDecomposition } from '../protocol/decomposition';
 import { formatError, serializeError } from '../protocol/errors';
 import type { ModelEntry } from '../views/modelTree';
@@ -25,6 +26,9 @@ export class ModelList {
   /** Fires with the id of a tree node that changed, or undefined for everything. */
   private readonly listeners = new Listeners<string | undefined>();
   readonly onDidChange = this.listeners.subscribe;
+  private readonly readListeners = new Listeners<readonly ModelEntry[]>();
+  /** Fires when the list was read anew. */
+  readonly onDidRead = this.readListeners.subscribe;
   private entries: ModelEntry[] | undefined;
   private reading: Promise<ModelEntry[]> | undefined;
   /** Kept across refreshes, by folder. */
@@ -71,8 +75,10 @@ export class ModelList {
     for (const workspaceFolder of workspaceFolders) {
       for (const folder of await modelFoldersIn(workspaceFolder)) add(folder, false);
     }
-    this.entries = await Promise.all(folders.map((f) => this.readEntry(f)));
-    return this.entries;
+    const entries = await Promise.all(folders.map((f) => this.readEntry(f)));
+    this.entries = entries;
+    this.readListeners.fire(entries);
+    return entries;
   }
 
   private async readEntry(place: {
@@ -92,10 +98,18 @@ export class ModelList {
       try {
         entry.architecture = config.architecture;
         entry.numLayers = config.numLayers;
+        entry.hiddenSize = config.hiddenSize;
+        entry.intermediateSize = config.intermediateSize;
+        entry.vocabSize = config.vocabSize;
         entry.tensors = weights.names.map((name) => {
           const info = weights.info(name);
           return { name, shape: info?.shape ?? [], dtype: info?.dtype ?? '' };
         });
+        entry.weightBytes = weights.names.reduce((sum, name) => {
+          const info = weights.info(name);
+          const size = info === undefined ? 0 : elementBytes[info.dtype];
+          return sum + size * (info?.shape ?? []).reduce((a, b) => a * b, 1);
+        }, 0);
       } finally {
         await weights.close();
       }

@@ -7,13 +7,16 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { DotaError } from '../protocol/errors';
 import type { RunState, TrainerCommand } from '../protocol/runFiles';
+import type { TrainerProgress } from '../protocol/trainerMessages';
 import { Listeners } from './listeners';
 import type { RunSnapshot } from './runSnapshot';
-import { refusal, type RunView } from './runView';
+import { isFinal, refusal, type RunView } from './runView';
 
 /** A connection to a trainer that has proved its identity. */
 export interface TrainerLink {
   send(command: TrainerCommand): Promise<void>;
+  /** What it last said that it is doing. */
+  progress(): TrainerProgress | undefined;
   /** Something happened: the journal grew, the state changed. */
   onChange(callback: () => void): void;
   onClose(callback: () => void): void;
@@ -54,6 +57,8 @@ const startGraceMs = 15_000;
 const endGraceMs = 1500;
 /** Without a heartbeat (one every 5 s) or a message for this long, Force Stop is offered. */
 export const unresponsiveMs = 17_000;
+/** Run folders read at a time. */
+const readTogether = 16;
 const attachEveryMs = 2000;
 
 interface Watched {
@@ -180,10 +185,14 @@ export class RunMonitor {
       this.runs.delete(key);
       changed.push(key);
     }
-    for (const key of present) {
+    const due = [...present].filter((key) => {
       const before = this.runs.get(key);
-      if (before !== undefined && !before.view.live && !slow && !isOpen(before)) continue;
-      if (await this.update(key, before)) changed.push(key);
+      return before === undefined || before.view.live || slow || isOpen(before);
+    });
+    for (let i = 0; i < due.length; i += readTogether) {
+      const group = due.slice(i, i + readTogether);
+      const updates = await Promise.all(group.map((key) => this.update(key, this.runs.get(key))));
+      changed.push(...group.filter((_, k) => updates[k]));
     }
     if (changed.length > 0 && !this.disposed) this.changes.fire(changed);
   }
@@ -218,6 +227,7 @@ export class RunMonitor {
         ? liveness.reason
         : await this.options.controlledElsewhere(key);
     const heard = Math.max(watched.heardAt, snapshot.heartbeat);
+    const activity = live ? watched.link?.progress() : undefined;
     const view: RunView = {
       key,
       id: path.basename(key),
@@ -225,9 +235,11 @@ export class RunMonitor {
       state,
       live,
       unresponsive: live && now - heard > unresponsiveMs,
+      observed: elsewhere !== undefined && liveness.kind === 'alive',
       resumable: snapshot.hasCheckpoint,
       ...(elsewhere === undefined ? {} : { controlDisabledReason: elsewhere }),
       ...(snapshot.last === undefined ? {} : { last: snapshot.last }),
+      ...(activity === undefined ? {} : { activity }),
     };
     watched.view = view;
     this.runs.set(key, watched);
@@ -314,10 +326,6 @@ async function runFolders(root: string): Promise<string[]> {
   }
 }
 
-function isFinal(state: RunState): boolean {
-  return state === 'stopped' || state === 'finished' || state === 'failed' || state === 'crashed';
-}
-
 /** Not ended as far as its manifest says, so that it is looked at on every tick. */
 function isOpen(watched: Watched): boolean {
   return watched.seenLive || watched.snapshot.liveness.kind !== 'none';
@@ -331,6 +339,9 @@ function sameView(a: RunView, b: RunView): boolean {
     a.controlDisabledReason === b.controlDisabledReason &&
     a.resumable === b.resumable &&
     a.last?.step === b.last?.step &&
+    a.activity?.phase === b.activity?.phase &&
+    a.activity?.done === b.activity?.done &&
+    a.activity?.totalSteps === b.activity?.totalSteps &&
     JSON.stringify(a.manifest) === JSON.stringify(b.manifest)
   );
 }

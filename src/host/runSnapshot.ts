@@ -6,7 +6,7 @@ import { listCheckpoints } from '../runs/checkpoints';
 import { checkLiveness, type Liveness } from '../runs/liveness';
 import { readManifest } from '../runs/manifest';
 import { runFolder } from '../runs/runFolder';
-import type { RunView } from './runView';
+import { isFinal, type RunView } from './runView';
 
 export interface RunSnapshot {
   folder: string;
@@ -32,6 +32,11 @@ export async function readSnapshot(
   const files = runFolder(folder);
   const stamp = await stampOf(files.manifest);
   if (stamp === undefined) return undefined;
+  const lock = await plainFile(files.lock);
+  // An ended run costs two looks a scan: hundreds of them may lie in a folder.
+  const unchanged =
+    before?.manifestStamp === stamp && before.liveness.kind === 'none' && lock === undefined;
+  if (unchanged && isFinal(before.manifest.state)) return before;
   let manifest = before?.manifestStamp === stamp ? before.manifest : undefined;
   // An unreadable one (of a later version, or damaged) leaves what was read before.
   manifest ??= await readManifest(files).catch(() => before?.manifest);
@@ -43,7 +48,7 @@ export async function readSnapshot(
     manifest,
     manifestStamp: stamp,
     liveness,
-    heartbeat: (await plainFile(files.lock))?.mtimeMs ?? 0,
+    heartbeat: lock?.mtimeMs ?? 0,
     hasCheckpoint:
       before?.hasCheckpoint === true || (await listCheckpoints(files).catch(() => [])).length > 0,
     journalBytes,

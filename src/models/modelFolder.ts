@@ -97,3 +97,20 @@ export async function fingerprintTokenizer(folder: string): Promise<string> {
     names.filter((name) => name === 'tokenizer.json' || present.includes(name)),
   );
 }
+
+/**
+ * The licence that the model card (`README.md`) names in its front matter, if there is one.
+ * @throws DotaError `file.unreadable`
+ */
+export async function readLicense(folder: string): Promise<string | undefined> {
+  let text: string;
+  try {
+    text = await readText(await resolveInside(folder, 'README.md'), 4 * 1024 * 1024);
+  } catch (error) {
+    if (error instanceof DotaError && error.code !== 'file.unreadable') return undefined;
+    throw error;
+  }
+  const frontMatter = /^---\r?\n([\s\S]*?)\r?\n---/.exec(text)?.[1];
+  const license = /^license:[ \t]*(.+)$/m.exec(frontMatter ?? '')?.[1];
+  return license?.trim().replace(/^(["'])(.*)\1$/, '$2');
+}

@@ -1,9 +1,11 @@
 /** The MPO explorer's host side. */
-import type { Disposable, Uri, WebviewPanel } from 'vscode';
+import { ProgressLocation, window, type Disposable, type Uri, type WebviewPanel } from 'vscode';
 import { panelTypes } from '../commands/ids';
-import type { Decomposer } from '../host/decomposer';
+import { requestsOf, type Decomposer } from '../host/decomposer';
 import type { ModelList } from '../host/modelList';
+import { settings } from '../host/settings';
 import type { Ui } from '../host/ui';
+import { DotaError, serializeError } from '../protocol/errors';
 import {
   parseExplorerViewMessage,
   type DecomposeOptions,
@@ -15,6 +17,7 @@ import type { ModelEntry } from '../views/modelTree';
 import { canDecompose, countParameters, layerOf, moduleOf } from '../views/modelTree';
 import { createPanel, fill, type PanelKind } from './panelHost';
 import { saveFile } from './saveFile';
+import { useRanks } from './useRanks';
 
 const kind: PanelKind = {
   viewType: panelTypes.explorer,
@@ -85,7 +88,10 @@ export class ExplorerPanel implements Disposable {
           await saveFile(message.fileName, message.bytes);
           return;
         case 'useRanks':
+          await useRanks(message);
+          return;
         case 'exportCores':
+          await this.exportCores(message.modules, message.options);
           return;
       }
     } catch (error) {
@@ -115,20 +121,13 @@ export class ExplorerPanel implements Disposable {
         architecture: model.architecture ?? '',
         parameters: countParameters(model.tensors),
         numLayers: model.numLayers ?? 0,
-        weightBytes: 0,
-        hiddenSize: 0,
-        intermediateSize: 0,
-        vocabSize: 0,
+        weightBytes: model.weightBytes ?? 0,
+        hiddenSize: model.hiddenSize ?? 0,
+        intermediateSize: model.intermediateSize ?? 0,
+        vocabSize: model.vocabSize ?? 0,
       },
       modules,
-      options: {
-        cores: 3,
-        rule: 'rank',
-        value: 8,
-        orientation: 'out',
-        shapes: {},
-        exactMiddle: false,
-      },
+      options: defaultOptions(),
       ...(this.focus === undefined ? {} : { focus: this.focus }),
     });
   }
@@ -143,16 +142,24 @@ export class ExplorerPanel implements Disposable {
     const total = modules.length;
     await this.post({ type: 'progress', running: true, done, total });
     try {
-      await this.decomposer.run(
-        model,
-        { modules, rank: options.value, cores: options.cores },
-        abort.signal,
-        (result) => {
+      const started = Date.now();
+      for (const request of requestsOf(modules, options)) {
+        await this.decomposer.run(model, request, abort.signal, (result) => {
           done += 1;
+          const secondsLeft = ((Date.now() - started) / 1000 / done) * (total - done);
           void this.post({ type: 'results', options, results: [result] });
-          void this.post({ type: 'progress', running: true, done, total, module: result.module });
-        },
-      );
+          void this.post({
+            type: 'progress',
+            running: true,
+            done,
+            total,
+            module: result.module,
+            secondsLeft,
+          });
+        });
+      }
+    } catch (error) {
+      if (!abort.signal.aborted) await this.post({ type: 'error', error: serializeError(error) });
     } finally {
       await this.post({
         type: 'progress',
@@ -164,6 +171,30 @@ export class ExplorerPanel implements Disposable {
     }
   }
 
+  private async exportCores(modules: readonly string[], options: DecomposeOptions): Promise<void> {
+    const { model } = this;
+    const [request, ...more] = requestsOf(modules, options);
+    if (model === undefined || request === undefined) return;
+    if (more.length > 0) {
+      throw new DotaError('usage', 'Modules with different shapes go into files of their own.', {
+        next: 'Export them one by one.',
+      });
+    }
+    const target = await window.showSaveDialog({ filters: { safetensors: ['safetensors'] } });
+    if (target === undefined) return;
+    const out = { ...request, options: [...request.options, '--out', target.fsPath] };
+    await window.withProgress(
+      { location: ProgressLocation.Notification, title: 'DoTA: Writing cores', cancellable: true },
+      (_progress, token) => {
+        const abort = new AbortController();
+        token.onCancellationRequested(() => {
+          abort.abort();
+        });
+        return this.decomposer.run(model, out, abort.signal, () => undefined);
+      },
+    );
+  }
+
   private async post(message: ExplorerHostMessage): Promise<void> {
     await this.panel?.webview.postMessage(message);
   }
@@ -171,4 +202,15 @@ export class ExplorerPanel implements Disposable {
   dispose(): void {
     this.abort?.abort();
   }
+}
+
+function defaultOptions(): DecomposeOptions {
+  return {
+    cores: settings.decomposeCores(),
+    rule: 'rank',
+    value: settings.decomposeRank(),
+    orientation: 'out',
+    shapes: {},
+    exactMiddle: false,
+  };
 }

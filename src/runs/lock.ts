@@ -11,23 +11,20 @@ import type { RunFolder } from './runFolder';
 export class RunLock {
   readonly #folder: RunFolder;
   readonly lock: LockFile;
-  /** Shared secret of the handshake. */
-  readonly nonce: string;
 
-  private constructor(folder: RunFolder, lock: LockFile, nonce: string) {
+  private constructor(folder: RunFolder, lock: LockFile) {
     this.#folder = folder;
     this.lock = lock;
-    this.nonce = nonce;
   }
 
   /**
    * Takes the run for this process; a lock whose owner is gone is taken over.
-   * @param socket where this process will listen, '' when only the command file works
+   * @param socket where this process listens, '' when only the command file works
+   * @param nonce shared secret of the handshake, 32 bytes in hex
    * @throws DotaError `run.locked`
    */
-  static async acquire(folder: RunFolder, socket: string): Promise<RunLock> {
+  static async acquire(folder: RunFolder, socket: string, nonce: string): Promise<RunLock> {
     const nonceId = randomHex(16);
-    const nonce = randomHex(32);
     const start = (await processStart(process.pid)) ?? '';
     const lock: LockFile = {
       pid: process.pid,
@@ -46,7 +43,7 @@ export class RunLock {
         socket,
       });
       await place(folder, lock);
-      return new RunLock(folder, lock, nonce);
+      return new RunLock(folder, lock);
     } catch (cause) {
       await removeOwnerRecord(nonceId);
       throw runFileError(cause, folder.lock);

@@ -232,7 +232,14 @@ export class LineChart {
     const ratio = uPlot.pxRatio;
     ctx.save();
     ctx.beginPath();
-    ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
+    // A marker on the edge of the plot is drawn whole.
+    const edge = 5 * ratio;
+    ctx.rect(
+      u.bbox.left - edge,
+      u.bbox.top - edge,
+      u.bbox.width + 2 * edge,
+      u.bbox.height + 2 * edge,
+    );
     ctx.clip();
     // uPlot leaves the last line's dashes and opacity behind.
     ctx.setLineDash([]);

@@ -65,21 +65,6 @@ export function parameterCount(pairs: readonly number[], ranks: readonly number[
   return pairs.reduce((sum, p, k) => sum + (ranks[k - 1] ?? 1) * p * (ranks[k] ?? 1), 0);
 }
 
-/**
- * Lowers ranks to what cores can carry: d_k <= d_{k-1} P_k and d_k <= P_{k+1} d_{k+1}. More would
- * be parameters that can't change the matrix's rank across that bond.
- */
-export function feasibleRanks(pairs: readonly number[], ranks: readonly number[]): number[] {
-  const out = ranks.map((d) => Math.max(1, Math.round(d)));
-  for (let k = 0; k < out.length; k++) {
-    out[k] = Math.min(out[k] as number, (out[k - 1] ?? 1) * (pairs[k] ?? 1));
-  }
-  for (let k = out.length - 1; k >= 0; k--) {
-    out[k] = Math.min(out[k] as number, (out[k + 1] ?? 1) * (pairs[k + 1] ?? 1));
-  }
-  return out;
-}
-
 export function estimate(prepared: Prepared, wished: readonly number[]): Estimate {
   const { result, pairs } = prepared;
   const ranks = wished.map((d, k) => Math.min(Math.max(1, d), maxRank(result, k)));

@@ -2,14 +2,14 @@
 import type { RunSummary } from '../../src/protocol/metricsPanel';
 import { nearestIndex } from '../chart/reduce';
 import { button, h, replaceChildren, setText } from '../shared/dom';
-import { formatDuration, formatInteger, formatNumber } from '../shared/format';
+import { formatFixed, formatInteger, formatNumber } from '../shared/format';
 import type { RunData } from './runData';
 
 const PAGE = 100;
 const columns = [
   ['Step', ''],
   ['Tokens', ''],
-  ['Training time', ''],
+  ['Training time', 's'],
   ['Training loss', 'nats/token'],
   ['Validation loss', 'nats/token'],
   ['Learning rate', ''],
@@ -63,12 +63,7 @@ export class DataTable {
       'tr',
       {},
       ...columns.map(([name, unit]) =>
-        h(
-          'th',
-          { attrs: { scope: 'col' } },
-          name,
-          unit !== '' && h('span', { class: 'unit', text: ` ${unit}` }),
-        ),
+        h('th', { attrs: { scope: 'col' } }, name, h('span', { class: 'unit', text: unit })),
       ),
     );
     this.element.append(
@@ -127,9 +122,9 @@ export class DataTable {
       const cells = [
         formatInteger(step),
         formatInteger(steps.column('tokens')[i]),
-        formatDuration(steps.column('elapsed')[i]),
-        formatNumber(steps.column('loss')[i], 6),
-        evaluated ? formatNumber(evals.column('loss')[e], 6) : '',
+        formatFixed(steps.column('elapsed')[i], 1),
+        formatFixed(steps.column('loss')[i], 5),
+        evaluated ? formatFixed(evals.column('loss')[e], 5) : '',
         formatNumber(steps.column('learningRate')[i], 4),
         formatNumber(steps.column('gradNorm')[i], 4),
         formatInteger(steps.column('tokensPerSecond')[i]),

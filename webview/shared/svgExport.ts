@@ -1,20 +1,39 @@
 /** Figures as files: an SVG that stands on its own, and a PNG drawn from it. */
 
-/** Properties that our style sheets set on drawings. */
-const properties = [
-  'fill',
-  'fill-opacity',
-  'stroke',
-  'stroke-width',
-  'stroke-dasharray',
-  'stroke-linecap',
-  'stroke-opacity',
-  'opacity',
-  'font-family',
-  'font-size',
-  'font-weight',
-  'font-style',
-] as const;
+/** Properties that our style sheets set on drawings, with the values that need not be written. */
+const shapeProperties: Readonly<Record<string, string>> = {
+  fill: '',
+  stroke: 'none',
+  'stroke-width': '1px',
+  'stroke-dasharray': 'none',
+  'stroke-linecap': 'butt',
+  opacity: '1',
+};
+const textProperties: Readonly<Record<string, string>> = {
+  fill: '',
+  'font-family': '',
+  'font-size': '',
+  'font-weight': '400',
+  'font-style': 'normal',
+};
+
+/** Colours as SVG 1.1 knows them: `color(srgb ...)` and alpha become `#rrggbb` on `background`. */
+function plainColor(value: string, background: string): string {
+  const read = (text: string): number[] => {
+    const parts = text.match(/-?[\d.]+(e-?\d+)?/g)?.map(Number) ?? [];
+    const scale = text.startsWith('color(') ? 255 : 1;
+    return parts.map((v, i) => (i < 3 ? v * scale : v));
+  };
+  if (!/^(rgb|color)/.test(value)) return value;
+  const [r = 0, g = 0, b = 0, alpha = 1] = read(value);
+  if (alpha === 0) return 'none';
+  const under = read(background);
+  const hex = [r, g, b].map((v, i) => {
+    const mixed = Math.round(v * alpha + (under[i] ?? 0) * (1 - alpha));
+    return Math.min(255, Math.max(0, mixed)).toString(16).padStart(2, '0');
+  });
+  return `#${hex.join('')}`;
+}
 
 /**
  * Copies a drawing with its computed styles as attributes, so that it looks the same without our style
@@ -27,9 +46,17 @@ export function standaloneSvg(source: SVGSVGElement, background: string): string
   from.forEach((node, i) => {
     const target = to[i];
     if (target === undefined) return;
+    for (const name of ['class', 'style', 'tabindex', 'id', 'aria-activedescendant']) {
+      target.removeAttribute(name);
+    }
+    if (!(node instanceof SVGGeometryElement || node instanceof SVGTextContentElement)) return;
     const style = getComputedStyle(node);
-    for (const name of properties) target.setAttribute(name, style.getPropertyValue(name));
-    for (const name of ['class', 'style', 'tabindex', 'id']) target.removeAttribute(name);
+    const wanted = node instanceof SVGGeometryElement ? shapeProperties : textProperties;
+    for (const [name, usual] of Object.entries(wanted)) {
+      const value = plainColor(style.getPropertyValue(name), background);
+      if (value === usual) target.removeAttribute(name);
+      else target.setAttribute(name, value);
+    }
   });
   // Parts that exist for the pointer only.
   copy.querySelectorAll('[data-export="no"]').forEach((node) => {

@@ -20,8 +20,8 @@ export function linearTicks(min: number, max: number, count: number): number[] {
 /** Powers of ten inside [min, max] (both positive); with 2 and 5 when fewer than three fit. */
 export function logTicks(min: number, max: number, count: number): number[] {
   if (!(min > 0) || !(max >= min)) return [];
-  const from = Math.floor(Math.log10(min) - 1e-9);
-  const to = Math.ceil(Math.log10(max) + 1e-9);
+  const from = Math.floor(Math.log10(min) + 1e-9);
+  const to = Math.ceil(Math.log10(max) - 1e-9);
   const decades = Math.max(1, Math.ceil((to - from) / Math.max(1, count)));
   const collect = (mantissas: readonly number[]): number[] => {
     const ticks: number[] = [];

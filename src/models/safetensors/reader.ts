@@ -16,6 +16,8 @@ const readChunk = 64 * 1024 * 1024;
 export class SafetensorsFile implements WeightSource {
   readonly names: readonly string[];
   readonly metadata: ReadonlyMap<string, string>;
+  /** Bytes of all tensors together. */
+  readonly dataBytes: number;
 
   private constructor(
     readonly path: string,
@@ -25,6 +27,8 @@ export class SafetensorsFile implements WeightSource {
   ) {
     this.names = [...header.tensors.keys()];
     this.metadata = header.metadata;
+    // In file order, so the last tensor ends the data.
+    this.dataBytes = [...header.tensors.values()].at(-1)?.end ?? 0;
   }
 
   /**

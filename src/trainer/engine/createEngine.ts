@@ -3,7 +3,7 @@ import type { AdapterPlan, ModuleAdapter } from '../../adapters/adapter';
 import { expectedWeights } from '../../models/config';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Engine } from '../engine';
-import { type DeviceKind, openDevice } from '../ort/device';
+import { type Device, type DeviceKind, openDevice } from '../ort/device';
 import { Blocks } from './blocks';
 import { DecoderEngine, type Progress } from './decoderEngine';
 import { Embedding } from './embedding';
@@ -19,8 +19,8 @@ export interface EngineOptions {
   config: DecoderConfig;
   weights: WeightReader;
   adapters: AdapterPlan;
-  device: DeviceKind;
-  /** 0 = the runtime's choice (physical cores). */
+  device: DeviceKind | Device;
+  /** Of a device given by its kind; 0 = the runtime's choice (physical cores). */
   threads: number;
   /** Keep the blocks' frozen matrices (with `dota`: the residual) in 4 bits. */
   quantization?: QuantizationOptions | undefined;
@@ -47,7 +47,10 @@ const MAX_SESSIONS = 48;
  */
 export async function createEngine(options: EngineOptions): Promise<Engine> {
   const { config, weights, adapters, recompute = false, shouldStop = () => false } = options;
-  const device = openDevice({ kind: options.device, threads: options.threads });
+  const device =
+    typeof options.device === 'string'
+      ? openDevice({ kind: options.device, threads: options.threads })
+      : options.device;
   const layout = planParameters(config, adapters);
   const store = new ParameterStore(layout, device);
   const sessions = new SessionCache(device, MAX_SESSIONS);

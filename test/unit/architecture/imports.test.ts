@@ -18,11 +18,12 @@ const mayImport: Record<string, readonly string[]> = {
   data: ['protocol', 'core', 'config', 'models'],
   adapters: ['protocol', 'core', 'config', 'graph', 'models'],
   decompose: ['protocol', 'core', 'models'],
+  evaluation: [],
   runs: ['protocol', 'core', 'config'],
   export: ['protocol', 'core', 'config', 'models', 'adapters', 'runs'],
   trainer: [
     ...['protocol', 'core', 'config', 'graph', 'models', 'data', 'adapters', 'decompose'],
-    ...['runs', 'export'],
+    ...['evaluation', 'runs', 'export'],
   ],
   webview: ['protocol'],
 };

@@ -174,24 +174,17 @@ describe('journal', () => {
     expect(reader.steps.length).toBe(100);
   });
 
-  it('replays 1,000,000 rows in under 2 s', async () => {
-    // 1,000 rows by the writer itself, repeated: numbers as long as real ones.
+  it('replays more rows than one read takes at a time', async () => {
+    // 1,000 rows by the writer itself, repeated: numbers as long as real ones. How long a million
+    // rows take is a figure of `npm run bench -- journal`.
     const writer = new JournalWriter(file);
     for (let n = 1; n <= 1000; n += 1)
       writer.append({ ...step(n, Math.sin(n) + 2), epoch: n / 977 });
     writer.close();
-    const block = readFileSync(file, 'utf8');
-    writeFileSync(file, block.repeat(1000));
-    // The best of three: other work on the machine must not decide.
-    let best = Infinity;
-    for (let round = 0; round < 3 && best > 2; round += 1) {
-      const reader = new JournalReader(file);
-      const start = performance.now();
-      await reader.read();
-      best = Math.min(best, (performance.now() - start) / 1000);
-      expect(reader.steps.length).toBe(1_000_000);
-    }
-    console.log(`replayed 1,000,000 rows in ${best.toFixed(2)} s`);
-    expect(best).toBeLessThan(2);
+    writeFileSync(file, readFileSync(file, 'utf8').repeat(100));
+    const reader = new JournalReader(file);
+    await reader.read();
+    expect(reader.steps.length).toBe(100_000);
+    expect(reader.steps.column('loss')[99_999]).toBe(Math.sin(1000) + 2);
   });
 });

@@ -1,0 +1,154 @@
+/**
+ * Speed and memory of a training step: tokens per second, the share of the time that the matrix
+ * products alone would take, and the same step in eager PyTorch where it is installed. Both sides
+ * run in turns, so that a busy machine slows both.
+ *
+ *   npm run bench -- step [--json] [--hidden 512] [--layers 8] [--rounds 7] ...
+ *
+ * DOTA_PYTHON names the Python to look for PyTorch in; python3 when unset.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { parseArgs } from 'node:util';
+import { chooseShape, fullBonds } from '../src/core/mpo/shapes';
+import { type BenchOptions, defaults } from './step/setup';
+import { runWorker } from './step/worker';
+
+type Reply = Record<string, number | string>;
+
+/** One side of the comparison. */
+class Side {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(command: string, args: readonly string[], env: NodeJS.ProcessEnv) {
+    this.#child = spawn(command, args, {
+      stdio: ['pipe', 'pipe', 'inherit'],
+      env: { ...process.env, ...env },
+    });
+    this.#child.on('error', () => undefined);
+    this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  /** undefined when the process has ended. */
+  async next(): Promise<Reply | undefined> {
+    const { value, done } = await this.#lines.next();
+    return done ? undefined : (JSON.parse(value) as Reply);
+  }
+
+  ask(command: string): Promise<Reply | undefined> {
+    this.#child.stdin!.write(`${command}\n`);
+    return this.next();
+  }
+
+  end(): void {
+    this.#child.stdin?.end('end\n');
+  }
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
+}
+
+/** Core shapes by weight size, for the other side. */
+function coreShapes({ hidden, cores, rank }: BenchOptions): Record<string, number[][]> {
+  const keyValue = Math.max(1, hidden / 64 / 4) * 64;
+  const sizes = [
+    [hidden, hidden],
+    [keyValue, hidden],
+    [3 * hidden, hidden],
+    [hidden, 3 * hidden],
+  ];
+  return Object.fromEntries(
+    (sizes as [number, number][]).map(([out, into]) => {
+      const shape = chooseShape(out, into, cores);
+      const bonds = fullBonds(shape).map((full) => Math.min(full, rank));
+      const list = shape.rows.map((i, k) => [bonds[k - 1] ?? 1, i, shape.cols[k]!, bonds[k] ?? 1]);
+      return [`${out}x${into}`, list];
+    }),
+  );
+}
+
+/** glibc: keep freed pages, so that running without an arena costs no page faults. */
+const malloc = { MALLOC_MMAP_MAX_: '0', MALLOC_TRIM_THRESHOLD_: '17179869184' };
+
+async function main(options: BenchOptions, rounds: number, json: boolean): Promise<void> {
+  const self = process.argv[1]!;
+  const ours = new Side(
+    process.execPath,
+    ['--expose-gc', self, '--worker', JSON.stringify(options)],
+    malloc,
+  );
+  const torch = new Side(
+    process.env['DOTA_PYTHON'] ?? 'python3',
+    [
+      path.resolve('bench/step/torch_step.py'),
+      JSON.stringify({ ...options, shapes: coreShapes(options) }),
+    ],
+    { ...malloc, OMP_WAIT_POLICY: 'PASSIVE', GOMP_SPINCOUNT: '0' },
+  );
+  const [ready, torchReady] = await Promise.all([ours.next(), torch.next()]);
+  if (!ready) throw new Error('the engine did not start');
+  const seconds: number[] = [];
+  const torchSeconds: number[] = [];
+  let rss = 0;
+  let torchRss = 0;
+  for (let round = 0; round <= rounds; round++) {
+    const step = await ours.ask('step');
+    const other = torchReady && (await torch.ask('step'));
+    rss = Number(step?.['rss']);
+    torchRss = Number(other?.['rss']);
+    // The first round compiles and warms up.
+    if (round === 0) continue;
+    seconds.push(Number(step?.['seconds']));
+    torchSeconds.push(Number(other?.['seconds']));
+  }
+  torch.end();
+  // Memory was read before: the products' own buffers aren't the step's.
+  const list = await ours.ask('gemm');
+  const shares: number[] = [];
+  for (let round = 0; round < Math.min(rounds, 5); round++) {
+    const step = await ours.ask('step');
+    const products = await ours.ask('gemm');
+    shares.push(Number(products?.['seconds']) / Number(step?.['seconds']));
+  }
+  ours.end();
+
+  const tokens = options.batch * options.sequence;
+  const round = (value: number, digits: number) => Number(value.toFixed(digits));
+  const result = {
+    tokens_per_second: round(tokens / median(seconds), 1),
+    gemm_share: round(median(shares), 3),
+    peak_rss_mb: round(rss, 0),
+    gflop_per_step: round(Number(list?.['flops']) / 1e9, 1),
+    ...(torchReady && {
+      torch_version: torchReady['torch_version'],
+      torch_tokens_per_second: round(tokens / median(torchSeconds), 1),
+      torch_peak_rss_mb: round(torchRss, 0),
+      speed_ratio: round(median(torchSeconds.map((other, i) => other / seconds[i]!)), 3),
+      memory_ratio: round(rss / torchRss, 3),
+    }),
+  };
+  if (!json) console.log(`${JSON.stringify(options)}, ${rounds} rounds in turns, medians:`);
+  console.log(JSON.stringify(result));
+}
+
+const { values } = parseArgs({
+  options: {
+    worker: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    rounds: { type: 'string', default: '7' },
+    ...Object.fromEntries(Object.keys(defaults).map((name) => [name, { type: 'string' as const }])),
+  },
+});
+if (values.worker !== undefined) {
+  await runWorker(JSON.parse(values.worker) as BenchOptions);
+} else {
+  const given = values as unknown as Record<string, string | undefined>;
+  const options = Object.fromEntries(
+    Object.entries(defaults).map(([name, value]) => [name, Number(given[name] ?? value)]),
+  ) as unknown as BenchOptions;
+  await main(options, Number(values.rounds), values.json);
+}

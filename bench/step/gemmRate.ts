@@ -1,0 +1,118 @@
+/**
+ * How long the matrix products of a step take on their own: the roof that the step is held against.
+ */
+import { Graph, type GraphNode } from '../../src/graph/graph';
+import { slice } from '../../src/graph/ops/layout';
+import { gemm, matmul } from '../../src/graph/ops/matmul';
+import { sizeOf } from '../../src/graph/shape';
+import type { Device, Session } from '../../src/trainer/ort/device';
+
+export interface Product {
+  node: GraphNode;
+  /** Runs a step. */
+  count: number;
+}
+
+/** A device that counts the products of everything that runs on it. */
+export class CountingDevice implements Device {
+  readonly kind;
+  readonly #inner: Device;
+  readonly #products = new Map<string, Product>();
+
+  constructor(inner: Device) {
+    this.#inner = inner;
+    this.kind = inner.kind;
+  }
+
+  async compile(...args: Parameters<Device['compile']>): Promise<Session> {
+    const [graph] = args;
+    const session = await this.#inner.compile(graph);
+    const products = graph.nodes.filter(({ op }) => op === 'Gemm' || op === 'MatMul');
+    return {
+      inputs: session.inputs,
+      outputs: session.outputs,
+      run: (feeds, into) => {
+        products.forEach((node) => this.#count(node));
+        return session.run(feeds, into);
+      },
+      release: () => session.release(),
+    };
+  }
+
+  #count(node: GraphNode): void {
+    const key = JSON.stringify([node.op, node.inputShapes, node.attributes]);
+    const known = this.#products.get(key);
+    if (known) known.count++;
+    else this.#products.set(key, { node, count: 1 });
+  }
+
+  /** The products since the last call. */
+  take(): Product[] {
+    const products = [...this.#products.values()];
+    this.#products.clear();
+    return products;
+  }
+}
+
+export function flops({ node, count }: Product): number {
+  const [a, b] = node.inputShapes as [readonly number[], readonly number[]];
+  const k = flag(node, 'transA') ? a.at(-2)! : a.at(-1)!;
+  const n = flag(node, 'transB') ? b.at(-2)! : b.at(-1)!;
+  // Rows of the product, over all batches after broadcasting.
+  const m = flag(node, 'transA') ? a.at(-1)! : a.at(-2)!;
+  const batches = Math.max(sizeOf(a.slice(0, -2)), sizeOf(b.slice(0, -2)), broadcast(a, b));
+  return 2 * m * n * k * batches * count;
+}
+
+function broadcast(a: readonly number[], b: readonly number[]): number {
+  const rank = Math.max(a.length, b.length) - 2;
+  let product = 1;
+  for (let i = 1; i <= rank; i++) {
+    product *= Math.max(a.at(-2 - i) ?? 1, b.at(-2 - i) ?? 1);
+  }
+  return product;
+}
+
+function flag(node: GraphNode, name: string): boolean {
+  return node.attributes.some((a) => a.name === name && 'int' in a && a.int === 1);
+}
+
+/** Prepared sessions, one for each distinct product. */
+export async function prepareProducts(device: Device, products: readonly Product[]) {
+  const prepared = await Promise.all(
+    products.map(async ({ node, count }) => {
+      const graph = new Graph();
+      const [a, b] = node.inputShapes.map((shape, i) => graph.input(`x${i}`, 'float32', shape));
+      const product =
+        node.op === 'Gemm'
+          ? gemm(a!, b!, { transposeA: flag(node, 'transA'), transposeB: flag(node, 'transB') })
+          : matmul(a!, b!);
+      // One element is fetched: the product is computed, its copy to the host isn't measured.
+      const { shape } = product;
+      graph.output(
+        'corner',
+        slice(
+          product,
+          shape.map(() => 0),
+          shape.map(() => 1),
+        ),
+      );
+      const session = await device.compile(graph.build());
+      const feeds = Object.fromEntries(
+        node.inputShapes.map((shape_, i) => [`x${i}`, new Float32Array(sizeOf(shape_)).fill(0.01)]),
+      );
+      return { session, feeds, count };
+    }),
+  );
+  /** Seconds for every product as often as a step runs it. */
+  return async (): Promise<number> => {
+    let seconds = 0;
+    for (const { session, feeds, count } of prepared) {
+      await session.run(feeds);
+      const started = performance.now();
+      for (let i = 0; i < count; i++) await session.run(feeds);
+      seconds += (performance.now() - started) / 1000;
+    }
+    return seconds;
+  };
+}

@@ -1,0 +1,113 @@
+/** The model and the adapter that `bench step` measures, on both sides alike. */
+import { planAdapters } from '../../src/adapters/plan';
+import { runConfigSchema } from '../../src/config/runConfig';
+import type { Core } from '../../src/core/mpo/types';
+import { chooseShape, fullBonds } from '../../src/core/mpo/shapes';
+import { plainGemm } from '../../src/core/linalg/plainGemm';
+import { Rng } from '../../src/core/rng';
+import type { DecoderConfig } from '../../src/models/modelConfig';
+import type { Batch, Engine } from '../../src/trainer/engine';
+import { createEngine } from '../../src/trainer/engine/createEngine';
+import { randomWeights } from '../../src/trainer/engine/randomWeights';
+import type { Device } from '../../src/trainer/ort/device';
+
+export interface BenchOptions {
+  hidden: number;
+  layers: number;
+  batch: number;
+  sequence: number;
+  vocabulary: number;
+  rank: number;
+  cores: number;
+  threads: number;
+}
+
+export const defaults: BenchOptions = {
+  hidden: 512,
+  layers: 8,
+  batch: 8,
+  sequence: 128,
+  vocabulary: 8192,
+  rank: 16,
+  cores: 4,
+  threads: 2,
+};
+
+export function decoderOf({ hidden, layers, vocabulary }: BenchOptions): DecoderConfig {
+  const headDim = 64;
+  const numHeads = hidden / headDim;
+  return {
+    architecture: 'llama',
+    hiddenSize: hidden,
+    intermediateSize: 3 * hidden,
+    numLayers: layers,
+    numHeads,
+    numKeyValueHeads: Math.max(1, numHeads / 4),
+    headDim,
+    vocabSize: vocabulary,
+    maxPositionEmbeddings: 4096,
+    rmsNormEps: 1e-5,
+    ropeTheta: 10000,
+    ropeScaling: undefined,
+    tieWordEmbeddings: true,
+    attentionBias: { qkv: false, o: false },
+    mlpBias: false,
+    queryKeyNorm: false,
+    slidingWindow: undefined,
+    initializerRange: 0.02,
+    bosTokenId: undefined,
+    eosTokenIds: [],
+    padTokenId: undefined,
+  };
+}
+
+/** Random ids; every position carries a label, as in pretraining-style fine-tuning. */
+export function randomBatch(options: BenchOptions): Batch {
+  const { batch: batchSize, sequence: sequenceLength, vocabulary } = options;
+  const size = batchSize * sequenceLength;
+  const rng = new Rng(1, 'bench batch');
+  const ids = () => Int32Array.from({ length: size }, () => rng.integer(vocabulary));
+  return {
+    batchSize,
+    sequenceLength,
+    inputIds: ids(),
+    labels: ids(),
+    positionIds: Int32Array.from({ length: size }, (_, i) => i % sequenceLength),
+    segmentIds: new Int32Array(size).fill(1),
+    lossTokens: size,
+    tokens: size,
+  };
+}
+
+/** Random cores stand in for the decomposition, which a step's time doesn't depend on. */
+export async function openEngine(options: BenchOptions, device: Device): Promise<Engine> {
+  const config = decoderOf(options);
+  const { adapter } = runConfigSchema.parse({
+    data: { train: 'none' },
+    adapter: { r: options.rank, mpo_cores: options.cores },
+  });
+  const adapters = await planAdapters({
+    method: 'dota',
+    config,
+    options: adapter,
+    seed: 0,
+    gemm: plainGemm,
+    weight: () => Promise.reject(new Error('the bench gives the cores')),
+    initialCores: ({ outFeatures, inFeatures, path }) => {
+      const shape = chooseShape(outFeatures, inFeatures, options.cores);
+      const bonds = fullBonds(shape).map((full) => Math.min(full, options.rank));
+      return shape.rows.map((rows, k): Core => {
+        const dims = [bonds[k - 1] ?? 1, rows, shape.cols[k]!, bonds[k] ?? 1] as const;
+        const size = dims.reduce((product, d) => product * d, 1);
+        return { shape: dims, data: new Rng(0, path, k).normals(size, 0.05) };
+      });
+    },
+  });
+  return createEngine({
+    config,
+    weights: randomWeights(config, 0),
+    adapters,
+    device,
+    threads: options.threads,
+  });
+}

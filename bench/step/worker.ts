@@ -1,0 +1,63 @@
+/**
+ * Our side of `bench step`: one command a line on standard input (`step`, `gemm`, `end`), one JSON
+ * object a line in reply.
+ */
+import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { openDevice } from '../../src/trainer/ort/device';
+import { CountingDevice, flops, prepareProducts } from './gemmRate';
+import { type BenchOptions, openEngine, randomBatch } from './setup';
+
+/** High-water mark of resident memory, MB. */
+function peakRssMb(): number {
+  if (process.platform !== 'linux') return process.resourceUsage().maxRSS / 1024;
+  const status = readFileSync('/proc/self/status', 'utf8');
+  return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) / 1024;
+}
+
+export async function runWorker(options: BenchOptions): Promise<void> {
+  const inner = openDevice({ kind: 'cpu', threads: options.threads });
+  const device = new CountingDevice(inner);
+  const engine = await openEngine(options, device);
+  const batch = randomBatch(options);
+  let number = 0;
+  const step = async () => {
+    device.take();
+    const started = performance.now();
+    const { lossSum } = await engine.forwardBackward(batch, 1 / batch.lossTokens);
+    await engine.optimizerStep(
+      {
+        step: ++number,
+        learningRate: 1e-4,
+        weightDecay: 0,
+        adamBeta1: 0.9,
+        adamBeta2: 0.999,
+        adamEpsilon: 1e-8,
+        maxGradNorm: 1,
+      },
+      await engine.gradientNorm(),
+    );
+    const seconds = (performance.now() - started) / 1000;
+    return { seconds, loss: lossSum / batch.lossTokens, rss: peakRssMb() };
+  };
+
+  let products: (() => Promise<number>) | undefined;
+  const reply = (value: object) => process.stdout.write(`${JSON.stringify(value)}\n`);
+  reply({ ready: true });
+  for await (const command of createInterface({ input: process.stdin })) {
+    if (command === 'step') {
+      reply(await step());
+    } else if (command === 'gemm') {
+      if (!products) {
+        await step();
+        const list = device.take();
+        products = await prepareProducts(inner, list);
+        reply({ flops: list.reduce((sum, product) => sum + flops(product), 0) });
+      } else {
+        reply({ seconds: await products() });
+      }
+    } else break;
+  }
+  await engine.dispose();
+  process.exit(0);
+}

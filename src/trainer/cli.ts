@@ -1,0 +1,196 @@
+#!/usr/bin/env node
+/** The command line `dota`. Commands are loaded when they run, so that `--help` is instant. */
+import { Argument, Command, CommanderError, Option } from 'commander';
+import { ExitCode, serializeError } from '../protocol/errors';
+import { ignoreClosedPipes, printJson, reportError } from './commands/output';
+import type { DecomposeOptions } from './commands/decomposeCommand';
+import type { EvaluateOptions } from './commands/evaluate';
+import type { RunsOptions } from './commands/runs';
+import type { TrainOptions } from './commands/train';
+
+const exitCodeHelp = `
+Exit codes: 0 done, 64 wrong usage, 65 bad input, 70 defect, 75 stopped and resumable.`;
+
+const defaultRoot = '.dota/runs';
+
+function json(command: Command): Command {
+  return command.option('--json', 'print one JSON object as the last line of standard output');
+}
+
+function buildProgram(finish: (code: ExitCode) => void): Command {
+  const program = new Command('dota')
+    .description('Fine-tunes language models with tensor adapters.')
+    .addHelpText('after', exitCodeHelp)
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true });
+
+  json(
+    program
+      .command('train')
+      .description('train what a configuration describes, or continue a run')
+      .argument('[config|run]', 'a *.dota.json, or a run by id or folder')
+      .option('--resume [run]', 'continue from the last good checkpoint')
+      .option('--set <key=value>', 'override a key of the configuration (repeatable)', collect, [])
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot)
+      .option('--detach', 'go on in the background and print the run')
+      .addOption(new Option('--quiet').hideHelp()),
+  ).action(async (target: string | undefined, options: TrainOptions) => {
+    const { runTrain } = await import('./commands/train');
+    finish(await runTrain(target, options));
+  });
+
+  addEvaluate(program);
+  addDoctor(program);
+  addDecompose(program);
+  addRuns(program);
+  return program;
+}
+
+function addDoctor(program: Command): void {
+  json(
+    program.command('doctor').description('what this machine has for training, and what it lacks'),
+  ).action(async (options: { json?: boolean }) => {
+    const { runDoctor } = await import('./commands/doctor');
+    await runDoctor(options);
+  });
+  // Run in a process of its own: a driver that crashes takes only this one with it.
+  program
+    .command('probe-device', { hidden: true })
+    .addArgument(new Argument('<kind>').choices(['cpu', 'webgpu']))
+    .action(async (kind: 'cpu' | 'webgpu') => {
+      const { probeDevice } = await import('./ort/probe');
+      try {
+        printJson(await probeDevice(kind));
+      } catch (error) {
+        printJson({ error: serializeError(error) });
+      }
+    });
+}
+
+function addEvaluate(program: Command): void {
+  json(
+    program
+      .command('evaluate')
+      .description('validation loss, and accuracy of greedy answers, of a run or a base model')
+      .argument('<run|config>', 'a run by id or folder, or a *.dota.json (its base model)')
+      .option('--checkpoint <which>', 'best, last, none (the base model) or a step', 'best')
+      .option('--data <file>', 'answer the rows of this file instead of data.test')
+      .option('--task <name>', 'score by the rules of a set of LLM-Adapters, e.g. boolq')
+      .option('--limit <rows>', 'answer the first rows only')
+      .option('--max-new-tokens <n>', 'longest answer')
+      .option('--batch-size <n>', 'rows answered at once')
+      .option('--no-loss', 'leave the validation loss out')
+      .option('--no-accuracy', 'leave the answers out')
+      .option('--set <key=value>', 'override a key of the configuration (repeatable)', collect, [])
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot),
+  ).action(async (what: string, options: EvaluateOptions) => {
+    const { runEvaluate } = await import('./commands/evaluate');
+    await runEvaluate(what, options);
+  });
+}
+
+function addDecompose(program: Command): void {
+  const references = new Option('--reference <kinds...>', 'also decompose random matrices');
+  const gauge = new Option('--gauge <gauge>', 'how singular values are shared among the cores');
+  json(
+    program
+      .command('decompose')
+      .description('matrix product operators of weights: shapes, bonds, kept energy, errors')
+      .argument('<model>', 'a model folder, a .safetensors file, or "sample"')
+      .argument('[modules...]', 'module paths; the matrices of the decoder layers when absent')
+      .option('--rank <d>', 'largest bond dimension')
+      .option('--energy <share>', 'keep this share of the energy')
+      .option('--error <e>', 'stay below this relative error')
+      .option('--budget <n>', 'parameters of all modules together')
+      .option('--cores <n>', 'number of cores')
+      .option('--rows <factors>', 'row factors, e.g. 8x8x8')
+      .option('--cols <factors>', 'column factors')
+      .addOption(new Option('--orientation <o>', 'rows run over').choices(['out', 'in']))
+      .addOption(gauge.choices(['left', 'sqrt', 'sqrt_rms']))
+      .addOption(references.choices(['gaussian', 'own_spectrum']))
+      .option('--exact-middle', 'the whole spectrum of wide middle bonds as well (slow)')
+      .option('--seed <n>', 'of the random references')
+      .option('--out <file>', 'write the cores (safetensors)')
+      .option('--cache <folder>', 'keep results here and reuse them')
+      .option('--threads <n>', 'CPU threads')
+      .option('--stream', 'a JSON line as each module is ready'),
+  ).action(async (model: string, modules: string[], options: DecomposeOptions) => {
+    const { decomposeCommand } = await import('./commands/decomposeCommand');
+    await decomposeCommand(model, modules, options);
+  });
+}
+
+function addRuns(program: Command): void {
+  const runs = program.command('runs').description('list, show, control and delete runs');
+  const sub = (name: string, description: string): Command =>
+    json(
+      runs
+        .command(name)
+        .description(description)
+        .option('--root <folder>', 'folder that holds the runs', defaultRoot),
+    );
+
+  sub('list', 'list the runs, newest first').action(async (options: RunsOptions) => {
+    const { runsList } = await import('./commands/runs');
+    await runsList(options);
+  });
+  sub('show', 'show one run')
+    .argument('<run>', 'id or folder')
+    .action(async (id: string, options: RunsOptions) => {
+      const { runsShow } = await import('./commands/runs');
+      await runsShow(id, options);
+    });
+  const controls = [
+    ['stop', 'stop with a checkpoint, to be resumed later'],
+    ['pause', 'pause at the next step, staying in memory'],
+    ['resume', 'go on after a pause ("dota train --resume" continues a stopped run)'],
+  ] as const;
+  for (const [name, description] of controls) {
+    const command = sub(name, description)
+      .argument('<run>', 'id or folder')
+      .option('--no-wait', 'return once the trainer has been told');
+    if (name === 'stop') command.option('--force', 'end a trainer that does not answer, at once');
+    command.action(
+      async (id: string, options: RunsOptions & { force?: boolean; wait?: boolean }) => {
+        const { runsCommand } = await import('./commands/runs');
+        await runsCommand(name, id, options);
+      },
+    );
+  }
+  sub('delete', 'delete a run for good')
+    .argument('<run>', 'id')
+    .action(async (id: string, options: RunsOptions) => {
+      const { runsDelete } = await import('./commands/runs');
+      await runsDelete(id, options);
+    });
+}
+
+function collect(value: string, earlier: string[]): string[] {
+  return [...earlier, value];
+}
+
+async function main(): Promise<ExitCode> {
+  let code: ExitCode = ExitCode.done;
+  const program = buildProgram((result) => {
+    code = result;
+  });
+  const wantsJson = process.argv.includes('--json');
+  try {
+    await program.parseAsync(process.argv);
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      // Commander has printed help, or what is wrong.
+      if (error.exitCode === 0) return ExitCode.done;
+      const message = error.message.replace(/^error: /, '');
+      if (wantsJson) printJson({ error: { code: 'usage', message } });
+      return ExitCode.usage;
+    }
+    return reportError(error, { json: wantsJson });
+  }
+}
+
+ignoreClosedPipes();
+void main().then((code) => {
+  process.exitCode = code;
+});

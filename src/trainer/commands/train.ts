@@ -1,0 +1,150 @@
+/** `dota train`: starts or resumes a run, here or detached. */
+import { stat } from 'node:fs/promises';
+import path from 'node:path';
+import { DotaError, ExitCode, formatError } from '../../protocol/errors';
+import type { RunManifest } from '../../protocol/runFiles';
+import { checkLiveness, lockedError } from '../../runs/liveness';
+import { createRun, findRun } from '../../runs/runStore';
+import type { RunFolder } from '../../runs/runFolder';
+import { ensureComputeEnvironment } from '../child/childEnvironment';
+import { TrainerChild, type TrainerOutcome } from '../child/trainerChild';
+import { startDetached } from './detach';
+import { duration, printJson, printLine } from './output';
+import { ProgressLine } from './progressLine';
+import { loadRunConfig } from './runConfigFile';
+import { versions } from './versions';
+
+export interface TrainOptions {
+  /** `true`, or the run where no other argument names it. */
+  resume?: boolean | string;
+  set: string[];
+  root: string;
+  detach?: boolean;
+  quiet?: boolean;
+  json?: boolean;
+}
+
+/** @returns the exit code; @throws DotaError */
+export async function runTrain(
+  target: string | undefined,
+  options: TrainOptions,
+): Promise<ExitCode> {
+  const named = typeof options.resume === 'string' ? options.resume : undefined;
+  const what = target ?? named;
+  if (what === undefined || (target !== undefined && named !== undefined)) {
+    throw new DotaError('usage', 'Name one configuration file or one run.', {
+      next: '"dota train my.dota.json", or "dota train --resume <run>".',
+    });
+  }
+  const resume = options.resume !== undefined && options.resume !== false;
+  if (options.detach !== true) await ensureComputeEnvironment();
+  const folder = await targetFolder(what, resume, options);
+  const liveness = await checkLiveness(folder);
+  if (liveness.kind === 'alive' || liveness.kind === 'unknown') throw lockedError(folder, liveness);
+  if (options.detach === true) {
+    const pid = await startDetached(folder, { resume });
+    if (options.json === true) printJson({ run: folder.path, id: folder.id, pid });
+    else printLine(`Run ${folder.id} goes on in process ${pid}: ${folder.path}`);
+    return ExitCode.done;
+  }
+  return trainHere(folder, resume, options);
+}
+
+/** The run to work on; a configuration file makes a new one. */
+async function targetFolder(
+  what: string,
+  resume: boolean,
+  options: TrainOptions,
+): Promise<RunFolder> {
+  const info = await stat(path.resolve(what)).catch(() => undefined);
+  if (info?.isDirectory() === true) return findRun(options.root, path.resolve(what));
+  if (resume) return findRun(options.root, what);
+  const { config, directory, fallbackName } = await loadRunConfig(what, options.set);
+  const root = path.resolve(directory, config.output_dir);
+  return createRun(root, {
+    name: config.name ?? fallbackName,
+    config,
+    configDirectory: directory,
+    versions: await versions(),
+  });
+}
+
+async function trainHere(
+  folder: RunFolder,
+  resume: boolean,
+  options: TrainOptions,
+): Promise<ExitCode> {
+  const quiet = options.quiet === true;
+  const line = new ProgressLine();
+  const show = quiet
+    ? {}
+    : {
+        onProgress: line.progress.bind(line),
+        onRow: line.row.bind(line),
+      };
+  const child = new TrainerChild(folder, show);
+  const stop = (): void => {
+    if (!quiet) line.line('Stopping with a checkpoint …');
+    child.command('stop');
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
+  if (!quiet) line.line(`Run ${folder.id}: ${folder.path}`);
+  const outcome = await child.run({ resume });
+  line.end();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, stop);
+  if (!quiet) report(folder, outcome, options);
+  return outcome.exitCode;
+}
+
+function report(folder: RunFolder, outcome: TrainerOutcome, options: TrainOptions): void {
+  const { manifest, error } = outcome;
+  if (error !== undefined) process.stderr.write(`dota: ${formatError(error)}\n`);
+  if (options.json === true) {
+    printJson({
+      ...trainResult(manifest, folder, outcome),
+      ...(error === undefined ? {} : { error }),
+    });
+    return;
+  }
+  const { progress, best, last, trainable, timing } = manifest;
+  const lines = [
+    `${manifest.state}: step ${progress?.step ?? 0} of ${progress?.totalSteps ?? '?'}`,
+    trainable === undefined
+      ? ''
+      : `trainable parameters ${trainable.parameters} (${(100 * trainable.fraction).toFixed(3)} %)`,
+    last?.validationLoss === undefined ? '' : `validation loss ${last.validationLoss.toFixed(4)}`,
+    best === undefined ? '' : `best ${best.validationLoss.toFixed(4)} at step ${best.step}`,
+    timing === undefined
+      ? ''
+      : `${duration(timing.seconds)}, ${Math.round(timing.tokensPerSecond)} tokens/s, peak ${manifest.peakRssMb ?? '?'} MB`,
+    `run ${folder.path}`,
+  ];
+  printLine(lines.filter((text) => text !== '').join('\n'));
+  if (outcome.exitCode === ExitCode.resumable) {
+    printLine(`Continue with: dota train --resume ${folder.path}`);
+  }
+}
+
+/** What `dota train --json` prints. */
+function trainResult(
+  manifest: RunManifest,
+  folder: RunFolder,
+  outcome: TrainerOutcome,
+): Record<string, unknown> {
+  return {
+    run: folder.path,
+    id: folder.id,
+    state: outcome.state,
+    reason: outcome.reason,
+    steps: manifest.progress?.step ?? 0,
+    total_steps: manifest.progress?.totalSteps ?? null,
+    train_loss: manifest.last?.trainLoss ?? null,
+    val_loss: manifest.last?.validationLoss ?? null,
+    best: manifest.best ?? null,
+    trainable_parameters: manifest.trainable?.parameters ?? null,
+    trainable_fraction: manifest.trainable?.fraction ?? null,
+    tokens_per_second: manifest.timing?.tokensPerSecond ?? null,
+    peak_rss_mb: manifest.peakRssMb ?? null,
+    seconds: manifest.timing?.seconds ?? null,
+  };
+}

@@ -1,0 +1,161 @@
+/** Opens a model and puts its engine together: what training and evaluation have in common. */
+import os from 'node:os';
+import type { AdapterPlan, LinearModule } from '../../adapters/adapter';
+import { planAdapters } from '../../adapters/plan';
+import type { RunConfig } from '../../config/runConfig';
+import type { Core } from '../../core/mpo/types';
+import { countParameters, readModelConfig } from '../../models/config';
+import type { DecoderConfig } from '../../models/modelConfig';
+import {
+  fingerprintTokenizer,
+  fingerprintWeights,
+  loadModelFolder,
+} from '../../models/modelFolder';
+import { loadTokenizer, type Tokenizer } from '../../models/tokenizer';
+import type { RunManifest } from '../../protocol/runFiles';
+import type { Engine } from '../engine';
+import { createEngine } from '../engine/createEngine';
+import { readFloat32, type WeightReader } from '../engine/frozenWeights';
+import { randomWeights } from '../engine/randomWeights';
+import { OrtGemm } from '../ort/ortGemm';
+import { chooseDevice } from './chooseDevice';
+import { resolveModel } from './modelPath';
+
+export interface ModelParts {
+  folder: string;
+  config: DecoderConfig;
+  tokenizer: Tokenizer;
+  weights: WeightReader;
+  /** Identity of the weights that training starts from. */
+  weightsHash: string;
+  tokenizerHash: string;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens configuration, weights and tokenizer.
+ * @throws DotaError of the model layer: `file.missing`, `file.malformed`, `model.unsupported`,
+ *   `model.shape`, `tokenizer.invalid`
+ */
+export async function openModel(config: RunConfig, directory: string): Promise<ModelParts> {
+  const folder = resolveModel(config.model, directory);
+  const random = config.model_init === 'random';
+  const model = random ? undefined : await loadModelFolder(folder);
+  try {
+    const decoder = model?.config ?? (await readModelConfig(folder));
+    const { seed } = config.training;
+    return {
+      folder,
+      config: decoder,
+      tokenizer: await loadTokenizer(folder, decoder.vocabSize),
+      weights: model?.weights ?? randomWeights(decoder, seed),
+      weightsHash:
+        model === undefined
+          ? `random|${seed}|${shapeOf(decoder)}`
+          : await fingerprintWeights(model),
+      tokenizerHash: await fingerprintTokenizer(folder),
+      close: async () => {
+        await model?.weights.close();
+      },
+    };
+  } catch (error) {
+    await model?.weights.close();
+    throw error;
+  }
+}
+
+function shapeOf(config: DecoderConfig): string {
+  const { architecture, hiddenSize, numLayers, vocabSize } = config;
+  return `${architecture} ${hiddenSize}x${numLayers} ${vocabSize}`;
+}
+
+export interface EngineParts {
+  engine: Engine;
+  plan: AdapterPlan;
+  facts: Required<Pick<RunManifest, 'device' | 'model' | 'trainable'>>;
+}
+
+export interface EngineHooks {
+  shouldStop: () => boolean;
+  /** Modules whose adapter is being initialised. */
+  onModule?: (done: number, total: number) => void;
+  /** Leave the adapters out: the base model, for evaluation. */
+  baseOnly?: boolean;
+  /** Cores at step 0 of a run that is resumed. */
+  initialCores?: (module: LinearModule) => readonly Core[] | undefined;
+}
+
+/**
+ * Initialises the adapters and builds the engine.
+ * @throws DotaError `adapter.noTarget`, `adapter.rank`, `adapter.shape`, `device.unavailable`
+ */
+export async function buildEngine(
+  config: RunConfig,
+  model: ModelParts,
+  hooks: EngineHooks,
+): Promise<EngineParts> {
+  const threads = config.threads > 0 ? config.threads : physicalCores();
+  const device = await chooseDevice(config);
+  const plan = hooks.baseOnly === true ? basePlan : await planModel(config, model, threads, hooks);
+  const engine = await createEngine({
+    config: model.config,
+    weights: model.weights,
+    adapters: plan,
+    device: device.kind,
+    threads,
+    recompute: config.training.gradient_checkpointing,
+    shouldStop: hooks.shouldStop,
+  });
+  const base = countParameters(model.config);
+  const parameters = engine.trainable.reduce((sum, tensor) => sum + tensor.size, 0);
+  const all = plan.trainsBaseWeights ? base : base + parameters;
+  return {
+    engine,
+    plan,
+    facts: {
+      device: { ...device, threads },
+      model: { architecture: model.config.architecture, parameters: base },
+      trainable: { parameters, fraction: parameters / all },
+    },
+  };
+}
+
+/** Ids that end an answer, by the model's and the tokenizer's own word. */
+export function endTokens(model: Pick<ModelParts, 'config' | 'tokenizer'>): number[] {
+  const { eosTokenId } = model.tokenizer;
+  return [
+    ...new Set([...model.config.eosTokenIds, ...(eosTokenId === undefined ? [] : [eosTokenId])]),
+  ];
+}
+
+/** No adapter and nothing to train: the model as it was found. */
+const basePlan: AdapterPlan = { trainsBaseWeights: false, modules: new Map() };
+
+function planModel(
+  config: RunConfig,
+  model: ModelParts,
+  threads: number,
+  hooks: EngineHooks,
+): Promise<AdapterPlan> {
+  return planAdapters({
+    method: config.method,
+    config: model.config,
+    options: config.adapter,
+    seed: config.training.seed,
+    gemm: new OrtGemm(threads),
+    weight: (module) =>
+      readFloat32(model.weights, {
+        name: `${module.path}.weight`,
+        shape: [module.outFeatures, module.inFeatures],
+      }),
+    initialCores: hooks.initialCores,
+    onModule: (_module, index, count) => hooks.onModule?.(index, count),
+  });
+}
+
+/** Two threads of one core share its arithmetic units, so a thread more a core only costs. */
+export function physicalCores(): number {
+  const logical = os.availableParallelism();
+  const perCore = process.arch === 'x64' && os.cpus().length > 4 ? 2 : 1;
+  return Math.max(1, Math.floor(logical / perCore));
+}

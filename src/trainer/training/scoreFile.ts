@@ -1,0 +1,147 @@
+/** Answers a test file greedily and scores the answers. */
+import type { RunConfig } from '../../config/runConfig';
+import { ExampleEncoder, requireRows } from '../../data/examples';
+import { exampleOptions } from '../../data/prepare';
+import { readRows, sniffFormat } from '../../data/readers/dataset';
+import { field, type Row } from '../../data/readers/row';
+import type { RowPlace } from '../../data/templates/rendered';
+import { chooseTemplate, renderRow } from '../../data/templates/template';
+import { exactMatch, scoreOutputs, type Score } from '../../evaluation/score';
+import { findTask, ruleForAnswers, taskIds } from '../../evaluation/tasks';
+import type { Tokenizer } from '../../models/tokenizer';
+import { DotaError } from '../../protocol/errors';
+import type { Engine } from '../engine';
+import { generateGreedy } from '../generate';
+
+export interface ScoreOptions {
+  /** A set of the LLM-Adapters protocol, which fixes rule and prompt; else the answers decide. */
+  task?: string;
+  /** Longest answer in tokens; by default the longest expected one and a few more. */
+  maxNewTokens?: number;
+  /** Score the first rows only. */
+  limit?: number;
+  batchSize?: number;
+  eosTokenIds: readonly number[];
+  shouldStop?: () => boolean;
+  onProgress?: (done: number, total: number) => void;
+}
+
+export interface FileScore extends Score {
+  /** Answers that equal the expected text as a whole. */
+  exact: number;
+}
+
+interface Item {
+  prompt: readonly number[];
+  /** What the rule compares with. */
+  answer: string;
+  /** The whole expected response. */
+  completion: string;
+}
+
+/**
+ * Greedy accuracy on a file.
+ * @param file absolute
+ * @throws DotaError `usage` for an unknown task, `data.empty`, `data.malformed`, `run.stopped`
+ */
+export async function scoreFile(
+  engine: Engine,
+  tokenizer: Tokenizer,
+  data: RunConfig['data'],
+  file: string,
+  options: ScoreOptions,
+): Promise<FileScore> {
+  const task = options.task === undefined ? undefined : findTask(options.task);
+  if (options.task !== undefined && task === undefined) {
+    throw new DotaError('usage', `There is no task "${options.task}".`, {
+      next: `Known: ${taskIds.join(', ')}.`,
+    });
+  }
+  // The protocol's evaluation prompt differs in blanks from the one trained on; without a named
+  // task the model is asked as it was trained.
+  const purpose = task === undefined ? 'train' : 'eval';
+  const items = await readItems(tokenizer, data, file, purpose, options.limit);
+  requireRows(items.length, file, 'The test file');
+  const longest = Math.max(...items.map(({ completion }) => tokenizer.encode(completion).length));
+  const maxNewTokens = options.maxNewTokens ?? task?.maxNewTokens ?? longest + 8;
+  const generated = await answerAll(engine, tokenizer, items, maxNewTokens, options);
+  const rule = task?.rule ?? ruleForAnswers(items.map(({ answer }) => answer));
+  const outputs = items.map(({ answer }, i) => ({
+    generated: generated[i] ?? '',
+    expected: answer,
+  }));
+  const exact = items.filter((item, i) => exactMatch(generated[i] ?? '', item.completion)).length;
+  return { ...scoreOutputs(rule, outputs), exact };
+}
+
+async function readItems(
+  tokenizer: Tokenizer,
+  data: RunConfig['data'],
+  file: string,
+  purpose: 'train' | 'eval',
+  limit = Infinity,
+): Promise<Item[]> {
+  const encoder = new ExampleEncoder(tokenizer, exampleOptions(data, await sniffFormat(file)));
+  const items: Item[] = [];
+  for await (const { row, line } of readRows(file)) {
+    if (items.length >= limit) break;
+    const place = { file, line };
+    const completion = completionOf(row, data, place, purpose);
+    const given = field(row, 'answer');
+    items.push({
+      prompt: encoder.encodePrompt(row, place, purpose),
+      answer: typeof given === 'string' || typeof given === 'number' ? String(given) : completion,
+      completion,
+    });
+  }
+  return items;
+}
+
+function completionOf(
+  row: Row,
+  data: RunConfig['data'],
+  place: RowPlace,
+  purpose: 'train' | 'eval',
+): string {
+  const template = data.template === 'auto' ? chooseTemplate(row) : data.template;
+  const rendered = renderRow(row, template, place, purpose);
+  switch (rendered.kind) {
+    case 'completion':
+      return rendered.completion;
+    case 'chat':
+      return rendered.messages.findLast((m) => m.role === 'assistant')?.content ?? '';
+    case 'text':
+      throw new DotaError('data.malformed', 'A plain text has no answer to score.', {
+        where: `${place.file}:${place.line}`,
+        next: 'Use rows with a prompt and a completion.',
+      });
+  }
+}
+
+async function answerAll(
+  engine: Engine,
+  tokenizer: Tokenizer,
+  items: readonly Item[],
+  maxNewTokens: number,
+  options: ScoreOptions,
+): Promise<string[]> {
+  const { batchSize = 32, eosTokenIds, shouldStop = () => false } = options;
+  // Prompts of similar length together: little padding, few shapes.
+  const order = items.map((_, i) => i).sort((a, b) => lengthAt(items, a) - lengthAt(items, b));
+  const answers: string[] = Array.from({ length: items.length }, () => '');
+  for (let start = 0; start < order.length; start += batchSize) {
+    if (shouldStop()) throw new DotaError('run.stopped', 'Stopped while scoring.');
+    const chosen = order.slice(start, start + batchSize);
+    const prompts = chosen.map((i) => items[i]?.prompt ?? []);
+    const ids = await generateGreedy(engine, prompts, eosTokenIds, maxNewTokens, shouldStop);
+    chosen.forEach((i, k) => {
+      answers[i] = tokenizer.decode(ids[k] ?? [], { skipSpecialTokens: true });
+    });
+    options.onProgress?.(Math.min(start + batchSize, order.length), order.length);
+  }
+  return answers;
+}
+
+function lengthAt(items: readonly Item[], i: number): number {
+  return items[i]?.prompt.length ?? 0;
+}

@@ -1,0 +1,70 @@
+/** From a tokenized set to the micro-batches of each optimizer step. */
+import type { RunConfig } from '../../config/runConfig';
+import { BatchPlan } from '../../data/batches';
+import type { TokenizedSet } from '../../data/tokenizedSet';
+import type { Tokenizer } from '../../models/tokenizer';
+import type { Batch } from '../engine';
+import type { TrainingBatches } from '../loop';
+
+/** Any id serves: attention and loss leave padding out. */
+function padId(tokenizer: Pick<Tokenizer, 'padTokenId' | 'eosTokenId'>): number {
+  return tokenizer.padTokenId ?? tokenizer.eosTokenId ?? 0;
+}
+
+/** Batches of training, a pure function of the step. */
+export function trainingBatches(
+  set: TokenizedSet,
+  config: RunConfig,
+  tokenizer: Tokenizer,
+): TrainingBatches {
+  const { training, data } = config;
+  const plan = new BatchPlan(set, {
+    batchSize: training.per_device_train_batch_size,
+    seed: training.seed,
+    shuffle: true,
+    packing: data.packing,
+    maxLength: data.max_length,
+    padTokenId: padId(tokenizer),
+  });
+  const accumulation = training.gradient_accumulation_steps;
+  const perEpoch = plan.batchesPerEpoch;
+  // As in the Trainer, the last step of an epoch takes the batches that are left.
+  const stepsPerEpoch = Math.ceil(perEpoch / accumulation);
+  return {
+    stepsPerEpoch,
+    step(n) {
+      const epoch = Math.floor((n - 1) / stepsPerEpoch);
+      const first = ((n - 1) % stepsPerEpoch) * accumulation;
+      const count = Math.min(accumulation, perEpoch - first);
+      return Array.from({ length: count }, (_, i) => plan.batch(epoch, first + i));
+    },
+  };
+}
+
+/** Batches of an evaluation: the same at every call, rows of similar length together. */
+export function evaluationBatches(
+  set: TokenizedSet,
+  config: RunConfig,
+  tokenizer: Tokenizer,
+): (() => Iterable<Batch>) | undefined {
+  if (set.length === 0) return undefined;
+  const plan = new BatchPlan(set, {
+    batchSize: config.training.per_device_eval_batch_size,
+    seed: config.training.seed,
+    shuffle: false,
+    groupByLength: true,
+    packing: config.data.packing,
+    maxLength: config.data.max_length,
+    padTokenId: padId(tokenizer),
+  });
+  return function* batches() {
+    for (let i = 0; i < plan.batchesPerEpoch; i += 1) yield plan.batch(0, i);
+  };
+}
+
+/** Optimizer steps of the whole run. */
+export function totalSteps(training: RunConfig['training'], stepsPerEpoch: number): number {
+  return training.max_steps > 0
+    ? training.max_steps
+    : Math.max(1, Math.ceil(training.num_train_epochs * stepsPerEpoch));
+}
