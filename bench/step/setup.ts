@@ -84,7 +84,7 @@ export async function openEngine(options: BenchOptions, device: Device): Promise
   const config = decoderOf(options);
   const { adapter } = runConfigSchema.parse({
     data: { train: 'none' },
-    adapter: { r: options.rank, mpo_cores: options.cores, residual: 'explicit' },
+    adapter: { r: options.rank, mpo_cores: options.cores },
   });
   const adapters = await planAdapters({
     method: 'dota',

@@ -3,6 +3,7 @@
  * are ready, and what a cache holds is not computed again, so that a stopped run resumes for free.
  */
 import type { Gemm } from '../core/gemm';
+import { Scratch } from '../core/mpo/interleave';
 import type { RankChoice } from '../core/mpo/options';
 import type { MpoShape } from '../core/mpo/types';
 import type { WeightSource } from '../models/modelConfig';
@@ -74,6 +75,7 @@ export async function decomposeModel(
 class ModelRun {
   total = 0;
   private done = 0;
+  private readonly scratch = new Scratch();
   private readonly cache: DecompositionCache | undefined;
 
   constructor(
@@ -140,6 +142,7 @@ class ModelRun {
       shape,
       rank,
       options,
+      scratch: this.scratch,
       ...(signal === undefined ? {} : { signal }),
     };
     const { summary } = await decomposeModule(rawRows(raw, matrix.tensor), request, this.gemm);

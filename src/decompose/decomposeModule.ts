@@ -2,7 +2,7 @@
 import type { Gemm } from '../core/gemm';
 import { decompose, decomposeRows } from '../core/mpo/decompose';
 import { explicitError } from '../core/mpo/explicitError';
-import type { WeightRows } from '../core/mpo/interleave';
+import type { Scratch, WeightRows } from '../core/mpo/interleave';
 import type { DecomposeOptions, RankChoice } from '../core/mpo/options';
 import { gaussianKeptEnergy, gaussianSpectrum, rotateRandomly } from '../core/mpo/reference';
 import { pairSizes, product } from '../core/mpo/shapes';
@@ -15,6 +15,8 @@ export interface ModuleRequest {
   shape: MpoShape;
   rank: RankChoice;
   options: Omit<ModelDecomposeOptions, 'rank' | 'shapes' | 'cores'>;
+  /** Reused between the modules of a run. */
+  scratch?: Scratch;
   signal?: AbortSignal;
 }
 
@@ -37,6 +39,7 @@ export async function decomposeModule(
     seed: options.seed,
     spectra: 'all',
     exactMiddle: options.exactMiddle,
+    ...(request.scratch === undefined ? {} : { scratch: request.scratch }),
     ...(request.signal === undefined ? {} : { signal: request.signal }),
   };
   const decomposition = await decomposeRows(weight, coreOptions, gemm);

@@ -127,47 +127,16 @@ export class Graph {
       shape,
       options.origin,
     );
-    this.#append(op, inputs, [output], options.attributes);
-    return output;
-  }
-
-  #append(
-    op: string,
-    inputs: readonly Tensor[],
-    outputs: readonly Tensor[],
-    attributes: readonly Attribute[] = [],
-  ): void {
     if (inputs.some((tensor) => tensor.graph !== this))
       throw new Error(`${op}: tensor of another graph`);
     this.#nodes.push({
       op,
       inputs: inputs.map((tensor) => tensor.name),
-      outputs: outputs.map((tensor) => tensor.name),
-      attributes,
+      outputs: [output.name],
+      attributes: options.attributes ?? [],
       inputShapes: inputs.map((tensor) => tensor.shape),
     });
-  }
-
-  /**
-   * Cuts a flat vector into tensors. The pieces are leaves: a caller differentiates with respect to
-   * the pieces and flattens their gradients (`flatten` in ./ops/layout).
-   */
-  unflatten(flat: Tensor, shapes: readonly Shape[]): Tensor[] {
-    const sizes = shapes.map(sizeOf);
-    if (flat.shape[0] !== sizes.reduce((sum, size) => sum + size, 0)) {
-      throw new Error(`${formatShape(flat.shape)} does not hold the pieces`);
-    }
-    const [only] = shapes;
-    if (only && shapes.length === 1)
-      return [this.node('Reshape', [flat, this.integers(only)], only)];
-    const pieces = sizes.map((size) =>
-      this.#handle(`${RESERVED_PREFIX}n${this.#sequence}`, flat.dtype, [size]),
-    );
-    this.#append('Split', [flat, this.integers(sizes)], pieces, [{ name: 'axis', int: 0 }]);
-    return pieces.map((piece, i) => {
-      const shape = shapes[i] as Shape;
-      return this.node('Reshape', [piece, this.integers(shape)], shape);
-    });
+    return output;
   }
 
   /** The same value with another gradient rule (none: gradients stop here). */

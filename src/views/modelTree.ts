@@ -141,12 +141,12 @@ export function textOf(node: ModelNode): NodeText {
       const size = formatShort(countParameters(model.tensors ?? []));
       const description =
         model.problem === undefined
-          ? `${model.architecture ?? ''} · ${model.numLayers ?? 0} layers · ${size} parameters`
+          ? `${model.architecture ?? ''} · ${model.numLayers ?? 0} layers · ${size}`
           : 'cannot be used';
       return {
         label: model.name,
         description,
-        spoken: `Model ${model.name}, ${description.replaceAll(' ·', ',')}`,
+        spoken: `Model ${model.name}, ${description.replaceAll(' ·', ',')} parameters`,
         context: `model${model.removable ? ' removable' : ''}${model.problem === undefined ? '' : ' broken'}`,
         icon: model.problem === undefined ? 'package' : 'warning',
         collapsible: true,
@@ -166,13 +166,13 @@ export function textOf(node: ModelNode): NodeText {
     case 'layer': {
       const label = node.layer === undefined ? 'Outside of the layers' : `Layer ${node.layer}`;
       const done = node.modules.filter((t) => model.decompositions.has(moduleOf(t.name))).length;
-      const description = `${formatShort(countParameters(node.modules))} parameters${
+      const description = `${formatShort(countParameters(node.modules))}${
         done === 0 ? '' : ` · ${done} decomposed`
       }`;
       return {
         label,
         description,
-        spoken: `${label}, ${description.replaceAll(' ·', ',')}`,
+        spoken: `${label}, ${description.replaceAll(' ·', ' parameters,')}`,
         context: node.modules.some(canDecompose) ? 'layer canDecompose' : 'layer',
         icon: 'layers',
         collapsible: true,

@@ -16,6 +16,7 @@ export interface EditorPlaces {
   vsix: string;
   extensionsDir: string;
   logs: string;
+  serverPid: number;
 }
 
 declare module 'vitest' {
@@ -72,6 +73,7 @@ export async function setup(project: TestProject): Promise<() => void> {
     vsix,
     extensionsDir,
     logs: path.join(userDataDir, 'logs'),
+    serverPid: child.pid,
   });
   return () => {
     try {

@@ -79,9 +79,12 @@ export class Workbench {
 
   /** Runs a palette command by its full title, `DoTA: Fine-tune`. */
   async command(title: string): Promise<void> {
+    // The label goes on with the key binding or the group, where there is one.
     const row = this.page
-      .locator('.quick-input-widget .monaco-list-row')
-      .filter({ has: this.page.locator(`.label-name:text-is("${title}")`) })
+      .locator(
+        `.quick-input-widget .monaco-list-row[aria-label="${title}"], ` +
+          `.quick-input-widget .monaco-list-row[aria-label^="${title},"]`,
+      )
       .first();
     for (let attempt = 0; ; attempt++) {
       await this.page.keyboard.press('F1');
@@ -100,6 +103,17 @@ export class Workbench {
     await row.click();
   }
 
+  /** Opens a file of the workspace in the editor. */
+  async openFile(name: string): Promise<void> {
+    await this.page.keyboard.press('Control+P');
+    const input = this.page.locator('.quick-input-widget input.input');
+    await input.waitFor({ state: 'visible', timeout: 15_000 });
+    await input.fill(name);
+    await this.quickPickRow(name).waitFor();
+    await this.page.keyboard.press('Enter');
+    await this.page.locator('.tab.active', { hasText: name }).waitFor();
+  }
+
   /** Takes a row of the open quick pick. */
   async pick(label: string): Promise<void> {
     await this.quickPickRow(label).click();
@@ -107,7 +121,7 @@ export class Workbench {
 
   quickPickRow(label: string): Locator {
     return this.page
-      .locator('.quick-input-widget .monaco-list-row')
+      .locator('.quick-input-widget .monaco-list-row:visible')
       .filter({ hasText: label })
       .first();
   }
@@ -148,21 +162,31 @@ export class Workbench {
       await row.locator('.monaco-tl-twistie').click();
   }
 
-  /** The content of the visible webview, two frames deep. */
+  /** The content of a webview that is shown, by its document's title. */
   async webview(title: string): Promise<Frame> {
-    const deadline = Date.now() + 30_000;
-    for (;;) {
+    return until(`a webview with the title ${title}`, async () => {
       for (const frame of this.page.frames()) {
-        if (!frame.url().includes('fake.html')) continue;
+        if (frame === this.page.mainFrame()) continue;
         try {
-          if ((await frame.title()) === title && (await frame.locator('body').isVisible()))
-            return frame;
+          const found = (await frame.title()) === title;
+          if (found && (await frame.locator('body > *').first().isVisible())) return frame;
         } catch {
           // The frame was replaced meanwhile.
         }
       }
-      if (Date.now() > deadline) throw new Error(`No webview with the title ${title}`);
-      await this.page.waitForTimeout(200);
+      return undefined;
+    });
+  }
+
+  /** Runs an action on the panel, again if the editor replaced its frame under it. */
+  async inPanel<T>(title: string, action: (frame: Frame) => Promise<T>): Promise<T> {
+    for (let attempt = 0; ; attempt++) {
+      const frame = await this.webview(title);
+      try {
+        return await action(frame);
+      } catch (error) {
+        if (attempt === 2 || !frame.isDetached()) throw error;
+      }
     }
   }
 
@@ -180,6 +204,8 @@ export class Workbench {
 
   async screenshot(name: string): Promise<void> {
     mkdirSync(screenshots, { recursive: true });
+    // Away from anything with a hover of its own.
+    await this.page.mouse.move(760, 790);
     await this.page.screenshot({ path: path.join(screenshots, `${name}.png`) });
   }
 }

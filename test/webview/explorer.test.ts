@@ -396,9 +396,7 @@ describe('for everyone', () => {
       'Singular values at bond 2: 256 of 256',
     ]);
     expect(await view.page.locator('.ranking tbody tr').count()).toBe(14);
-    expect(await view.page.textContent('.ranking caption')).toContain(
-      'no promise of better tuning',
-    );
+    expect(await view.page.textContent('.ranking p')).toContain('no promise of better tuning');
     await view.page.click('.ranking button.sort:has-text("Parameters")');
     await settle();
     expect(await view.page.getAttribute('.ranking th:has-text("Parameters")', 'aria-sort')).toBe(

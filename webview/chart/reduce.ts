@@ -3,6 +3,8 @@
  * of every pixel column the first, the last, the smallest and the largest point are kept.
  */
 
+import { scanBlocks, type Blocks } from './blocks';
+
 export interface Points {
   x: Float64Array;
   /** NaN marks a gap (a value that was not finite in the source). */
@@ -36,6 +38,7 @@ export function nearestIndex(x: Float64Array, length: number, value: number): nu
  * Non-finite values are never extremes; a column that has one also keeps it (as NaN), so that a
  * divergence shows as a gap and not as a line drawn across it.
  * @param x ascending (equal neighbours allowed), `length` values used
+ * @param blocks of `y`, brought up to date; makes long series cheap and changes no result
  */
 export function reduceSeries(
   x: Float64Array,
@@ -44,6 +47,7 @@ export function reduceSeries(
   min: number,
   max: number,
   columns: number,
+  blocks?: Blocks,
 ): Points {
   const from = lowerBound(x, length, min);
   // One past the last value <= max.
@@ -61,7 +65,7 @@ export function reduceSeries(
     for (let c = 0; c < columns && start < to; c++) {
       const edge = min + ((max - min) * (c + 1)) / columns;
       const end = c === columns - 1 ? to : boundFrom(x, start, to, edge);
-      if (end > start) keepColumn(y, start, end, kept);
+      if (end > start) keepColumn(y, start, end, blocks, kept);
       start = end;
     }
   }
@@ -88,27 +92,15 @@ function boundFrom(x: Float64Array, start: number, to: number, edge: number): nu
   return low;
 }
 
-function keepColumn(y: Float64Array, start: number, end: number, kept: number[]): void {
-  const last = end - 1;
-  let low = -1;
-  let high = -1;
-  let hole = -1;
-  let lowValue = Infinity;
-  let highValue = -Infinity;
-  for (let i = start; i < end; i++) {
-    const value = y[i] as number;
-    // Comparisons with NaN are false and infinities are excluded by the bounds below.
-    if (value < lowValue && value > -Infinity) {
-      lowValue = value;
-      low = i;
-    }
-    if (value > highValue && value < Infinity) {
-      highValue = value;
-      high = i;
-    }
-    if (hole < 0 && !(value - value === 0)) hole = i;
-  }
-  const picks = [start, low, high, hole, last].filter((i) => i >= 0).sort((a, b) => a - b);
+function keepColumn(
+  y: Float64Array,
+  start: number,
+  end: number,
+  blocks: Blocks | undefined,
+  kept: number[],
+): void {
+  const { low, high, hole } = scanBlocks(y, start, end, blocks);
+  const picks = [start, low, high, hole, end - 1].filter((i) => i >= 0).sort((a, b) => a - b);
   for (let i = 0; i < picks.length; i++) {
     if (i === 0 || picks[i] !== picks[i - 1]) kept.push(picks[i] as number);
   }

@@ -33,6 +33,8 @@ export class Heatmap {
     h('span', { class: 'heatmap-ramp', attrs: { 'aria-hidden': 'true' } }),
     this.scaleTo,
   );
+  /** Embedding and head have no layer; they stand below as links. */
+  private readonly outside = h('p', { class: 'outside small' });
   private places: Place[] = [];
   private cells = new Map<string, SVGGElement>();
   private layout = '';
@@ -40,7 +42,11 @@ export class Heatmap {
   private state: ExplorerState | undefined;
 
   constructor(private readonly events: HeatmapEvents) {
-    this.element.append(this.frame, h('div', { class: 'heatmap-foot' }, this.note, this.scale));
+    this.element.append(
+      this.frame,
+      this.outside,
+      h('div', { class: 'heatmap-foot' }, this.note, this.scale),
+    );
     this.frame.addEventListener('keydown', (event) => {
       this.key(event);
     });
@@ -65,8 +71,30 @@ export class Heatmap {
     if (layout !== this.layout) {
       this.layout = layout;
       this.build(inLayers, kinds, layers, size, height);
+      this.listOutside(state.modules.filter((m) => m.layer === undefined));
     }
     this.paint(state, size);
+  }
+
+  private listOutside(modules: readonly ExplorerModule[]): void {
+    this.outside.hidden = modules.length === 0;
+    replaceChildren(
+      this.outside,
+      h('span', { class: 'muted', text: 'Outside the layers: ' }),
+      ...modules.flatMap((module, i) => [
+        i > 0 ? ', ' : undefined,
+        h('button', {
+          class: 'link',
+          text: module.name,
+          attrs: { type: 'button' },
+          on: {
+            click: () => {
+              this.events.select(module.name);
+            },
+          },
+        }),
+      ]),
+    );
   }
 
   private build(

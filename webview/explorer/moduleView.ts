@@ -370,7 +370,7 @@ export class ModuleView {
       const shown = Math.min(SPECTRUM_ROWS, b.spectrum.length);
       return table(
         `Singular values at bond ${k + 1}${b.exactSpectrum ? '' : ' (lower bounds)'}: ${formatInteger(shown)} of ${formatInteger(b.fullDimension)}`,
-        ['Index', 'Singular value', 'Cumulative energy', 'Gaussian', 'Same spectrum, random'],
+        ['Index', 'Singular value', 'Cumulative energy', 'Gaussian', 'Same spectrum'],
         Array.from({ length: shown }, (_, i) => [
           String(i + 1),
           formatNumber(b.spectrum[i], 5),

@@ -7,7 +7,7 @@ import {
 } from '../../src/protocol/explorerPanel';
 import { button, h, icon, replaceChildren, setText } from '../shared/dom';
 import { connect } from '../shared/editorApi';
-import { formatBytes, formatCount, formatDuration, formatInteger } from '../shared/format';
+import { formatBytes, formatCount, formatDuration, formatInteger, plural } from '../shared/format';
 import { standaloneSvg, svgToPng } from '../shared/svgExport';
 import { onThemeChange, readTheme } from '../shared/theme';
 import { Controls } from './controls';
@@ -50,7 +50,9 @@ export function startExplorer(root: HTMLElement): void {
   const controls = new Controls({
     options: changeOptions,
     decomposeAll: () => {
-      request(state.modules.map((m) => m.name));
+      // Embedding and head are large and seldom adapted: they are decomposed one by one on request.
+      const inLayers = state.modules.filter((m) => m.layer !== undefined);
+      request((inLayers.length > 0 ? inLayers : state.modules).map((m) => m.name));
     },
     cancel: () => {
       api.post({ type: 'cancel' });
@@ -282,10 +284,13 @@ export function startExplorer(root: HTMLElement): void {
     }
     if (panel.parentElement !== root) replaceChildren(root, panel);
     setText(title, model.name);
-    setText(
-      facts,
-      `${model.architecture} · ${formatInteger(model.numLayers)} layers · ${formatCount(model.parameters)} parameters · ${formatBytes(model.weightBytes)}`,
-    );
+    const known = [
+      model.architecture,
+      model.numLayers > 0 ? plural(model.numLayers, 'layer') : '',
+      `${formatCount(model.parameters)} parameters`,
+      model.weightBytes > 0 ? formatBytes(model.weightBytes) : '',
+    ];
+    setText(facts, known.filter((part) => part !== '').join(' · '));
     renderNotices();
     controls.update(state);
     renderProgress();

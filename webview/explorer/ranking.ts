@@ -50,15 +50,24 @@ const columns: readonly {
 ];
 
 export class Ranking {
-  readonly element = h('div', {
-    class: 'table-scroll ranking',
+  readonly element = h('div', { class: 'ranking' });
+  private readonly scroll = h('div', {
+    class: 'table-scroll',
     attrs: { tabindex: 0, role: 'region', 'aria-label': 'Modules by structure' },
   });
   private sort = { id: 'structure', descending: true };
   private state: ExplorerState | undefined;
   private signature = '';
 
-  constructor(private readonly select: (module: string) => void) {}
+  constructor(private readonly select: (module: string) => void) {
+    this.element.append(
+      h('p', {
+        class: 'muted small',
+        text: 'Structure is the energy kept beyond both references at equal compression. It says how much of a weight a chain of cores can hold, and is no promise of better tuning.',
+      }),
+      this.scroll,
+    );
+  }
 
   update(state: ExplorerState): void {
     this.state = state;
@@ -75,13 +84,11 @@ export class Ranking {
       return x === y ? 0 : x < y ? -sign : sign;
     });
     replaceChildren(
-      this.element,
+      this.scroll,
       h(
         'table',
         { class: 'data' },
-        h('caption', {
-          text: 'Structure is the energy kept beyond both references at equal compression. It says how much of a weight a chain of cores can hold, and is no promise of better tuning.',
-        }),
+        h('caption', { text: 'Modules by structure', class: 'sr-only' }),
         h('thead', {}, h('tr', {}, ...columns.map((c) => this.header(c.id, c.label)))),
         h('tbody', {}, ...rows.map((row) => this.row(row, state.view.selected === row.module))),
       ),
@@ -109,7 +116,7 @@ export class Ranking {
             this.sort = { id, descending: active ? !this.sort.descending : id !== 'module' };
             if (this.state !== undefined) this.update(this.state);
             // The header was rebuilt; the keyboard stays where it was.
-            const headers = this.element.querySelectorAll<HTMLElement>('button.sort');
+            const headers = this.scroll.querySelectorAll<HTMLElement>('button.sort');
             headers[columns.findIndex((c) => c.id === id)]?.focus();
           },
         },

@@ -1,4 +1,5 @@
 /** From rows to lines: reduction, smoothing and style of every series of a chart. */
+import { Blocks } from '../chart/blocks';
 import type { ChartLine, Range } from '../chart/lineChart';
 import { nearestIndex, reduceSeries } from '../chart/reduce';
 import { Smoother } from '../chart/smooth';
@@ -16,18 +17,50 @@ export interface ShownRun {
   data: RunData;
 }
 
-/** Smoothed columns by run and column; extended as rows arrive, restarted when rows are removed. */
-export class SmoothCache {
-  private readonly entries = new Map<string, { smoother: Smoother; generation: number }>();
+/**
+ * What is derived from the columns of each run and worth keeping: smoothed values and blocks of
+ * extremes. Extended as rows arrive, restarted when rows are removed.
+ */
+export class DerivedCache {
+  private readonly raw = new Map<string, { blocks: Blocks; generation: number }>();
+  private readonly smooth = new Map<
+    string,
+    { smoother: Smoother; blocks: Blocks; generation: number }
+  >();
 
-  get(id: string, data: RunData, column: ChartSpec['column'], weight: number): Float64Array {
+  blocksOf(id: string, data: RunData, column: ChartSpec['column']): Blocks {
     const key = `${id}\n${column}`;
-    let entry = this.entries.get(key);
-    if (entry?.smoother.weight !== weight || entry.generation !== data.steps.generation) {
-      entry = { smoother: new Smoother(weight), generation: data.steps.generation };
-      this.entries.set(key, entry);
+    const { generation, length } = data.steps;
+    let entry = this.raw.get(key);
+    if (entry?.generation !== generation) {
+      entry = { blocks: new Blocks(), generation };
+      this.raw.set(key, entry);
     }
-    return entry.smoother.update(data.steps.column(column), data.steps.length);
+    return entry.blocks.update(data.steps.column(column), length);
+  }
+
+  smoothed(
+    id: string,
+    data: RunData,
+    column: ChartSpec['column'],
+    weight: number,
+  ): { values: Float64Array; blocks: Blocks } {
+    const key = `${id}\n${column}`;
+    const { generation, length } = data.steps;
+    let entry = this.smooth.get(key);
+    if (entry?.smoother.weight !== weight || entry.generation !== generation) {
+      entry = { smoother: new Smoother(weight), blocks: new Blocks(), generation };
+      this.smooth.set(key, entry);
+    }
+    const values = entry.smoother.update(data.steps.column(column), length);
+    return { values, blocks: entry.blocks.update(values, length) };
+  }
+
+  /** Drops a run that is no longer shown. */
+  forget(id: string): void {
+    for (const map of [this.raw, this.smooth]) {
+      for (const key of map.keys()) if (key.startsWith(`${id}\n`)) map.delete(key);
+    }
   }
 }
 
@@ -53,15 +86,23 @@ export function linesOf(
   range: Range,
   columns: number,
   theme: Theme,
-  cache: SmoothCache,
+  cache: DerivedCache,
 ): ChartLine[] {
   const lines: ChartLine[] = [];
   const smooth = spec.smooth && view.smoothing > 0;
   for (const run of runs) {
     const { steps, evals } = run.data;
     const style = styleOf(theme, run.slot);
-    const reduce = (y: Float64Array): ChartLine['points'] =>
-      reduceSeries(steps.column(view.xAxis), y, steps.length, range.min, range.max, columns);
+    const reduce = (y: Float64Array, blocks: Blocks): ChartLine['points'] =>
+      reduceSeries(
+        steps.column(view.xAxis),
+        y,
+        steps.length,
+        range.min,
+        range.max,
+        columns,
+        blocks,
+      );
     const base = { color: style.color, markEvery: 'sparse' as const };
     lines.push({
       ...base,
@@ -70,9 +111,10 @@ export function linesOf(
       alpha: smooth ? 0.32 : 1,
       dash: smooth ? [] : style.dash,
       marker: smooth ? undefined : style.marker,
-      points: reduce(steps.column(spec.column)),
+      points: reduce(steps.column(spec.column), cache.blocksOf(run.id, run.data, spec.column)),
     });
     if (smooth) {
+      const derived = cache.smoothed(run.id, run.data, spec.column, view.smoothing);
       lines.push({
         ...base,
         key: `${run.id}/smooth`,
@@ -80,7 +122,7 @@ export function linesOf(
         alpha: 1,
         dash: style.dash,
         marker: style.marker,
-        points: reduce(cache.get(run.id, run.data, spec.column, view.smoothing)),
+        points: reduce(derived.values, derived.blocks),
       });
     }
     if (spec.validation && evals.length > 0) {

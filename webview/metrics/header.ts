@@ -10,7 +10,7 @@ import {
   formatNumber,
   formatPercent,
 } from '../shared/format';
-import { minimum, secondsLeft, type RunData } from './runData';
+import { secondsLeft, type RunData } from './runData';
 
 const stateLooks: Readonly<Record<RunState, readonly [icon: string, label: string]>> = {
   created: ['clock', 'Starting'],
@@ -103,9 +103,9 @@ function tiles(run: RunSummary, data: RunData): HTMLElement {
   const last = steps.length - 1;
   const at = (name: Parameters<typeof steps.column>[0]): number | undefined =>
     last < 0 ? undefined : steps.column(name)[last];
-  const bestTrain = minimum(steps.column('loss'), steps.length);
+  const bestTrain = data.trainLoss.best;
   const evalLoss = evals.column('loss');
-  const bestEval = minimum(evalLoss, evals.length);
+  const bestEval = data.validationLoss.best;
   return h(
     'dl',
     { class: 'tiles' },

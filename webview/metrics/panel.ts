@@ -12,7 +12,7 @@ import { onThemeChange, readTheme } from '../shared/theme';
 import { ChartCard } from './chartCard';
 import { runsToCsv } from './csvExport';
 import { DataTable } from './dataTable';
-import { entryName, fullRange, legendOf, linesOf, SmoothCache, type ShownRun } from './drawing';
+import { entryName, fullRange, legendOf, linesOf, DerivedCache, type ShownRun } from './drawing';
 import { Header } from './header';
 import { chartsToPng } from './image';
 import { RunData } from './runData';
@@ -30,13 +30,17 @@ import {
 import { summarizeRun } from './summary';
 import { Toolbar } from './toolbar';
 
+/** Charts this many pixels beyond the window's edge are drawn already. */
+const MARGIN = 150;
+
 export function startMetricsPanel(root: HTMLElement): void {
   const rows = new Map<string, RunData>();
-  const cache = new SmoothCache();
+  const cache = new DerivedCache();
   let theme = readTheme();
   let state: PanelState = { loaded: false, runs: [], logs: {}, view: initialView };
   let cursor: number | undefined;
   let scheduled = false;
+  let leadSummary = '';
 
   const api = connect<MetricsHostMessage, MetricsViewMessage, ViewState>(
     parseMetricsHostMessage,
@@ -104,6 +108,7 @@ export function startMetricsPanel(root: HTMLElement): void {
     schedule();
   });
   new ResizeObserver(schedule).observe(chartGrid);
+  window.addEventListener('scroll', schedule, { passive: true });
   render();
   api.post({ type: 'ready', since: {} });
 
@@ -115,7 +120,10 @@ export function startMetricsPanel(root: HTMLElement): void {
     }
     const before = state;
     state = reducePanel(state, message);
-    if (message.type === 'removed') rows.delete(message.runId);
+    if (message.type === 'removed') {
+      rows.delete(message.runId);
+      cache.forget(message.runId);
+    }
     if (message.type === 'run') announce(before, message.run.id);
     if (state.view !== before.view) viewChanged();
     schedule();
@@ -157,7 +165,11 @@ export function startMetricsPanel(root: HTMLElement): void {
     const since: Record<string, number> = {};
     for (const id of state.view.selected) since[id] = rowsOf(id).seq;
     // The host sends what is missing of the runs named here and stops sending the others.
-    for (const id of rows.keys()) if (since[id] === undefined) rows.delete(id);
+    for (const id of rows.keys()) {
+      if (since[id] !== undefined) continue;
+      rows.delete(id);
+      cache.forget(id);
+    }
     api.post({ type: 'subscribe', since });
   }
 
@@ -249,18 +261,29 @@ export function startMetricsPanel(root: HTMLElement): void {
       }
       return;
     }
+    // It reads every row, so it is made here and not on every move of the cursor.
+    leadSummary = lead === undefined ? '' : summarizeRun(lead, rowsOf(lead.id));
+    drawCharts(shown, false);
+    updateLegends();
+  }
+
+  /** Draws the charts in sight, or all of them; the others follow when they are scrolled to. */
+  function drawCharts(shown: readonly ShownRun[], all: boolean): void {
     const range = visibleRange();
-    for (const card of cards) {
+    const places = cards.map((card) => card.element.getBoundingClientRect());
+    cards.forEach((card, i) => {
+      const place = places[i];
+      if (place === undefined) return;
+      const near = place.bottom > -MARGIN && place.top < window.innerHeight + MARGIN;
+      if (!all && !near) return;
       const log = state.view.log && card.spec.log;
       const lines = linesOf(card.spec, shown, state.view, range, card.chart.columns, theme, cache);
       card.draw(lines, range, log);
-    }
-    updateLegends();
+    });
   }
 
   function updateLegends(): void {
     const shown = shownRuns();
-    const lead = state.runs.find((r) => r.id === shown[0]?.id);
     const at = cursor === undefined ? '' : describeX(state.view.xAxis, cursor);
     for (const card of cards) {
       const entries = legendOf(card.spec, shown, state.view.xAxis, cursor, theme);
@@ -268,9 +291,7 @@ export function startMetricsPanel(root: HTMLElement): void {
         `${card.spec.title}, ${card.spec.unit}. ` +
         entries.map((e) => `${entryName(e)} ${e.value}`).join(', ') +
         '. Arrow keys move the cursor, plus and minus zoom, Escape shows everything.' +
-        (card.spec.id === 'loss' && lead !== undefined
-          ? ` ${summarizeRun(lead, rowsOf(lead.id))}`
-          : '');
+        (card.spec.id === 'loss' ? ` ${leadSummary}` : '');
       card.setLegend(entries, at, description);
     }
   }
@@ -346,6 +367,7 @@ export function startMetricsPanel(root: HTMLElement): void {
 
   async function exportPng(): Promise<void> {
     const shown = shownRuns();
+    drawCharts(shown, true);
     const pictures = cards.flatMap((card) => {
       const canvas = card.chart.canvas;
       if (canvas === undefined) return [];

@@ -16,6 +16,9 @@ export class RunData {
   readonly evals = new ColumnStore<keyof EvalColumns>(evalColumnNames);
   /** Highest journal seq taken in; -1 = none. */
   seq = -1;
+  /** Of the training losses, kept up to date as rows come. */
+  readonly trainLoss = new LossStatistics();
+  readonly validationLoss = new LossStatistics();
   /** False while the host is still replaying the journal. */
   complete = false;
 
@@ -33,25 +36,36 @@ export class RunData {
     }
     this.steps.append(message.steps);
     this.evals.append(message.evals);
+    this.trainLoss.update(this.steps);
+    this.validationLoss.update(this.evals);
     this.seq = Math.max(this.seq, message.seq);
     this.complete = message.complete;
   }
 }
 
-/** Smallest finite value of a column and where it stands. */
-export function minimum(
-  column: Float64Array,
-  length: number,
-): { index: number; value: number } | undefined {
-  let index = -1;
-  let value = Infinity;
-  for (let i = 0; i < length; i++) {
-    if ((column[i] as number) < value) {
-      value = column[i] as number;
-      index = i;
+/** Smallest finite loss, where it stands, and how many are not finite; reads each row once. */
+export class LossStatistics {
+  best: { index: number; value: number } | undefined;
+  notFinite = 0;
+  private done = 0;
+  private generation = 0;
+
+  update(store: ColumnStore<keyof StepColumns> | ColumnStore<keyof EvalColumns>): void {
+    const loss = store.column('loss');
+    if (store.generation !== this.generation) {
+      this.generation = store.generation;
+      this.done = 0;
+      this.notFinite = 0;
+      this.best = undefined;
+    }
+    for (; this.done < store.length; this.done++) {
+      const value = loss[this.done] as number;
+      if (!Number.isFinite(value)) this.notFinite += 1;
+      else if (this.best === undefined || value < this.best.value) {
+        this.best = { index: this.done, value };
+      }
     }
   }
-  return index < 0 ? undefined : { index, value };
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The list of runs: which are drawn, in which style, and which one the header describes. */
 import type { RunSummary } from '../../src/protocol/metricsPanel';
-import { h, replaceChildren } from '../shared/dom';
+import { h, syncChildren } from '../shared/dom';
 import { formatInteger, formatNumber } from '../shared/format';
 import { legendMark, styleOf } from '../shared/legendMark';
 import type { Theme } from '../shared/theme';
@@ -16,7 +16,7 @@ export interface RunListEvents {
 export class RunList {
   readonly element: HTMLElement;
   private readonly list = h('ul', { class: 'run-list' });
-  private signature = '';
+  private items = new Map<string, { signature: string; element: HTMLElement }>();
 
   constructor(private readonly events: RunListEvents) {
     this.element = h(
@@ -28,22 +28,36 @@ export class RunList {
   }
 
   update(state: PanelState, theme: Theme): void {
-    const signature = JSON.stringify([
-      state.view.selected,
-      theme.series,
-      theme.highContrast,
-      state.runs.map((r) => [r.id, r.name, r.state, r.progress?.step, r.best?.validationLoss]),
-    ]);
-    if (signature === this.signature) return;
-    this.signature = signature;
+    const lead = state.runs.find((r) => r.id === state.view.selected[0]);
+    const common = JSON.stringify([state.view.selected, theme.series, theme.highContrast]);
     const focused = document.activeElement;
     const focusKey =
       focused instanceof HTMLElement && this.list.contains(focused)
         ? focused.dataset.key
         : undefined;
-    const lead = state.runs.find((r) => r.id === state.view.selected[0]);
-    replaceChildren(this.list, ...state.runs.map((run) => this.item(run, lead, state, theme)));
-    if (focusKey !== undefined) {
+    // Only what changed is built anew: with hundreds of runs, one of them is live.
+    const items = state.runs.map((run) => {
+      const signature = JSON.stringify([
+        common,
+        run.name,
+        run.state,
+        run.progress?.step,
+        run.best?.validationLoss,
+      ]);
+      const old = this.items.get(run.id);
+      if (old?.signature === signature) return { id: run.id, ...old };
+      return { id: run.id, signature, element: this.item(run, lead, state, theme) };
+    });
+    const unchanged =
+      items.length === this.items.size &&
+      items.every(({ id, element }) => this.items.get(id)?.element === element);
+    if (unchanged) return;
+    this.items = new Map(items.map(({ id, signature, element }) => [id, { signature, element }]));
+    syncChildren(
+      this.list,
+      items.map(({ element }) => element),
+    );
+    if (focusKey !== undefined && document.activeElement !== focused) {
       this.list.querySelector<HTMLElement>(`[data-key="${CSS.escape(focusKey)}"]`)?.focus();
     }
   }

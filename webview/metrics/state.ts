@@ -121,12 +121,12 @@ export function reducePanel(state: PanelState, message: MetricsHostMessage): Pan
       const known = new Set(message.runs.map((r) => r.id));
       const kept = state.view.selected.filter((id) => known.has(id));
       const asked = message.selected.filter((id) => known.has(id));
-      return {
-        ...state,
-        loaded: true,
-        runs: newestFirst(message.runs),
-        view: select(state.view, kept.length > 0 ? [...kept, ...asked] : asked),
-      };
+      const runs = newestFirst(message.runs);
+      const shown = [...kept, ...asked];
+      // Opened without a choice: what is running, or else the newest run.
+      const fallback = runs.find((r) => r.state === 'running') ?? runs[0];
+      if (shown.length === 0 && fallback !== undefined) shown.push(fallback.id);
+      return { ...state, loaded: true, runs, view: select(state.view, shown) };
     }
     case 'run': {
       const others = state.runs.filter((r) => r.id !== message.run.id);

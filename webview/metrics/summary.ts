@@ -2,7 +2,7 @@
 import type { RunSummary } from '../../src/protocol/metricsPanel';
 import type { RunState } from '../../src/protocol/runFiles';
 import { formatDuration, formatInteger, formatNumber } from '../shared/format';
-import { minimum, secondsLeft, type RunData } from './runData';
+import { secondsLeft, type RunData } from './runData';
 
 const stateWords: Readonly<Record<RunState, string>> = {
   created: 'is starting',
@@ -32,7 +32,7 @@ export function summarizeRun(run: RunSummary, data: RunData | undefined): string
   const step = steps.column('step');
   const first = loss[0] as number;
   const last = loss[steps.length - 1] as number;
-  const best = minimum(loss, steps.length);
+  const { best, notFinite } = data.trainLoss;
   const verb = last < first ? 'fell' : last > first ? 'rose' : 'stayed';
   parts.push(
     `Training loss ${verb} from ${formatNumber(first)} to ${formatNumber(last)} nats per token` +
@@ -42,7 +42,7 @@ export function summarizeRun(run: RunSummary, data: RunData | undefined): string
   );
   if (evals.length > 0) {
     const evalLoss = evals.column('loss');
-    const evalBest = minimum(evalLoss, evals.length);
+    const evalBest = data.validationLoss.best;
     parts.push(
       `Validation loss is ${formatNumber(evalLoss[evals.length - 1])} after ${evals.length} ${evals.length === 1 ? 'evaluation' : 'evaluations'}` +
         (evalBest === undefined
@@ -50,9 +50,7 @@ export function summarizeRun(run: RunSummary, data: RunData | undefined): string
           : `, best ${formatNumber(evalBest.value)} at step ${formatInteger(evals.column('step')[evalBest.index])}.`),
     );
   }
-  let holes = 0;
-  for (let i = 0; i < steps.length; i++) if (!Number.isFinite(loss[i])) holes += 1;
-  if (holes > 0) parts.push(`${formatInteger(holes)} values of the loss are not finite.`);
+  if (notFinite > 0) parts.push(`${formatInteger(notFinite)} values of the loss are not finite.`);
   if (run.state === 'running' && progress !== undefined) {
     const left = secondsLeft(data, progress.totalSteps);
     if (left !== undefined) parts.push(`About ${formatDuration(left)} left.`);

@@ -88,3 +88,12 @@ export function replaceChildren(node: Element, ...children: readonly Child[]): v
     ...children.filter((c): c is Node | string => c !== undefined && c !== false),
   );
 }
+
+/** Makes `children` the element's children, moving only those that are not in place. */
+export function syncChildren(node: Element, children: readonly Element[]): void {
+  children.forEach((child, i) => {
+    const there = node.children[i];
+    if (there !== child) node.insertBefore(child, there ?? null);
+  });
+  while (node.children.length > children.length) node.lastElementChild?.remove();
+}

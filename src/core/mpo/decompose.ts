@@ -65,12 +65,8 @@ export async function decomposeRows(
   const orientation = options.orientation ?? 'out';
   if (orientation === 'out') validateShape(shape, weight.outFeatures, weight.inFeatures);
   else validateShape(shape, weight.inFeatures, weight.outFeatures);
-  const { tensor, energy } = interleave(weight, shape, orientation);
-  if (!Number.isFinite(energy))
-    throw new DotaError('train.nonFinite', 'The weight holds values that are not finite.', {
-      next: 'Check the file; such a tensor cannot be decomposed.',
-    });
-  const sweep = new OutsideIn(tensor, shape, energy, options, gemm);
+  const sweep = OutsideIn.start(weight, options, gemm);
+  const { energy } = sweep;
   await sweep.run();
   const bonds = sweep.bonds();
 
@@ -117,10 +113,24 @@ class OutsideIn {
   /** True once a step has thrown something away: later spectra are those of a projected tensor. */
   private truncated = false;
 
-  constructor(
+  /**
+   * Permutes the weight into the sweep's own tensor. Nobody else holds it, so that it can be freed
+   * as soon as a projection replaces it.
+   */
+  static start(weight: WeightRows, options: DecomposeOptions, gemm: Gemm): OutsideIn {
+    const { shape, orientation = 'out', scratch } = options;
+    const { tensor, energy } = interleave(weight, shape, orientation, scratch);
+    if (!Number.isFinite(energy))
+      throw new DotaError('train.nonFinite', 'The weight holds values that are not finite.', {
+        next: 'Check the file; such a tensor cannot be decomposed.',
+      });
+    return new OutsideIn(tensor, shape, energy, options, gemm);
+  }
+
+  private constructor(
     private tensor: Float32Array,
     shape: MpoShape,
-    energy: number,
+    readonly energy: number,
     private readonly options: DecomposeOptions,
     private readonly gemm: Gemm,
   ) {

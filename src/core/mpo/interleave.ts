@@ -64,6 +64,18 @@ export function rowsOf(weight: Float32Array, outFeatures: number, inFeatures: nu
   };
 }
 
+/** A buffer that a run over many matrices reuses for T, so that memory stays flat between them. */
+export class Scratch {
+  private buffer = new Float32Array(0);
+
+  /** `size` zeros; valid until the next call. */
+  zeros(size: number): Float32Array {
+    if (this.buffer.length < size) this.buffer = new Float32Array(size);
+    else this.buffer.fill(0, 0, size);
+    return this.buffer.subarray(0, size);
+  }
+}
+
 /**
  * T of a weight, zero in padded places (length: the product of all factors), and ||W||_F^2 in fp64.
  */
@@ -71,10 +83,11 @@ export function interleave(
   weight: WeightRows,
   shape: MpoShape,
   orientation: Orientation,
+  scratch = new Scratch(),
 ): { tensor: Float32Array; energy: number } {
   const { outFeatures, inFeatures } = weight;
   const offsets = weightOffsets(shape, outFeatures, inFeatures, orientation);
-  const tensor = new Float32Array(product(pairSizes(shape)));
+  const tensor = scratch.zeros(product(pairSizes(shape)));
   const offIn = offsets.in;
   let energy = 0;
   for (let o = 0; o < outFeatures; o++) {
@@ -90,6 +103,35 @@ export function interleave(
     energy += sum;
   }
   return { tensor, energy };
+}
+
+/**
+ * The part of T with first row digit i_1 = `digit`, a contiguous run of its entries, written into
+ * `target` (length: that of T over the first row factor).
+ */
+export function interleaveBlock(
+  weight: WeightRows,
+  shape: MpoShape,
+  orientation: Orientation,
+  digit: number,
+  target: Float32Array,
+): void {
+  const { outFeatures, inFeatures } = weight;
+  const offsets = weightOffsets(shape, outFeatures, inFeatures, orientation);
+  const start = digit * target.length;
+  // Indices of the leg that the row factors divide: those with this leading digit are consecutive.
+  const rows = orientation === 'out' ? outFeatures : inFeatures;
+  const run = product(shape.rows) / (shape.rows[0] ?? 1);
+  const from = Math.min(rows, digit * run);
+  const to = Math.min(rows, from + run);
+  const [o0, o1, i0, i1] =
+    orientation === 'out' ? [from, to, 0, inFeatures] : [0, outFeatures, from, to];
+  target.fill(0);
+  for (let o = o0; o < o1; o++) {
+    const base = (offsets.out[o] as number) - start;
+    const row = weight.row(o);
+    for (let i = i0; i < i1; i++) target[base + (offsets.in[i] as number)] = row[i] as number;
+  }
 }
 
 /** The inverse of {@link interleave}; padded entries are dropped. */

@@ -1,4 +1,5 @@
 /** What a decomposition may be asked for. */
+import type { Scratch } from './interleave';
 import type { Gauge, MpoShape, Orientation } from './types';
 
 /**
@@ -27,6 +28,8 @@ export interface DecomposeOptions {
   spectra?: 'steps' | 'all';
   /** `all`, and the wide middles too: minutes from side 4096 on (default false). */
   exactMiddle?: boolean;
+  /** Reused for the permuted weight where many matrices are decomposed in turn. */
+  scratch?: Scratch;
   /** Called after each bond. */
   onProgress?: (progress: { bond: number; bonds: number }) => void;
   signal?: AbortSignal;

@@ -15,7 +15,9 @@ export async function* readChunks(file: string, options: ReadOptions): AsyncGene
   let done = 0;
   try {
     const { size } = await stat(file);
-    for await (const chunk of createReadStream(file, { highWaterMark: chunkBytes })) {
+    // A buffer of this size is allocated for each read, so a small file gets a small one.
+    const highWaterMark = Math.min(chunkBytes, size + 1);
+    for await (const chunk of createReadStream(file, { highWaterMark })) {
       throwIfAborted(options.signal);
       done += (chunk as Buffer).length;
       options.onProgress?.(size === 0 ? 1 : done / size);

@@ -10,7 +10,7 @@ import type { FloatType } from '../dtype';
 import type { Tensor } from '../graph';
 import { type BlockTensorShape, decoderBlock, type LinearPath } from './block';
 import { add } from '../ops/elementwise';
-import { flatten } from '../ops/layout';
+import { flatten, unflatten } from '../ops/layout';
 
 /** What distinguishes one kind of block from another; blocks of one kind share their sessions. */
 export interface BlockPlan {
@@ -88,7 +88,7 @@ export function declareTrainable(
 ): Tensor[] {
   const size = flatSize(tensors);
   if (size === 0) return [];
-  return graph.unflatten(
+  return unflatten(
     graph.input('parameters', dtype, [size]),
     tensors.map(({ shape }) => shape),
   );

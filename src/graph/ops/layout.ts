@@ -1,5 +1,5 @@
 /** Operations that move elements without arithmetic. */
-import { dimension, formatShape, sameShape, sizeOf } from '../shape';
+import { dimension, formatShape, sameShape, type Shape, sizeOf } from '../shape';
 import type { Tensor } from '../graph';
 import { reshape } from './broadcast';
 
@@ -103,4 +103,22 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
 export function flatten(tensors: readonly Tensor[]): Tensor {
   const vectors = tensors.map((tensor) => reshape(tensor, [sizeOf(tensor.shape)]));
   return vectors.length === 1 ? (vectors[0] as Tensor) : concat(vectors, 0);
+}
+
+/**
+ * Cuts a flat vector into tensors. One slice each and not one Split: a GPU kernel that writes many
+ * outputs exceeds the number of buffers that a shader may have.
+ */
+export function unflatten(flat: Tensor, shapes: readonly Shape[]): Tensor[] {
+  const sizes = shapes.map(sizeOf);
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  if (!sameShape(flat.shape, [total])) {
+    throw new Error(`${formatShape(flat.shape)} does not hold ${total} elements`);
+  }
+  let offset = 0;
+  return shapes.map((shape, i) => {
+    const start = offset;
+    offset += sizes[i] as number;
+    return reshape(slice(flat, [start], [offset]), shape);
+  });
 }

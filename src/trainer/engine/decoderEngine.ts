@@ -61,8 +61,6 @@ export class DecoderEngine implements Engine {
       gradient = await blocks.backward(layer, tape, gradient, context, needsInput);
     }
     if (gradient) embedding.backward(batch.inputIds, gradient);
-    // Results of the runtime are external memory, whose weight the collector doesn't feel.
-    globalThis.gc?.();
     return { lossSum };
   }
 
@@ -94,7 +92,6 @@ export class DecoderEngine implements Engine {
       this.#enter('forward', layer);
       ({ output: hidden } = await blocks.forward(layer, hidden, context, false));
     }
-    globalThis.gc?.();
     return hidden;
   }
 

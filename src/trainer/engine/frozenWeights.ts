@@ -5,6 +5,7 @@
  */
 import { dequantizeNf4, quantizeNf4, type Nf4Tensor } from '../../core/nf4';
 import { sizeOf } from '../../graph/shape';
+import { toFloat32 } from '../../models/dtype';
 import type { RawTensor, WeightSource } from '../../models/modelConfig';
 import { DotaError } from '../../protocol/errors';
 import { widenInto } from './widen';
@@ -49,13 +50,12 @@ export async function readChecked(
   return tensor;
 }
 
+/** A tensor's values as fp32; those of an F32 tensor are not copied. */
 export async function readFloat32(
   weights: WeightReader,
   wanted: NamedShape,
 ): Promise<Float32Array> {
-  const values = new Float32Array(sizeOf(wanted.shape));
-  widenInto(await readChecked(weights, wanted), values);
-  return values;
+  return toFloat32(await readChecked(weights, wanted), wanted.name);
 }
 
 export class FrozenWeights {

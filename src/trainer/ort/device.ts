@@ -69,6 +69,18 @@ function sessionOptions({ kind, threads }: DeviceOptions): ort.InferenceSession.
   }
 }
 
+/** Bytes of results after which the garbage collector is called, where the process exposes it. */
+const COLLECT_AFTER = 2 ** 25;
+let uncollected = 0;
+
+/** Results are external memory, whose weight the collector doesn't feel by itself. */
+function noteResults(results: readonly HostArray[]): void {
+  for (const { byteLength } of results) uncollected += byteLength;
+  if (uncollected < COLLECT_AFTER) return;
+  globalThis.gc?.();
+  uncollected = 0;
+}
+
 class OrtSession implements Session {
   readonly inputs: readonly ValueInfo[];
   readonly outputs: readonly ValueInfo[];
@@ -89,6 +101,7 @@ class OrtSession implements Session {
       fetches[info.name] = target ? toTensor(info, target) : null;
     }
     const results = await this.#session.run(inputs, fetches);
+    noteResults(Object.values(results).map((tensor) => tensor.data as HostArray));
     // The binding returns a copy beside the buffer it has written to; only the buffer counts.
     return Object.fromEntries(
       this.outputs.map(({ name }) => [

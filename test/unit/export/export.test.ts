@@ -217,7 +217,7 @@ describe('the merged model', () => {
     expect((await readdir(target)).sort()).toEqual([...expected, 'README.md'].sort());
     const merged = await loadModelFolder(target);
     expect(report.changed).toBe(modules.length);
-    // bf16 keeps 8 bits: a rounding error of up to 2^-9 of values near 1 against changes near 1.
+    // bf16 keeps 8 bits: at most 2^-8 of values near 1, against changes near 1.
     expect(report.worstRounding!.loss).toBeLessThan(0.01);
     for (const name of model.weights.names) {
       const [before, after] = [await model.weights.read(name), await merged.weights.read(name)];

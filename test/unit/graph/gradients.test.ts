@@ -26,7 +26,7 @@ import {
   sub,
 } from '../../../src/graph/ops/elementwise';
 import { gatherRows, pickColumns } from '../../../src/graph/ops/indexing';
-import { concat, flatten, pad, slice, transpose } from '../../../src/graph/ops/layout';
+import { concat, flatten, pad, slice, transpose, unflatten } from '../../../src/graph/ops/layout';
 import { gemm, matmul } from '../../../src/graph/ops/matmul';
 import { reduceMax, reduceMean, softmax } from '../../../src/graph/ops/reduce';
 
@@ -71,6 +71,14 @@ const cases: Case[] = [
   ['pad', x23, ({ x }) => pad(x!, [1, 0], [0, 2])],
   ['concat', { a: { shape: [2, 1] }, b: { shape: [2, 3] } }, ({ a, b }) => concat([a!, b!], 1)],
   ['flatten', { a: { shape: [2, 1] }, b: { shape: [3] } }, ({ a, b }) => flatten([a!, b!])],
+  [
+    'unflatten',
+    { flat: { shape: [7] } },
+    ({ flat }) => {
+      const [a, b] = unflatten(flat!, [[2, 2], [3]]);
+      return add(reduceSum(transpose(a!, [1, 0]), [0]), reduceSum(b!, [0]));
+    },
+  ],
   [
     'matmul with broadcast batches',
     { a: { shape: [2, 1, 3, 4] }, b: { shape: [3, 4, 2] } },

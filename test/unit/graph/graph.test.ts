@@ -40,16 +40,6 @@ describe('Graph', () => {
     expect([...results['same']!]).toEqual([1, 2]);
   });
 
-  it('cuts a flat vector into tensors', async () => {
-    const graph = new Graph();
-    const [a, b] = graph.unflatten(graph.input('flat', 'float32', [7]), [[2, 2], [3]]);
-    graph.output('a', transpose(a!, [1, 0]));
-    graph.output('b', b!);
-    const results = await runGraph(graph, { flat: Float32Array.of(1, 2, 3, 4, 5, 6, 7) });
-    expect([...results['a']!]).toEqual([1, 3, 2, 4]);
-    expect([...results['b']!]).toEqual([5, 6, 7]);
-  });
-
   it('refuses shapes that do not fit, at build time', () => {
     const graph = new Graph();
     const a = graph.input('a', 'float32', [2, 3]);

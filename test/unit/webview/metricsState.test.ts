@@ -6,9 +6,9 @@ import {
 } from '../../../src/protocol/metricsPanel';
 import { differences } from '../../../webview/metrics/compare';
 import { runsToCsv } from '../../../webview/metrics/csvExport';
-import { fullRange, legendOf, linesOf, SmoothCache } from '../../../webview/metrics/drawing';
+import { fullRange, legendOf, linesOf, DerivedCache } from '../../../webview/metrics/drawing';
 import { commandsFor } from '../../../webview/metrics/header';
-import { minimum, RunData, secondsLeft } from '../../../webview/metrics/runData';
+import { RunData, secondsLeft } from '../../../webview/metrics/runData';
 import { charts } from '../../../webview/metrics/series';
 import {
   initialView,
@@ -116,9 +116,18 @@ describe('run data', () => {
     expect(data.steps.length).toBe(5);
   });
 
-  it('finds the minimum among values that are not finite', () => {
-    expect(minimum(Float64Array.from([NaN, 3, 1, 2, -9]), 4)).toEqual({ index: 2, value: 1 });
-    expect(minimum(Float64Array.from([NaN]), 1)).toBeUndefined();
+  it('keeps the best loss and the count of values that are not finite, also after rows were dropped', () => {
+    const data = new RunData();
+    const message = rows(dota, dotaShape, 0, 6);
+    message.steps.loss.set([NaN, 3, 1, Infinity, 2, 0.5]);
+    data.append(message);
+    expect(data.trainLoss.best).toEqual({ index: 5, value: 0.5 });
+    expect(data.trainLoss.notFinite).toBe(2);
+    const again = rows(dota, dotaShape, 4, 5);
+    again.steps.loss.set([9]);
+    data.append({ ...again, supersedeAbove: 4 });
+    expect(data.trainLoss.best).toEqual({ index: 2, value: 1 });
+    expect(data.trainLoss.notFinite).toBe(2);
   });
 
   it('predicts the time left from the last fifty rows', () => {
@@ -180,7 +189,7 @@ describe('drawing', () => {
     const range = fullRange(shown, 'step');
     expect(range).toEqual({ min: 0, max: 412 });
     const view = { ...initialView, smoothing: 0.9 };
-    const lines = linesOf(loss, shown, view, range, 600, theme, new SmoothCache());
+    const lines = linesOf(loss, shown, view, range, 600, theme, new DerivedCache());
     expect(lines.map((l) => l.key)).toEqual([
       `${dota}/raw`,
       `${dota}/smooth`,
@@ -194,19 +203,19 @@ describe('drawing', () => {
       range,
       600,
       theme,
-      new SmoothCache(),
+      new DerivedCache(),
     );
     expect(plain.map((l) => l.key)).toEqual([`${dota}/raw`, `${dota}/validation`]);
   });
 
   it('smooths again after rows were dropped', () => {
-    const cache = new SmoothCache();
+    const cache = new DerivedCache();
     const run = new RunData();
     run.append(rows(dota, dotaShape, 0, 100));
-    cache.get('r', run, 'loss', 0.5);
+    cache.smoothed('r', run, 'loss', 0.5);
     run.append({ ...rows(dota, { ...dotaShape, start: 50 }, 10, 60), supersedeAbove: 10 });
-    const again = cache.get('r', run, 'loss', 0.5).slice(0, 60);
-    expect(again).toEqual(new SmoothCache().get('r', run, 'loss', 0.5).slice(0, 60));
+    const again = cache.smoothed('r', run, 'loss', 0.5).values.slice(0, 60);
+    expect(again).toEqual(new DerivedCache().smoothed('r', run, 'loss', 0.5).values.slice(0, 60));
   });
 
   it('gives the recorded value nearest to the cursor, not the reduced or smoothed one', () => {
@@ -226,7 +235,7 @@ describe('drawing', () => {
       { min: 0, max: 412 },
       600,
       contrast,
-      new SmoothCache(),
+      new DerivedCache(),
     );
     expect(lines[0]!.dash).not.toEqual(lines[1]!.dash);
     expect(lines[0]!.marker).not.toBe(lines[1]!.marker);

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { alignLines, valueRange } from '../../../webview/chart/align';
+import { Blocks } from '../../../webview/chart/blocks';
 import { ColumnStore } from '../../../webview/chart/columns';
 import { lowerBound, nearestIndex, reduceSeries } from '../../../webview/chart/reduce';
 
@@ -109,6 +110,26 @@ describe('reduceSeries', () => {
     const x = Float64Array.from([0, 1, 2, 0, 0]);
     const y = Float64Array.from([5, 6, 7, 99, 99]);
     expect([...reduceSeries(x, y, 3, 0, 2, 1).y]).toEqual([5, 6, 7]);
+  });
+});
+
+describe('Blocks', () => {
+  it('change no result, however the column grew and shrank', () => {
+    fc.assert(
+      fc.property(
+        series,
+        fc.array(fc.nat(400), { maxLength: 4 }),
+        fc.integer({ min: 1, max: 3 }),
+        ({ x, y }, cuts, columns) => {
+          const blocks = new Blocks();
+          for (const cut of cuts) blocks.update(y, Math.min(cut, y.length));
+          blocks.update(y, y.length);
+          const plain = reduceSeries(x, y, x.length, x[0]!, x.at(-1)!, columns);
+          const fast = reduceSeries(x, y, x.length, x[0]!, x.at(-1)!, columns, blocks);
+          expect(fast).toEqual(plain);
+        },
+      ),
+    );
   });
 });
 

@@ -1,0 +1,2 @@
+export const softwareGpuSupported: boolean;
+export function softwareGpuEnvironment(): Record<string, string>;

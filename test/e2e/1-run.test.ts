@@ -1,0 +1,145 @@
+/** From the palette to a finished run: start, watch, reload, stop, resume. */
+import { readFileSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { exportedPoints, pointCount, showCharts, title, waitForPoints } from './metricsPage';
+import { isRunning, Project } from './project';
+import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+
+const editor = inject('editor');
+let project: Project;
+let workbench: Workbench;
+photographFailures(() => workbench);
+
+beforeAll(async () => {
+  project = await Project.create(editor, 'run');
+  workbench = await Workbench.open(editor, project.folder);
+});
+afterAll(async () => {
+  await workbench.close();
+  await closeBrowser();
+});
+
+describe('from the palette to a run', () => {
+  it('shows its views and says how to begin', async () => {
+    await workbench.openSideBar();
+    await until('the welcome text', async () =>
+      (await workbench.view('Runs').textContent())?.includes('No runs yet'),
+    );
+    await workbench.treeRow('Model', 'tiny').waitFor();
+    await workbench.screenshot('start-dark');
+  });
+
+  it('asks step by step, goes back, and writes a configuration', async () => {
+    await workbench.command('DoTA: Fine-tune');
+    await workbench.quickPickRow('tiny').waitFor();
+    await workbench.screenshot('fine-tune-model-dark');
+    await workbench.pick('tiny');
+    await until('the second step', async () => (await workbench.quickTitle()).includes('Data'));
+    await workbench.page.locator('.quick-input-left-action-bar .action-label').click();
+    await until('the first step', async () => (await workbench.quickTitle()).includes('Model'));
+    await workbench.pick('tiny');
+    await workbench.pick('arithmetic');
+    await workbench.pick('Random cores');
+    await workbench.pick('Query and value');
+    await workbench.pick('4');
+    await workbench.pick('20 steps');
+    await workbench.pick('Look at it first');
+    const name = await until('a configuration', () =>
+      readdirSync(project.folder).find((n) => n.endsWith('.dota.json')),
+    );
+    const config = JSON.parse(readFileSync(path.join(project.folder, name), 'utf8')) as object;
+    expect(config).toMatchObject({
+      model: 'models/tiny',
+      method: 'random_mpo',
+      adapter: { r: 4, target_modules: ['q_proj', 'v_proj'] },
+      data: { train: '.dota/sample/arithmetic.train.json' },
+      training: { max_steps: 20 },
+    });
+    await workbench.page.locator('.codelens-decoration', { hasText: 'Fine-tune' }).waitFor();
+  });
+
+  it('runs an open configuration from its CodeLens and streams its points', async () => {
+    await workbench.page.locator('.codelens-decoration a', { hasText: 'Fine-tune' }).click();
+    const count = await waitForPoints(workbench, 20, 90_000);
+    expect(count).toBe(20);
+    const [folder] = project.runs();
+    await until('the end', () => project.manifest(folder!)?.state === 'finished');
+    await until('the notification', () => workbench.notification('is finished').isVisible());
+    const points = await exportedPoints(workbench);
+    expect(points.map(({ step, loss }) => ({ step, loss }))).toEqual(
+      project.steps(folder!).map(({ step, loss }) => ({ step, loss })),
+    );
+  });
+});
+
+describe('a run in the middle', () => {
+  let folder: string;
+
+  it('starts from the palette on the open file, and refuses a second start', async () => {
+    project.writeConfig('long', 3000);
+    await workbench.openFile('long.dota.json');
+    await workbench.command('DoTA: Fine-tune');
+    await workbench.treeRow('Runs', 'long').waitFor({ timeout: 60_000 });
+    folder = project.run('long');
+    await waitForPoints(workbench, 5);
+    await workbench.openFile('long.dota.json');
+    await workbench.command('DoTA: Fine-tune');
+    await workbench.notification('runs this configuration already').waitFor();
+    expect(project.runs()).toHaveLength(2);
+  });
+
+  it('shows its progress in the tree and the status bar', async () => {
+    await until('the status item', async () =>
+      /DoTA \d+\/3000 · loss \d/.test((await workbench.statusItem.textContent()) ?? ''),
+    );
+    expect(await workbench.treeRow('Runs', 'long').textContent()).toMatch(
+      /(running|saving) · \d+\/3000/,
+    );
+    await workbench.clearNotifications();
+    await workbench.command('DoTA: Open Metrics Panel');
+    await showCharts(workbench);
+    await workbench.screenshot('running-dark');
+  });
+
+  it('goes on through a reload, and the panel comes back without a gap', async () => {
+    const pid = project.lock(folder)!.pid;
+    const before = project.steps(folder).length;
+    await workbench.reload();
+    await until('steps during the reload', () => project.steps(folder).length > before + 3);
+    expect(project.lock(folder)!.pid).toBe(pid);
+    await workbench.openSideBar();
+    await until('the run as running', async () =>
+      (await workbench.treeRow('Runs', 'long').textContent())?.includes('running'),
+    );
+    await waitForPoints(workbench, before + 3);
+  });
+
+  it('stops with a checkpoint when asked', async () => {
+    const pid = project.lock(folder)!.pid;
+    await workbench.command('DoTA: Stop Run');
+    await until('the run as stopped', () => project.manifest(folder)?.state === 'stopped', 60_000);
+    await until('the end of the process', () => !isRunning(pid));
+    await until('the tree', async () =>
+      (await workbench.treeRow('Runs', 'long').textContent())?.includes('stopped'),
+    );
+    const steps = project.steps(folder);
+    await waitForPoints(workbench, steps.length);
+    expect(await pointCount(workbench)).toBe(steps.length);
+    const points = await exportedPoints(workbench);
+    expect(points.map((p) => p.step)).toEqual(steps.map((s) => s.step));
+    expect(points.map((p) => p.loss)).toEqual(steps.map((s) => s.loss));
+  });
+
+  it('resumes from there, from the panel', async () => {
+    const before = project.steps(folder).at(-1)!.step;
+    await workbench.inPanel(title, async (frame) => {
+      await frame.getByRole('button', { name: 'Resume' }).click();
+    });
+    await until('more steps', () => project.steps(folder).at(-1)!.step > before + 3, 90_000);
+    const steps = project.steps(folder).map((s) => s.step);
+    expect(steps).toEqual(steps.map((_, i) => i + 1));
+    await workbench.command('DoTA: Stop Run');
+    await until('the run as stopped', () => project.manifest(folder)?.state === 'stopped', 60_000);
+  });
+});

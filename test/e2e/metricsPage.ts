@@ -1,0 +1,71 @@
+/** The metrics panel as a user reads it: its header, its table, its CSV. */
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { until, type Workbench } from './workbench';
+
+export const title = 'DoTA Metrics';
+
+/** Number of step rows that the panel holds of its leading run. */
+export async function pointCount(workbench: Workbench): Promise<number> {
+  return workbench.inPanel(title, async (frame) => {
+    const table = frame.getByRole('button', { name: 'Table' });
+    if ((await table.getAttribute('aria-pressed')) !== 'true') await table.click();
+    const where = await frame.locator('.pager .number').first().textContent();
+    const match = /of ([\d,]+)/.exec(where ?? '');
+    return match === null ? 0 : Number(match[1]!.replaceAll(',', ''));
+  });
+}
+
+export async function showCharts(workbench: Workbench): Promise<void> {
+  await workbench.inPanel(title, async (frame) => {
+    await frame.getByRole('button', { name: 'Charts' }).click();
+  });
+}
+
+/** Waits until the panel holds at least so many points. */
+export async function waitForPoints(
+  workbench: Workbench,
+  atLeast: number,
+  timeoutMs = 60_000,
+): Promise<number> {
+  return until(
+    `${atLeast} points in the panel`,
+    async () => {
+      const count = await pointCount(workbench);
+      return count >= atLeast ? count : undefined;
+    },
+    timeoutMs,
+  );
+}
+
+export interface CsvPoint {
+  step: number;
+  loss: number;
+  gradNorm: number;
+}
+
+/** Saves the CSV with the editor's dialog and reads it: what the panel holds, digit by digit. */
+export async function exportedPoints(workbench: Workbench): Promise<CsvPoint[]> {
+  const file = path.join(workbench.folder, 'exported.csv');
+  rmSync(file, { force: true });
+  await workbench.inPanel(title, async (frame) => {
+    await frame.getByRole('button', { name: 'CSV' }).click();
+  });
+  const input = workbench.page.locator('.quick-input-widget input.input');
+  await input.waitFor({ state: 'visible' });
+  await input.fill(file);
+  await workbench.page.locator('.quick-input-action .monaco-button').first().click();
+  await until('the CSV file', () => existsSync(file) && readFileSync(file, 'utf8').length > 0);
+  const [header, ...rows] = readFileSync(file, 'utf8')
+    .trim()
+    .split(/\r?\n/)
+    .map((line) => line.split(','));
+  const column = (name: string): number => header!.indexOf(name);
+  return rows
+    .filter((row) => row[column('kind')] === 'step')
+    .map((row) => ({
+      step: Number(row[column('step')]),
+      loss: Number(row[column('loss_nats_per_token')]),
+      gradNorm: Number(row[column('grad_norm')]),
+    }));
+}

@@ -1,0 +1,143 @@
+/** A workspace to test in, and what its run folders say. */
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  writeFileSync,
+} from 'node:fs';
+import path from 'node:path';
+import type { JournalRow, LockFile, RunManifest } from '../../src/protocol/runFiles';
+import { writeTinyModel } from '../support/tinyModel';
+import type { EditorPlaces } from './globalSetup';
+
+export type StepRow = Extract<JournalRow, { kind: 'step' }>;
+
+export class Project {
+  private constructor(readonly folder: string) {}
+
+  static async create(editor: EditorPlaces, name: string): Promise<Project> {
+    const folder = path.join(editor.workspaces, name);
+    await writeTinyModel(path.join(folder, 'models', 'tiny'));
+    for (const split of ['train', 'validation']) {
+      const file = `arithmetic.${split}.json`;
+      mkdirSync(path.join(folder, 'data'), { recursive: true });
+      copyFileSync(path.resolve('media/sample/data', file), path.join(folder, 'data', file));
+    }
+    return new Project(folder);
+  }
+
+  get runsFolder(): string {
+    return path.join(this.folder, '.dota', 'runs');
+  }
+
+  /** Writes `<name>.dota.json`: full fine-tuning of the tiny model for so many steps. */
+  writeConfig(name: string, steps: number, training: Record<string, unknown> = {}): string {
+    const file = path.join(this.folder, `${name}.dota.json`);
+    const config = {
+      name,
+      model: 'models/tiny',
+      method: 'full',
+      data: { train: 'data/arithmetic.train.json', max_length: 32 },
+      training: {
+        max_steps: steps,
+        per_device_train_batch_size: 2,
+        save_steps: 10,
+        eval_steps: 1_000_000,
+        eval_on_start: false,
+        load_best_model_at_end: false,
+        ...training,
+      },
+      device: 'cpu',
+      threads: 1,
+    };
+    writeFileSync(file, `${JSON.stringify(config, null, 2)}\n`);
+    return file;
+  }
+
+  /** The folder of the run with this name. */
+  run(name: string): string {
+    const found = this.runs().find((folder) => this.manifest(folder)?.name === name);
+    if (found === undefined) throw new Error(`No run ${name}`);
+    return found;
+  }
+
+  runs(): string[] {
+    if (!existsSync(this.runsFolder)) return [];
+    return readdirSync(this.runsFolder)
+      .sort()
+      .map((id) => path.join(this.runsFolder, id));
+  }
+
+  manifest(folder: string): RunManifest | undefined {
+    try {
+      return JSON.parse(readFileSync(path.join(folder, 'run.json'), 'utf8')) as RunManifest;
+    } catch {
+      return undefined;
+    }
+  }
+
+  lock(folder: string): LockFile | undefined {
+    try {
+      return JSON.parse(readFileSync(path.join(folder, 'lock.json'), 'utf8')) as LockFile;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Step rows that count: those superseded by a resume are left out. */
+  steps(folder: string): StepRow[] {
+    const file = path.join(folder, 'metrics.jsonl');
+    if (!existsSync(file)) return [];
+    let steps: StepRow[] = [];
+    const text = readFileSync(file, 'utf8');
+    for (const line of text.slice(0, text.lastIndexOf('\n')).split('\n')) {
+      const row = JSON.parse(line) as JournalRow;
+      if (row.kind === 'step') steps.push(row);
+      if (row.kind === 'resume') steps = steps.filter((s) => s.step <= row.step);
+    }
+    return steps;
+  }
+}
+
+/** Process ids below a parent whose command line matches. */
+export function descendants(parent: number, pattern: RegExp): number[] {
+  const parents = new Map<number, number>();
+  const commands = new Map<number, string>();
+  for (const name of readdirSync('/proc').filter((n) => /^\d+$/.test(n))) {
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+      parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
+      commands.set(
+        Number(name),
+        readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' '),
+      );
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  const isBelow = (pid: number): boolean => {
+    for (let p: number | undefined = pid; p !== undefined && p > 1; p = parents.get(p))
+      if (p === parent) return true;
+    return false;
+  };
+  return [...commands]
+    .filter(([pid, command]) => pattern.test(command) && isBelow(pid))
+    .map(([pid]) => pid);
+}
+
+/** The process group of a process. */
+export function processGroup(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2]);
+}
+
+export function isRunning(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return !/\) [ZX] /.test(stat);
+  } catch {
+    return false;
+  }
+}
