@@ -52,7 +52,10 @@ for (let y = 0; y < size; y++) {
       }
       a = alpha;
     }
-    pixels.set([Math.round(r), Math.round(g), Math.round(b), Math.round(a * 255)], (y * size + x) * 4);
+    pixels.set(
+      [Math.round(r), Math.round(g), Math.round(b), Math.round(a * 255)],
+      (y * size + x) * 4,
+    );
   }
 }
 

@@ -75,7 +75,9 @@ export function noticesText(modules, packages, files) {
       ...(existsSync(notice) ? ['', readFileSync(notice, 'utf8').trim()] : []),
     ].join('\n');
   });
-  const native = files.filter((name) => name in nativeLibraries).map((name) => nativeLibraries[name]);
+  const native = files
+    .filter((name) => name in nativeLibraries)
+    .map((name) => nativeLibraries[name]);
   const rule = `\n\n${'-'.repeat(80)}\n\n`;
   return `Third-party software in this package\n\n${[...parts, ...native].join(rule)}\n`;
 }

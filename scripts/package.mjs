@@ -78,9 +78,13 @@ function stageOnnxRuntime(target, stage) {
 function stageFiles(target) {
   const stage = path.join(root, 'out/stage', target);
   rmSync(stage, { recursive: true, force: true });
-  const { scripts, dependencies, devDependencies, private: _private, ...manifest } = JSON.parse(
-    readFileSync(path.join(root, 'package.json'), 'utf8'),
-  );
+  const {
+    scripts,
+    dependencies,
+    devDependencies,
+    private: _private,
+    ...manifest
+  } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
   mkdirSync(stage, { recursive: true });
   writeFileSync(path.join(stage, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
   for (const file of ['README.md', 'CHANGELOG.md', 'LICENSE', '.vscodeignore'])
@@ -149,7 +153,9 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const wanted = args.includes('--all') ? Object.keys(targets) : [named];
   const unknown = wanted.find((target) => !(target in targets));
   if (unknown !== undefined) {
-    console.error(`There is no package for ${unknown}. Targets: ${Object.keys(targets).join(', ')}`);
+    console.error(
+      `There is no package for ${unknown}. Targets: ${Object.keys(targets).join(', ')}`,
+    );
     process.exit(64);
   }
   buildForPackage();

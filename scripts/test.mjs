@@ -50,6 +50,7 @@ function suite(name, config) {
 }
 
 suite('unit', 'vitest.config.mts');
+suite('webview', 'test/webview/vitest.config.mts');
 if (full) suite('full', 'vitest.full.config.mts');
 
 console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);

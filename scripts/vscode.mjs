@@ -118,7 +118,11 @@ export async function startCodeServer(server, options) {
       '--disable-getting-started-override',
       ...(trust ? ['--disable-workspace-trust'] : []),
     ],
-    { stdio: ['ignore', log ?? 'ignore', log ?? 'ignore'], env: cleanEnvironment(), detached: true },
+    {
+      stdio: ['ignore', log ?? 'ignore', log ?? 'ignore'],
+      env: cleanEnvironment(),
+      detached: true,
+    },
   );
   const deadline = Date.now() + 60_000;
   for (;;) {

@@ -1,4 +1,5 @@
 /** Connects the run monitor to trainers, with the handshake of src/runs. */
+import type { TrainerProgress } from '../protocol/trainerMessages';
 import { attachToRun } from '../runs/attach';
 import { runFolder } from '../runs/runFolder';
 import type { TrainerLink } from './runMonitor';
@@ -10,10 +11,14 @@ import type { TrainerLink } from './runMonitor';
 export async function attachTrainer(folder: string): Promise<TrainerLink | undefined> {
   let changed: (() => void) | undefined;
   let closed: (() => void) | undefined;
+  let progress: TrainerProgress | undefined;
   const notify = (): void => changed?.();
   const attachment = await attachToRun(runFolder(folder), {
     onJournal: notify,
-    onProgress: notify,
+    onProgress: (latest) => {
+      progress = latest;
+      notify();
+    },
     onState: notify,
     onClose: () => closed?.(),
   });
@@ -22,6 +27,7 @@ export async function attachTrainer(folder: string): Promise<TrainerLink | undef
       const { control } = attachment;
       return {
         send: (command) => control.send(command),
+        progress: () => progress ?? control.status?.progress,
         onChange: (callback) => {
           changed = callback;
         },

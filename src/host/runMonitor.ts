@@ -7,6 +7,7 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { DotaError } from '../protocol/errors';
 import type { RunState, TrainerCommand } from '../protocol/runFiles';
+import type { TrainerProgress } from '../protocol/trainerMessages';
 import { Listeners } from './listeners';
 import type { RunSnapshot } from './runSnapshot';
 import { isFinal, refusal, type RunView } from './runView';
@@ -14,6 +15,8 @@ import { isFinal, refusal, type RunView } from './runView';
 /** A connection to a trainer that has proved its identity. */
 export interface TrainerLink {
   send(command: TrainerCommand): Promise<void>;
+  /** What it last said that it is doing. */
+  progress(): TrainerProgress | undefined;
   /** Something happened: the journal grew, the state changed. */
   onChange(callback: () => void): void;
   onClose(callback: () => void): void;
@@ -224,6 +227,7 @@ export class RunMonitor {
         ? liveness.reason
         : await this.options.controlledElsewhere(key);
     const heard = Math.max(watched.heardAt, snapshot.heartbeat);
+    const activity = live ? watched.link?.progress() : undefined;
     const view: RunView = {
       key,
       id: path.basename(key),
@@ -235,6 +239,7 @@ export class RunMonitor {
       resumable: snapshot.hasCheckpoint,
       ...(elsewhere === undefined ? {} : { controlDisabledReason: elsewhere }),
       ...(snapshot.last === undefined ? {} : { last: snapshot.last }),
+      ...(activity === undefined ? {} : { activity }),
     };
     watched.view = view;
     this.runs.set(key, watched);
@@ -334,6 +339,9 @@ function sameView(a: RunView, b: RunView): boolean {
     a.controlDisabledReason === b.controlDisabledReason &&
     a.resumable === b.resumable &&
     a.last?.step === b.last?.step &&
+    a.activity?.phase === b.activity?.phase &&
+    a.activity?.done === b.activity?.done &&
+    a.activity?.totalSteps === b.activity?.totalSteps &&
     JSON.stringify(a.manifest) === JSON.stringify(b.manifest)
   );
 }

@@ -1,5 +1,6 @@
 /** What the editor shows of one run, derived from its folder; no editor types. */
 import type { RunManifest, RunState } from '../protocol/runFiles';
+import type { TrainerProgress } from '../protocol/trainerMessages';
 
 export interface RunView {
   /** The run folder, absolute: identifies the run in this window. */
@@ -19,6 +20,8 @@ export interface RunView {
   observed: boolean;
   /** The newest step row. */
   last?: { step: number; loss: number; tokensPerSecond: number; elapsed: number };
+  /** What the trainer says that it is doing, while connected. */
+  activity?: TrainerProgress;
   /** A checkpoint to resume from exists. */
   resumable: boolean;
 }
@@ -49,9 +52,15 @@ export function refusal(run: RunView, action: RunAction): string | undefined {
   }
 }
 
+/** Optimizer steps of the whole run; the trainer knows them before the manifest does. */
+export function totalSteps(run: RunView): number | undefined {
+  const said = run.activity?.totalSteps;
+  return said !== undefined && said > 0 ? said : run.manifest.progress?.totalSteps;
+}
+
 /** Seconds until the last step at the pace so far, or undefined when unknown. */
 export function secondsLeft(run: RunView): number | undefined {
-  const total = run.manifest.progress?.totalSteps;
+  const total = totalSteps(run);
   const { last } = run;
   if (!run.live || total === undefined || last === undefined || last.step < 1) return undefined;
   return Math.max(0, ((total - last.step) * last.elapsed) / last.step);

@@ -1,6 +1,6 @@
 /** What the metrics panel is told of a run besides its rows. */
 import path from 'node:path';
-import type { RunView } from '../host/runView';
+import { totalSteps, type RunView } from '../host/runView';
 import { isObject, isString } from '../protocol/guards';
 import type { ChangedSetting, RunSummary } from '../protocol/metricsPanel';
 import type { RunManifest } from '../protocol/runFiles';
@@ -21,14 +21,7 @@ export async function summaryOf(run: RunView): Promise<RunSummary> {
     model: isString(config.model) ? path.basename(config.model) : '',
     method: isString(config.method) ? config.method : '',
     ...(manifest.device === undefined ? {} : { device: deviceText(manifest.device) }),
-    ...(manifest.progress === undefined
-      ? {}
-      : {
-          progress: {
-            ...manifest.progress,
-            step: Math.max(manifest.progress.step, run.last?.step ?? 0),
-          },
-        }),
+    ...progressOf(run),
     ...(manifest.best === undefined ? {} : { best: manifest.best }),
     ...(manifest.trainable === undefined ? {} : { trainable: manifest.trainable }),
     ...(manifest.peakRssMb === undefined ? {} : { peakRssMb: manifest.peakRssMb }),
@@ -39,6 +32,20 @@ export async function summaryOf(run: RunView): Promise<RunSummary> {
       ? {}
       : { controlDisabledReason: run.controlDisabledReason }),
     ...(run.unresponsive ? { unresponsive: true } : {}),
+  };
+}
+
+function progressOf(run: RunView): Pick<RunSummary, 'progress'> {
+  const { progress } = run.manifest;
+  const total = totalSteps(run);
+  if (total === undefined) return {};
+  return {
+    progress: {
+      step: Math.max(progress?.step ?? 0, run.last?.step ?? 0),
+      totalSteps: total,
+      epoch: Math.max(progress?.epoch ?? 0, run.activity?.epoch ?? 0),
+      tokens: progress?.tokens ?? 0,
+    },
   };
 }
 

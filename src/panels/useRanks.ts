@@ -1,6 +1,6 @@
 /** Writes ranks found in the explorer into a configuration. */
 import path from 'node:path';
-import type { Uri} from 'vscode';
+import type { Uri } from 'vscode';
 import { Range, window, workspace, WorkspaceEdit } from 'vscode';
 import type { ExplorerViewMessage } from '../protocol/explorerPanel';
 import { DotaError } from '../protocol/errors';

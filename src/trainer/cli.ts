@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The command line `dota`. Commands are loaded when they run, so that `--help` is instant. */
-import { Command, CommanderError, Option } from 'commander';
-import { ExitCode } from '../protocol/errors';
+import { Argument, Command, CommanderError, Option } from 'commander';
+import { ExitCode, serializeError } from '../protocol/errors';
 import { ignoreClosedPipes, printJson, reportError } from './commands/output';
 import type { DecomposeOptions } from './commands/decomposeCommand';
 import type { EvaluateOptions } from './commands/evaluate';
@@ -40,9 +40,31 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   });
 
   addEvaluate(program);
+  addDoctor(program);
   addDecompose(program);
   addRuns(program);
   return program;
+}
+
+function addDoctor(program: Command): void {
+  json(
+    program.command('doctor').description('what this machine has for training, and what it lacks'),
+  ).action(async (options: { json?: boolean }) => {
+    const { runDoctor } = await import('./commands/doctor');
+    await runDoctor(options);
+  });
+  // Run in a process of its own: a driver that crashes takes only this one with it.
+  program
+    .command('probe-device', { hidden: true })
+    .addArgument(new Argument('<kind>').choices(['cpu', 'webgpu']))
+    .action(async (kind: 'cpu' | 'webgpu') => {
+      const { probeDevice } = await import('./ort/probe');
+      try {
+        printJson(await probeDevice(kind));
+      } catch (error) {
+        printJson({ error: serializeError(error) });
+      }
+    });
 }
 
 function addEvaluate(program: Command): void {

@@ -1,5 +1,5 @@
 /** The Runs view as data: one node a run, newest first; a run's node opens to its figures. */
-import { refusal, secondsLeft, type RunView } from '../host/runView';
+import { refusal, secondsLeft, totalSteps, type RunView } from '../host/runView';
 import type { RunState } from '../protocol/runFiles';
 import { formatCount, formatDuration, formatLoss, formatPercent } from './format';
 
@@ -26,12 +26,12 @@ const stateIcons: Record<RunState, { id: string; color?: string }> = {
 export function textOfRun(run: RunView): RunNodeText {
   const { manifest, state } = run;
   const step = run.last?.step ?? manifest.progress?.step;
-  const total = manifest.progress?.totalSteps;
+  const total = totalSteps(run);
   const loss = run.last?.loss ?? manifest.last?.trainLoss;
   const validation = manifest.best?.validationLoss ?? manifest.last?.validationLoss;
   const left = state === 'running' ? secondsLeft(run) : undefined;
   const facts = [
-    run.unresponsive ? 'not answering' : state,
+    run.unresponsive ? 'not answering' : activityText(run),
     step === undefined ? '' : total === undefined ? `step ${step}` : `${step}/${total}`,
     loss === undefined || !Number.isFinite(loss) ? '' : `loss ${formatLoss(loss)}`,
     state === 'finished' && validation !== undefined ? `val ${formatLoss(validation)}` : '',
@@ -55,6 +55,29 @@ export function textOfRun(run: RunView): RunNodeText {
       : stateIcons[state],
     id: run.key,
   };
+}
+
+/** The state, or more closely what a running trainer is doing: `decomposing 3/28`. */
+function activityText(run: RunView): string {
+  const { activity, state } = run;
+  if (!run.live || state !== 'running' || activity === undefined) return state;
+  switch (activity.phase) {
+    case 'starting':
+    case 'loading':
+    case 'decomposing':
+    case 'evaluating':
+    case 'saving':
+    case 'stopping': {
+      const { done, total } = activity;
+      return done === undefined || total === undefined
+        ? activity.phase
+        : `${activity.phase} ${done}/${total}`;
+    }
+    case 'training':
+    case 'paused':
+    case 'ended':
+      return state;
+  }
 }
 
 /** Figures of a run, one a line: name and value. */
@@ -108,7 +131,7 @@ export function statusOf(
   const { progress } = first.manifest;
   const step = first.last?.step ?? progress?.step;
   const parts = [
-    step === undefined ? 'starting' : `${step}/${progress?.totalSteps ?? '?'}`,
+    step === undefined ? activityText(first) : `${step}/${totalSteps(first) ?? '?'}`,
     first.last === undefined ? '' : `loss ${first.last.loss.toFixed(2)}`,
     live.length > 1 ? `+${live.length - 1}` : '',
   ].filter((part) => part !== '');

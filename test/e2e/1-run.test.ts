@@ -36,7 +36,7 @@ describe('from the palette to a run', () => {
     await workbench.screenshot('fine-tune-model-dark');
     await workbench.pick('tiny');
     await until('the second step', async () => (await workbench.quickTitle()).includes('Data'));
-    await workbench.page.locator('.quick-input-titlebar [aria-label="Back"]').click();
+    await workbench.page.locator('.quick-input-left-action-bar .action-label').click();
     await until('the first step', async () => (await workbench.quickTitle()).includes('Model'));
     await workbench.pick('tiny');
     await workbench.pick('arithmetic');
@@ -93,7 +93,9 @@ describe('a run in the middle', () => {
     await until('the status item', async () =>
       /DoTA \d+\/3000 · loss \d/.test((await workbench.statusItem.textContent()) ?? ''),
     );
-    expect(await workbench.treeRow('Runs', 'long').textContent()).toMatch(/running · \d+\/3000/);
+    expect(await workbench.treeRow('Runs', 'long').textContent()).toMatch(
+      /(running|saving) · \d+\/3000/,
+    );
     await workbench.clearNotifications();
     await workbench.command('DoTA: Open Metrics Panel');
     await showCharts(workbench);

@@ -39,10 +39,10 @@ export class Project {
       name,
       model: 'models/tiny',
       method: 'full',
-      data: { train: 'data/arithmetic.train.json', max_length: 64 },
+      data: { train: 'data/arithmetic.train.json', max_length: 32 },
       training: {
         max_steps: steps,
-        per_device_train_batch_size: 4,
+        per_device_train_batch_size: 2,
         save_steps: 10,
         eval_steps: 1_000_000,
         eval_on_start: false,

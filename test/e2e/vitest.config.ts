@@ -8,7 +8,7 @@ export default defineConfig({
     // One editor, one server: files follow one another.
     fileParallelism: false,
     maxWorkers: 1,
-    testTimeout: 120_000,
+    testTimeout: 240_000,
     hookTimeout: 180_000,
   },
 });

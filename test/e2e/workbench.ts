@@ -121,7 +121,7 @@ export class Workbench {
 
   quickPickRow(label: string): Locator {
     return this.page
-      .locator('.quick-input-widget .monaco-list-row')
+      .locator('.quick-input-widget .monaco-list-row:visible')
       .filter({ hasText: label })
       .first();
   }

@@ -50,6 +50,9 @@ class FakeTrainer implements TrainerLink {
     this.commands.push(command);
     return Promise.resolve();
   }
+  progress(): undefined {
+    return undefined;
+  }
   onChange(callback: () => void): void {
     this.change = callback;
   }
