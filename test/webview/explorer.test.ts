@@ -287,6 +287,32 @@ describe('requests', () => {
     ]);
   });
 
+  it('decomposes with an explicit shape, once it fits', async () => {
+    await open();
+    await view.page.click('.module >> nth=0 >> .shape summary');
+    const [rows, cols] = ['Row factors i', 'Column factors j'].map((name) =>
+      view.page.locator(`.module >> nth=0 >> label:has-text("${name}") input`),
+    );
+    expect(await rows!.inputValue()).toBe('16, 16, 16');
+    const go = view.page.locator(
+      '.module >> nth=0 >> button:has-text("Decompose with This Shape")',
+    );
+    await rows!.fill('64 8 8');
+    expect(await go.isEnabled()).toBe(true);
+    await cols!.fill('64 8');
+    expect(await go.isDisabled()).toBe(true);
+    expect(await view.page.textContent('.shape [role=status] >> nth=0')).toContain(
+      '3 row factors, but 2',
+    );
+    await cols!.fill('64 8 8');
+    await go.click();
+    expect((await sent()).at(-1)).toEqual({
+      type: 'decompose',
+      modules: [first.name],
+      options: { ...options, shapes: { [first.name]: { rows: [64, 8, 8], cols: [64, 8, 8] } } },
+    });
+  });
+
   it('hands ranks and shapes to the configuration', async () => {
     await open();
     await view.page.focus('.cut >> nth=0');

@@ -24,6 +24,7 @@ import {
   sameShape,
   withCut,
   withOptions,
+  withShape,
   withView,
   type ExplorerState,
   type ViewState,
@@ -102,6 +103,10 @@ export function startExplorer(root: HTMLElement): void {
         modules: [module],
         options: { ...state.options, exactMiddle: true },
       });
+    },
+    shape: (module, shape) => {
+      setState(withShape(state, module, shape));
+      request([module]);
     },
     reset: (module) => {
       const cuts = Object.fromEntries(

@@ -116,8 +116,23 @@ export function withOptions(
   state: ExplorerState,
   change: Partial<DecomposeOptions>,
 ): ExplorerState {
-  const options = { ...state.options, ...change };
+  // An explicit shape says its own number of cores; asking for another number undoes it.
+  const shapes = change.cores === undefined ? state.options.shapes : {};
+  const options = { ...state.options, shapes, ...change };
   return { ...state, options, view: { ...state.view, options, cuts: {} } };
+}
+
+/** An explicit shape for one module; its cuts set by hand belong to the old one. */
+export function withShape(
+  state: ExplorerState,
+  module: string,
+  shape: DecomposeOptions['shapes'][string],
+): ExplorerState {
+  const options = { ...state.options, shapes: { ...state.options.shapes, [module]: shape } };
+  const cuts = Object.fromEntries(
+    Object.entries(state.view.cuts).filter(([name]) => name !== module),
+  );
+  return { ...state, options, view: { ...state.view, options, cuts } };
 }
 
 export function withCut(

@@ -23,8 +23,10 @@ import {
   reduceExplorer,
   withCut,
   withOptions,
+  withShape,
   type ExplorerState,
 } from '../../../webview/explorer/state';
+import { parseFactors, shapeProblem } from '../../../webview/explorer/shapeForm';
 import { model, modules, options, result } from '../../webview/explorerData';
 
 /** A decomposition with given spectra; `exact` false marks lower bounds. */
@@ -274,6 +276,36 @@ describe('explorer state', () => {
     const { rankPattern: pattern, shapes } = rankPattern(state);
     expect(pattern[name]).toBe(32);
     expect(shapes[name]).toEqual({ rows: [16, 16, 16], cols: [16, 16, 16] });
+  });
+});
+
+describe('explicit shapes', () => {
+  it('are read in the usual spellings', () => {
+    expect(parseFactors('8, 8,4')).toEqual([8, 8, 4]);
+    expect(parseFactors(' 8×8x4 ')).toEqual([8, 8, 4]);
+    for (const text of ['', '8, a', '8, 0', '2.5, 4', '-2 4'])
+      expect(parseFactors(text)).toBeUndefined();
+  });
+
+  it('say what is wrong with them', () => {
+    expect(shapeProblem([8, 8], [4, 4], 64, 16)).toBeUndefined();
+    // 50257 = 29 x 1733 is padded to 50400.
+    expect(shapeProblem([225, 224], [4, 4], 50257, 16)).toBeUndefined();
+    expect(shapeProblem([8, 7], [4, 4], 64, 16)).toContain('row factors multiply to 56');
+    expect(shapeProblem([8, 8], [4, 8], 64, 16)).toContain('column factors multiply to 32');
+    expect(shapeProblem([8, 8], [4, 2, 2], 64, 16)).toContain('2 row factors, but 3 column');
+    expect(shapeProblem([64], [16], 64, 16)).toContain('two cores');
+    expect(shapeProblem(undefined, [16], 64, 16)).toContain('whole numbers');
+  });
+
+  it('stand until another number of cores is asked for', () => {
+    const list = modules(1);
+    const name = list[0]!.name;
+    const loaded = reduceExplorer(initialState, { type: 'init', model, modules: list, options });
+    const shaped = withShape(loaded, name, { rows: [64, 64], cols: [64, 64] });
+    expect(shaped.options.shapes[name]).toEqual({ rows: [64, 64], cols: [64, 64] });
+    expect(withOptions(shaped, { value: 4 }).options.shapes[name]).toBeDefined();
+    expect(withOptions(shaped, { cores: 4 }).options.shapes).toEqual({});
   });
 });
 
