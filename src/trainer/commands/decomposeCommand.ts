@@ -9,6 +9,7 @@ import { resolveModel } from '../training/modelPath';
 import { runDecompose, type DecomposeArgs } from './decompose';
 
 export interface DecomposeOptions {
+  tensor?: string[];
   cores?: string;
   rows?: string;
   cols?: string;
@@ -36,7 +37,7 @@ export async function decomposeCommand(
 ): Promise<void> {
   const args: DecomposeArgs = {
     path: resolveModel(model, process.cwd()),
-    tensors,
+    tensors: [...tensors, ...(options.tensor ?? [])],
     ...defined('cores', integer('--cores', options.cores)),
     ...defined('rowFactors', factors('--rows', options.rows)),
     ...defined('colFactors', factors('--cols', options.cols)),
