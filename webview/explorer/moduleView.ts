@@ -289,21 +289,18 @@ export class ModuleView {
     const e = estimate(prepared, ranks);
     const dense = result.rows * result.cols;
     const score = structure(result);
-    const range = (low: string, high: string): string => (low === high ? low : `${low} to ${high}`);
     const rows: [label: string, value: string, note: string, help: string][] = [
       [
         'Relative error',
+        `${e.exact ? '' : '≈ '}${formatPercent(e.error)}`,
         e.exact
-          ? formatPercent(e.errorHigh)
-          : range(formatPercent(e.errorLow), formatPercent(e.errorHigh)),
-        e.exact ? 'exact' : 'bounds; decompose for the exact value',
+          ? 'exact'
+          : `estimate; between ${formatPercent(e.errorLow)} and ${formatPercent(e.errorHigh)}`,
         '‖W − MPO‖ / ‖W‖, Frobenius norm',
       ],
       [
         'Kept energy',
-        e.exact
-          ? formatPercent(1 - e.errorHigh ** 2)
-          : range(formatPercent(1 - e.errorHigh ** 2), formatPercent(1 - e.errorLow ** 2)),
+        `${e.exact ? '' : '≈ '}${formatPercent(1 - e.error ** 2)}`,
         ...referenceNote(prepared),
       ],
       [

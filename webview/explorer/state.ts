@@ -93,6 +93,11 @@ export function sameShape(made: DecomposeOptions, wanted: DecomposeOptions): boo
   return made.cores === wanted.cores && made.orientation === wanted.orientation;
 }
 
+/** Whether a result was made with exactly these options, so that nothing new would come of asking. */
+export function isCurrent(made: DecomposeOptions, wanted: DecomposeOptions): boolean {
+  return sameShape(made, wanted) && made.rule === wanted.rule && made.value === wanted.value;
+}
+
 /** The bond dimensions shown for a module: set by hand, or by the rule in force. */
 export function ranksOf(state: ExplorerState, module: string): readonly number[] | undefined {
   const entry = state.results.get(module);
