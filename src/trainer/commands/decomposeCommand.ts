@@ -3,6 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { DotaError } from '../../protocol/errors';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
+import { enableGarbageCollection } from '../garbageCollection';
 import { OrtGemm } from '../ort/ortGemm';
 import { physicalCores } from '../training/prepareModel';
 import { resolveModel } from '../training/modelPath';
@@ -60,6 +61,7 @@ export async function decomposeCommand(
   };
   const threads = integer('--threads', options.threads) ?? physicalCores();
   await ensureComputeEnvironment();
+  enableGarbageCollection();
   const abort = new AbortController();
   const stop = (): void => {
     abort.abort();
