@@ -109,12 +109,21 @@ export async function writeCheckpointFiles(
   ]);
   await writeJson(at(stateFile), {
     formatVersion: 1,
-    loop: contents.loop,
+    loop: {
+      ...contents.loop,
+      // JSON has no NaN.
+      lastValidationLoss: finite(contents.loop.lastValidationLoss),
+      lastTrainLoss: finite(contents.loop.lastTrainLoss),
+    },
     totalSteps: contents.totalSteps,
     fingerprint: { ...contents.fingerprint },
     environment: contents.environment,
     trainable: engine.trainable.map(({ name, shape }) => ({ name, shape: [...shape] })),
   } satisfies StoredState);
+}
+
+function finite(value: number | undefined): number | undefined {
+  return Number.isFinite(value) ? value : undefined;
 }
 
 async function writeJson(file: string, value: unknown): Promise<void> {

@@ -264,6 +264,14 @@ function loopHooks(
     },
     onEval: ({ step, loss, tokens, elapsed, isBest }) => {
       main.notify('row', { kind: 'eval', step, loss, tokens, elapsed });
+      // JSON has no NaN; the journal shows a gap, and the manifest keeps the last number.
+      if (!Number.isFinite(loss)) {
+        main.notify('log', {
+          level: 'warning',
+          text: `Step ${step}: the validation loss is ${loss}.`,
+        });
+        return;
+      }
       main.notify('facts', {
         last: { validationLoss: loss },
         ...(isBest ? { best: { step, validationLoss: loss } } : {}),
