@@ -15,6 +15,7 @@ import { eigenvalues, eigh } from '../src/core/linalg/eigh';
 import { gaussian } from '../src/core/linalg/probes';
 import { decompose } from '../src/core/mpo/decompose';
 import type { MpoShape } from '../src/core/mpo/types';
+import { enableGarbageCollection } from '../src/trainer/garbageCollection';
 import { OrtGemm } from '../src/trainer/ort/ortGemm';
 import { measureMemory } from './mpo/memory';
 import { sweep } from './mpo/sweep';
@@ -183,6 +184,7 @@ async function main(): Promise<void> {
     return;
   }
   const rounds = Number(args.rounds);
+  enableGarbageCollection();
   const gemm = new OrtGemm(Number(args.threads));
   const peer = new Peer(args.threads);
   const { numpy, torch } = await peer.versions;

@@ -5,6 +5,7 @@ import type { ModuleRequest } from '../../src/decompose/decomposeModule';
 import { rawRows } from '../../src/decompose/modules';
 import { defaultModelDecomposeOptions } from '../../src/decompose/options';
 import type { RawTensor } from '../../src/models/modelConfig';
+import { enableGarbageCollection } from '../../src/trainer/garbageCollection';
 import { OrtGemm } from '../../src/trainer/ort/ortGemm';
 
 const SIZE = 4096;
@@ -24,6 +25,7 @@ function weight(size: number): RawTensor {
 }
 
 export async function measureMemory(threads: number): Promise<object> {
+  enableGarbageCollection();
   const gemm = new OrtGemm(threads);
   const request = (factor: number, r: number): ModuleRequest => ({
     module: 'm',
@@ -38,7 +40,10 @@ export async function measureMemory(threads: number): Promise<object> {
   const raw = weight(SIZE);
   const fp32 = SIZE * SIZE * 4;
   const large = request(8, 64);
-  for (let k = 0; k < 3; k++) await decomposeModule(rawRows(raw, 'm'), large, gemm);
+  for (let k = 0; k < 3; k++) {
+    globalThis.gc?.();
+    await decomposeModule(rawRows(raw, 'm'), large, gemm);
+  }
   const peak = process.resourceUsage().maxRSS * 1024;
   await gemm.dispose();
   return {

@@ -42,6 +42,11 @@ export interface ModuleAdapter {
    */
   readonly subtractsInitialDelta: boolean;
   /**
+   * The same function on `W - delta(initial tensors)`, with fewer operations a step: for an engine
+   * that holds a copy of the weight of its own. Itself, or absent, where there is no such form.
+   */
+  explicit?(): ModuleAdapter;
+  /**
    * The adapted product without bias.
    * @param x `[tokens, in]`
    * @param weight `[out, in]`

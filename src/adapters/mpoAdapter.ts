@@ -23,7 +23,7 @@ export class MpoAdapter implements ModuleAdapter {
   readonly tensors: readonly AdapterTensor[];
   readonly signature: string;
   readonly subtractsInitialDelta: boolean;
-  readonly #length: number;
+  readonly #cores: readonly Core[];
   readonly #form: ResidualForm;
   readonly #layout: MpoLayout;
 
@@ -34,7 +34,7 @@ export class MpoAdapter implements ModuleAdapter {
     form: ResidualForm,
   ) {
     this.module = module;
-    this.#length = cores.length;
+    this.#cores = cores;
     this.#form = form;
     this.#layout = {
       orientation,
@@ -49,6 +49,11 @@ export class MpoAdapter implements ModuleAdapter {
     this.signature = `mpo ${orientation} ${form} ${shapes}`;
   }
 
+  explicit(): ModuleAdapter {
+    if (this.#form !== 'implicit') return this;
+    return new MpoAdapter(this.module, this.#cores, this.#layout.orientation, 'explicit');
+  }
+
   apply(x: Tensor, weight: Tensor, tensor: TensorLookup): Tensor {
     return gemm(x, add(weight, this.delta(tensor)), { transposeB: true });
   }
@@ -56,7 +61,7 @@ export class MpoAdapter implements ModuleAdapter {
   delta(tensor: TensorLookup): Tensor {
     const merge = (name: (k: number) => string): Tensor =>
       mergeMpo(
-        Array.from({ length: this.#length }, (_, k) => tensor(name(k))),
+        this.#cores.map((_, k) => tensor(name(k))),
         this.#layout,
       );
     const current = merge(coreName);

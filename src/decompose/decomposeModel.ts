@@ -147,6 +147,9 @@ class ModelRun {
     };
     const { summary } = await decomposeModule(rawRows(raw, matrix.tensor), request, this.gemm);
     await this.cache?.write(key, summary);
+    // The collector does not feel the weight of the products' buffers; where it may be called
+    // (see the trainer), memory stays flat from module to module.
+    globalThis.gc?.();
     return { result: summary, cached: false };
   }
 }

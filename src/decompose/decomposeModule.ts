@@ -47,7 +47,7 @@ export async function decomposeModule(
   for (const kind of options.references)
     references.push(await reference(kind, weight, decomposition, coreOptions, gemm));
   const explicit = options.explicitError
-    ? await explicitError(weight, decomposition.mpo, options.orientation, gemm)
+    ? await explicitError(weight, decomposition.mpo, options.orientation, gemm, request.scratch)
     : undefined;
   const summary: ModuleDecomposition = {
     module: request.module,

@@ -18,6 +18,11 @@ function buildByteAlphabet(): Map<string, number> {
   return map;
 }
 
+/** The other way round, indexed by byte. */
+export const characterOfByte: readonly string[] = [...byteOfCharacter]
+  .sort(([, a], [, b]) => a - b)
+  .map(([character]) => character);
+
 export class TokenPieces {
   private readonly tokenOfId = new Map<number, string>();
   private readonly added = new Set<number>();

@@ -1,10 +1,11 @@
 /** Text to token ids and back, over `@huggingface/tokenizers`. */
-import { Tokenizer as HuggingFaceTokenizer, type PreTokenizer } from '@huggingface/tokenizers';
+import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { DotaError } from '../protocol/errors';
 import { fileError, readText, resolveInside } from './files';
 import { asObject, parseStrictJson } from './strictJson';
+import { rememberByteWords, splitAtWordMarks } from './preTokenizers';
 import { TokenPieces } from './tokenPieces';
 import { maxTokenizerBytes, parseTokenizerFile, type CheckedTokenizer } from './tokenizerFile';
 
@@ -56,6 +57,7 @@ export class Tokenizer {
       );
       this.literal.model = this.matching.model;
       splitAtWordMarks(checked, [this.matching, this.literal]);
+      rememberByteWords(checked, [this.matching, this.literal]);
       this.prefixIds = prefixOf(this.matching);
     } catch (cause) {
       throw new DotaError('tokenizer.invalid', 'The tokenizer cannot be built.', {
@@ -174,31 +176,6 @@ function prefixOf(tokenizer: HuggingFaceTokenizer): number[] {
   const full = tokenizer.encode('a', { add_special_tokens: true }).ids;
   const at = full.findIndex((_, i) => plain.every((id, k) => full[i + k] === id));
   return at <= 0 ? [] : full.slice(0, at);
-}
-
-/**
- * Tokenizers in the style of Llama 2 have no pre-tokenizer, so a book is one word to the BPE, at a
- * speed of minutes a megabyte. Where no vocabulary entry has the word mark after another character,
- * no merge can cross such a place, and splitting there gives the same ids.
- */
-function splitAtWordMarks(
-  checked: CheckedTokenizer,
-  tokenizers: readonly HuggingFaceTokenizer[],
-): void {
-  const stage = asObject(checked.json['pre_tokenizer']);
-  const wholeText =
-    stage === undefined || (stage['type'] === 'Metaspace' && stage['split'] !== true);
-  if (!wholeText) return;
-  for (const token of checked.vocabulary.keys()) if (/[^\u2581]\u2581/.test(token)) return;
-  for (const tokenizer of tokenizers) {
-    const before = tokenizer.pre_tokenizer as ((text: string, options: unknown) => string[]) | null;
-    const split = (text: string, options: unknown): string[] =>
-      (before === null ? [text] : before(text, options)).flatMap(
-        (part) => part.match(/\u2581+[^\u2581]*|[^\u2581]+/g) ?? [],
-      );
-    // The library calls the stage as a function; its class only makes instances callable.
-    tokenizer.pre_tokenizer = split as unknown as PreTokenizer;
-  }
 }
 
 /**

@@ -71,7 +71,16 @@ export class MetricsPanel implements Disposable {
     }
     this.panel.reveal();
     for (const key of keys) if (!this.selected.includes(key)) this.selected.unshift(key);
-    if (this.ready) void this.post({ type: 'select', runIds: keys });
+    if (this.ready) void this.select(keys);
+  }
+
+  /** The panel must know a run before it can show it. */
+  private async select(keys: readonly string[]): Promise<void> {
+    for (const key of keys) {
+      const run = this.monitor.get(key);
+      if (run !== undefined) await this.post({ type: 'run', run: await summaryOf(run) });
+    }
+    await this.post({ type: 'select', runIds: keys });
   }
 
   /** Takes over a panel that the editor restored after a reload. */

@@ -53,6 +53,11 @@ export interface RunManifest {
   device?: { kind: 'cpu' | 'webgpu'; name: string; threads: number };
   model?: { architecture: string; parameters: number };
   trainable?: { parameters: number; fraction: number };
+  /**
+   * With 4-bit weights: ||W - W_step0||_F / ||W||_F over the quantised matrices, and the same for
+   * NF4 applied to W itself.
+   */
+  quantization?: { relativeError: number; plainRelativeError: number; modules: number };
   progress?: { step: number; totalSteps: number; epoch: number; tokens: number };
   best?: { step: number; validationLoss: number };
   last?: { trainLoss?: number; validationLoss?: number };

@@ -33,6 +33,9 @@ const manifestSchema = z.object({
   device: z.object({ kind: z.enum(['cpu', 'webgpu']), name: text, threads: count }).optional(),
   model: z.object({ architecture: text, parameters: count }).optional(),
   trainable: z.object({ parameters: count, fraction: z.number() }).optional(),
+  quantization: z
+    .object({ relativeError: z.number(), plainRelativeError: z.number(), modules: count })
+    .optional(),
   progress: z
     .object({ step: count, totalSteps: count, epoch: z.number(), tokens: count })
     .optional(),

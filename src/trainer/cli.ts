@@ -5,6 +5,7 @@ import { ExitCode, serializeError } from '../protocol/errors';
 import { ignoreClosedPipes, printJson, reportError } from './commands/output';
 import type { DecomposeOptions } from './commands/decomposeCommand';
 import type { EvaluateOptions } from './commands/evaluate';
+import type { ExportOptions } from './commands/export';
 import type { RunsOptions } from './commands/runs';
 import type { TrainOptions } from './commands/train';
 
@@ -15,6 +16,19 @@ const defaultRoot = '.dota/runs';
 
 function json(command: Command): Command {
   return command.option('--json', 'print one JSON object as the last line of standard output');
+}
+
+/** Shorthands of `--set device=…` and `--set allow_software_gpu=true`. */
+function deviceOption(): Option {
+  return new Option('--device <kind>', 'override the configuration’s device').choices([
+    'auto',
+    'cpu',
+    'webgpu',
+  ]);
+}
+
+function softwareGpuOption(): Option {
+  return new Option('--allow-software-gpu', 'accept a software WebGPU adapter (tests only)');
 }
 
 function buildProgram(finish: (code: ExitCode) => void): Command {
@@ -32,6 +46,8 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
       .option('--resume [run]', 'continue from the last good checkpoint')
       .option('--set <key=value>', 'override a key of the configuration (repeatable)', collect, [])
       .option('--root <folder>', 'folder that holds the runs', defaultRoot)
+      .addOption(deviceOption())
+      .addOption(softwareGpuOption())
       .option('--detach', 'go on in the background and print the run')
       .addOption(new Option('--quiet').hideHelp()),
   ).action(async (target: string | undefined, options: TrainOptions) => {
@@ -41,6 +57,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
 
   addEvaluate(program);
   addDoctor(program);
+  addExport(program);
   addDecompose(program);
   addRuns(program);
   return program;
@@ -89,6 +106,28 @@ function addEvaluate(program: Command): void {
   });
 }
 
+function addExport(program: Command): void {
+  const forms = new Option(
+    '--to <form>',
+    'merged: a model folder; adapter: the native adapter; lora: for PEFT',
+  );
+  json(
+    program
+      .command('export')
+      .description('what a run trained, in a form that other programs load')
+      .argument('<run>', 'a run by id or folder')
+      .addOption(forms.choices(['merged', 'adapter', 'lora']).default('merged'))
+      .requiredOption('--out <folder>', 'new folder to write')
+      .option('--checkpoint <which>', 'best, last or a step', 'best')
+      .option('--rank <r>', 'rank of the LoRA conversion (16), or its limit with --energy')
+      .option('--energy <share>', 'smallest rank that keeps this share of each change')
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot),
+  ).action(async (run: string, options: ExportOptions) => {
+    const { runExport } = await import('./commands/export');
+    await runExport(run, options);
+  });
+}
+
 function addDecompose(program: Command): void {
   const references = new Option('--reference <kinds...>', 'also decompose random matrices');
   const gauge = new Option('--gauge <gauge>', 'how singular values are shared among the cores');
@@ -98,6 +137,7 @@ function addDecompose(program: Command): void {
       .description('matrix product operators of weights: shapes, bonds, kept energy, errors')
       .argument('<model>', 'a model folder, a .safetensors file, or "sample"')
       .argument('[modules...]', 'module paths; the matrices of the decoder layers when absent')
+      .option('--tensor <name...>', 'the same as naming modules after the model')
       .option('--rank <d>', 'largest bond dimension')
       .option('--energy <share>', 'keep this share of the energy')
       .option('--error <e>', 'stay below this relative error')

@@ -39,7 +39,7 @@ export class Project {
       name,
       model: 'models/tiny',
       method: 'full',
-      data: { train: 'data/arithmetic.train.json', max_length: 32 },
+      data: { train: 'data/arithmetic.train.json', max_length: 64 },
       training: {
         max_steps: steps,
         per_device_train_batch_size: 2,

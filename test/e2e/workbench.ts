@@ -103,6 +103,26 @@ export class Workbench {
     await row.click();
   }
 
+  /** Titles that the palette offers for a text. */
+  async commandsMatching(text: string): Promise<string[]> {
+    await this.page.keyboard.press('F1');
+    const input = this.page.locator('.quick-input-widget input.input');
+    await input.waitFor({ state: 'visible', timeout: 15_000 });
+    await input.fill(`>${text}`);
+    const rows = this.page.locator('.quick-input-widget .monaco-list-row');
+    await rows.filter({ hasText: text.trim() }).first().waitFor();
+    const titles = await rows.evaluateAll((all) =>
+      all.map((row) => row.querySelector('.label-name')?.textContent ?? ''),
+    );
+    await this.page.keyboard.press('Escape');
+    return titles;
+  }
+
+  /** An entry of the context menu that is open. */
+  contextMenuItem(label: string): Locator {
+    return this.page.locator('.context-view .monaco-menu .action-item', { hasText: label }).first();
+  }
+
   /** Opens a file of the workspace in the editor. */
   async openFile(name: string): Promise<void> {
     await this.page.keyboard.press('Control+P');
@@ -168,8 +188,9 @@ export class Workbench {
       for (const frame of this.page.frames()) {
         if (frame === this.page.mainFrame()) continue;
         try {
-          const found = (await frame.title()) === title;
-          if (found && (await frame.locator('body > *').first().isVisible())) return frame;
+          if ((await frame.title()) !== title) continue;
+          const drawn = await frame.evaluate(() => document.body.innerText.trim().length > 0);
+          if (drawn) return frame;
         } catch {
           // The frame was replaced meanwhile.
         }

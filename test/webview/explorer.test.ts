@@ -161,9 +161,7 @@ describe('cut', () => {
     expect(await bondLabel()).toEqual(['16', '32']);
     const e = estimate(prepared, [16, 32]);
     expect(e.exact).toBe(false);
-    expect(await tileText('Relative error')).toBe(
-      `${formatPercent(e.errorLow)} to ${formatPercent(e.errorHigh)}`,
-    );
+    expect(await tileText('Relative error')).toBe(`≈ ${formatPercent(e.error)}`);
     expect(await tileText('Parameters')).toBe(formatCount(e.parameters));
     expect(await view.page.getAttribute('.cut >> nth=0', 'aria-valuenow')).toBe('16');
     await view.page.keyboard.press('End');
@@ -225,7 +223,7 @@ describe('cut', () => {
     expect(median).toBeLessThan(60);
   });
 
-  it('previews a rule for the whole model before anything is decomposed again', async () => {
+  it('previews a rule for the whole model, then asks for the exact values of what is in view', async () => {
     await open();
     await view.page.fill('.controls input[type=number]', '8');
     await view.page.keyboard.press('Enter');
@@ -233,8 +231,18 @@ describe('cut', () => {
     expect(await bondLabel()).toEqual(['8', '8']);
     const e = estimate(prepared, [8, 8]);
     expect(await tileText('Parameters')).toBe(formatCount(e.parameters));
-    const requests = (await sent()).filter((m) => m.type === 'decompose');
-    expect(requests).toEqual([]);
+    const cell = await view.page.getAttribute('.cell >> nth=0', 'aria-label');
+    expect(cell).toBe(`${first.name}: kept energy about ${formatPercent(1 - e.error ** 2)}`);
+    await view.page.waitForTimeout(300);
+    const eight = { ...options, value: 8 };
+    expect((await sent()).filter((m) => m.type === 'decompose')).toEqual([
+      { type: 'decompose', modules: [first.name], options: eight },
+    ]);
+    await view.post({ type: 'results', options: eight, results: [result(first, eight)] });
+    await settle();
+    expect(await tileText('Relative error')).toBe(
+      formatPercent(result(first, eight).relativeError),
+    );
     await view.page.selectOption('.controls select', 'error');
     await settle();
     expect((await view.page.textContent('.controls .field'))!).toContain('%');
@@ -285,6 +293,32 @@ describe('requests', () => {
       { type: 'cancel' },
       { type: 'decompose', modules: [first.name], options: { ...options, cores: 4 } },
     ]);
+  });
+
+  it('decomposes with an explicit shape, once it fits', async () => {
+    await open();
+    await view.page.click('.module >> nth=0 >> .shape summary');
+    const [rows, cols] = ['Row factors i', 'Column factors j'].map((name) =>
+      view.page.locator(`.module >> nth=0 >> label:has-text("${name}") input`),
+    );
+    expect(await rows!.inputValue()).toBe('16, 16, 16');
+    const go = view.page.locator(
+      '.module >> nth=0 >> button:has-text("Decompose with This Shape")',
+    );
+    await rows!.fill('64 8 8');
+    expect(await go.isEnabled()).toBe(true);
+    await cols!.fill('64 8');
+    expect(await go.isDisabled()).toBe(true);
+    expect(await view.page.textContent('.shape [role=status] >> nth=0')).toContain(
+      '3 row factors, but 2',
+    );
+    await cols!.fill('64 8 8');
+    await go.click();
+    expect((await sent()).at(-1)).toEqual({
+      type: 'decompose',
+      modules: [first.name],
+      options: { ...options, shapes: { [first.name]: { rows: [64, 8, 8], cols: [64, 8, 8] } } },
+    });
   });
 
   it('hands ranks and shapes to the configuration', async () => {

@@ -249,6 +249,9 @@ function totalsText(state: ExplorerState, rows: ReturnType<typeof moduleRows>): 
         : ` + ${formatBytes(state.activationBytes)} activations`
     }`,
   ];
+  if (state.options.rule === 'budget') {
+    parts.push('the budget is spread over the modules when all are decomposed');
+  }
   if (stale > 0) parts.push(`${plural(stale, 'result')} of another shape: decompose again`);
   return parts.join(' · ');
 }

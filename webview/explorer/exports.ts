@@ -16,6 +16,8 @@ export interface ModuleRow {
   compression: number;
   errorLow: number;
   errorHigh: number;
+  /** Exact, or the likely value. */
+  error: number;
   exact: boolean;
   structure: number | undefined;
 }
@@ -41,6 +43,7 @@ export function moduleRows(state: ExplorerState): ModuleRow[] {
         compression: (result.rows * result.cols) / e.parameters,
         errorLow: e.errorLow,
         errorHigh: e.errorHigh,
+        error: e.error,
         exact: e.exact,
         structure: structure(result),
       },
@@ -59,10 +62,11 @@ export function rowsToCsv(rows: readonly ModuleRow[]): string {
     'full_bonds',
     'parameters',
     'compression',
+    'relative_error',
     'relative_error_low',
     'relative_error_high',
     'exact',
-    'kept_energy_low',
+    'kept_energy',
     'structure',
   ];
   const list = (values: readonly number[]): string => values.join(' ');
@@ -79,10 +83,11 @@ export function rowsToCsv(rows: readonly ModuleRow[]): string {
         list(r.fullRanks),
         r.parameters,
         r.compression,
+        r.error,
         r.errorLow,
         r.errorHigh,
         r.exact ? 'true' : 'false',
-        1 - r.errorHigh ** 2,
+        1 - r.error ** 2,
         r.structure ?? '',
       ]),
     ),

@@ -2,7 +2,7 @@
 import type { ExplorerModule } from '../../src/protocol/explorerPanel';
 import { h, replaceChildren, setText, svg } from '../shared/dom';
 import { readableOn } from '../shared/theme';
-import { measureInfo, measureOf } from './measures';
+import { isEstimate, measureInfo, measureOf } from './measures';
 import type { ExplorerState } from './state';
 
 export interface HeatmapEvents {
@@ -235,14 +235,18 @@ export class Heatmap {
           ? 'failed'
           : value === undefined
             ? 'not decomposed yet'
-            : `${info.label.toLowerCase()} ${info.long(value)}`
+            : `${info.label.toLowerCase()} ${isEstimate(state, module.name, measure) ? 'about ' : ''}${info.long(value)}`
       }`;
       setText(title, words);
       cell.setAttribute('aria-label', words);
       cell.setAttribute('aria-selected', String(role === 'selected'));
       if (role === 'selected') this.svg?.setAttribute('aria-activedescendant', cell.id);
     }
-    setText(this.note, `${info.label}: ${info.help}`);
+    const estimated = this.places.some((p) => isEstimate(state, p.module.name, measure));
+    setText(
+      this.note,
+      `${info.label}: ${info.help}${estimated ? ' Estimated from spectra at the ranks chosen; decompose for exact values.' : ''}`,
+    );
     this.scale.hidden = values.size === 0;
     setText(this.scaleFrom, values.size === 0 ? '' : info.long(from));
     setText(this.scaleTo, values.size === 0 ? '' : info.long(to));

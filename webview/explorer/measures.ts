@@ -55,7 +55,7 @@ export const measureInfo: Readonly<Record<Measure, MeasureInfo>> = {
   },
 };
 
-/** Value of a measure for a module at the ranks shown; bounds give their upper error. */
+/** Value of a measure for a module at the ranks shown; exact, or the likely value. */
 export function measureOf(
   state: ExplorerState,
   module: string,
@@ -69,12 +69,20 @@ export function measureOf(
   const e = estimate(entry.prepared, ranks);
   switch (measure) {
     case 'kept':
-      return 1 - e.errorHigh ** 2;
+      return 1 - e.error ** 2;
     case 'error':
-      return e.errorHigh;
+      return e.error;
     case 'compression':
       return (result.rows * result.cols) / e.parameters;
     case 'parameters':
       return e.parameters;
   }
+}
+
+/** Whether what `measureOf` gives is an estimate and not exact. */
+export function isEstimate(state: ExplorerState, module: string, measure: Measure): boolean {
+  if (measure !== 'kept' && measure !== 'error') return false;
+  const entry = state.results.get(module);
+  const ranks = ranksOf(state, module);
+  return entry !== undefined && ranks !== undefined && !estimate(entry.prepared, ranks).exact;
 }

@@ -11,6 +11,7 @@ import {
 } from '../shared/format';
 import { adapterBytes, estimate, structure, tail, trainingBytes, type Prepared } from './cut';
 import { Network } from './network';
+import { ShapeForm, type Shape } from './shapeForm';
 import { Spectrum } from './spectrum';
 import { ranksOf, type ExplorerState } from './state';
 
@@ -18,6 +19,8 @@ export interface ModuleEvents {
   cut(module: string, bond: number, rank: number): void;
   decompose(module: string): void;
   exact(module: string): void;
+  /** Decompose with an explicit shape. */
+  shape(module: string, shape: Shape): void;
   /** Undo cuts set by hand. */
   reset(module: string): void;
   figure(svg: SVGSVGElement, name: string, format: 'svg' | 'png'): void;
@@ -34,6 +37,9 @@ export class ModuleView {
   private readonly network = new Network((bond) => {
     this.activeBond = bond;
     this.spectra[bond]?.focusCut();
+  });
+  private readonly shape = new ShapeForm((shape) => {
+    if (this.module !== undefined) this.events.shape(this.module.name, shape);
   });
   private readonly title = h('h2');
   private readonly facts = h('p', { class: 'muted small' });
@@ -140,6 +146,7 @@ export class ModuleView {
           ),
         ),
         this.network.element,
+        this.shape.element,
       ),
       h(
         'div',
@@ -218,6 +225,12 @@ export class ModuleView {
       replaceChildren(this.spectraGrid, ...this.spectra.map((s) => s.element));
       this.spectraGrid.dataset.count = String(Math.min(4, this.spectra.length));
     }
+    const { result } = prepared;
+    this.shape.update(
+      module.name,
+      { rows: result.rowFactors, cols: result.colFactors },
+      result.orientation === 'out' ? [module.rows, module.cols] : [module.cols, module.rows],
+    );
     this.showNumbers(prepared, ranks);
     this.drawNetwork(state, module.name);
     this.spectra.forEach((spectrum, bond) => {
@@ -276,21 +289,18 @@ export class ModuleView {
     const e = estimate(prepared, ranks);
     const dense = result.rows * result.cols;
     const score = structure(result);
-    const range = (low: string, high: string): string => (low === high ? low : `${low} to ${high}`);
     const rows: [label: string, value: string, note: string, help: string][] = [
       [
         'Relative error',
+        `${e.exact ? '' : '≈ '}${formatPercent(e.error)}`,
         e.exact
-          ? formatPercent(e.errorHigh)
-          : range(formatPercent(e.errorLow), formatPercent(e.errorHigh)),
-        e.exact ? 'exact' : 'bounds; decompose for the exact value',
+          ? 'exact'
+          : `estimate; between ${formatPercent(e.errorLow)} and ${formatPercent(e.errorHigh)}`,
         '‖W − MPO‖ / ‖W‖, Frobenius norm',
       ],
       [
         'Kept energy',
-        e.exact
-          ? formatPercent(1 - e.errorHigh ** 2)
-          : range(formatPercent(1 - e.errorHigh ** 2), formatPercent(1 - e.errorLow ** 2)),
+        `${e.exact ? '' : '≈ '}${formatPercent(1 - e.error ** 2)}`,
         ...referenceNote(prepared),
       ],
       [

@@ -18,18 +18,19 @@ import { ModuleView, type ModuleEvents } from './moduleView';
 import { Ranking } from './ranking';
 import {
   initialState,
+  isCurrent,
   measures,
   parseViewState,
   reduceExplorer,
-  sameShape,
   withCut,
   withOptions,
+  withShape,
   withView,
   type ExplorerState,
   type ViewState,
 } from './state';
 
-/** Pause after the last change of a shape before the selected module is decomposed again. */
+/** Pause after the last change of an option before the selected module is decomposed again. */
 const SETTLE_MS = 350;
 const RANKING_MS = 200;
 
@@ -102,6 +103,10 @@ export function startExplorer(root: HTMLElement): void {
         modules: [module],
         options: { ...state.options, exactMiddle: true },
       });
+    },
+    shape: (module, shape) => {
+      setState(withShape(state, module, shape));
+      request([module]);
     },
     reset: (module) => {
       const cuts = Object.fromEntries(
@@ -244,17 +249,19 @@ export function startExplorer(root: HTMLElement): void {
     api.post({ type: 'decompose', modules, options: state.options });
   }
 
+  /** Previews the change from spectra at once, and soon after asks for the modules in view exactly. */
   function changeOptions(change: Partial<DecomposeOptions>): void {
-    const reshaped = change.cores !== undefined || change.orientation !== undefined;
     setState(withOptions(state, change));
-    if (!reshaped) return;
     clearTimeout(settling);
     settling = setTimeout(() => {
-      const wanted = [state.view.selected, state.view.compared].filter((m) => {
-        const made = m === undefined ? undefined : state.results.get(m);
-        return made !== undefined && !sameShape(made.options, state.options);
+      const { selected, compared } = state.view;
+      const wanted = [...new Set([selected, compared])].filter((name) => {
+        const entry = name === undefined ? undefined : state.results.get(name);
+        return entry !== undefined && !isCurrent(entry.options, state.options);
       });
-      request(wanted.filter((m) => m !== undefined));
+      // A running request (all modules, say) is not cut short; the budget concerns all modules at once.
+      if (state.progress !== undefined || state.options.rule === 'budget') return;
+      if (wanted.length > 0) request(wanted.filter((name) => name !== undefined));
     }, SETTLE_MS);
   }
 

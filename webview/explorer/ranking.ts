@@ -20,14 +20,14 @@ const columns: readonly {
   {
     id: 'kept',
     label: 'Kept energy',
-    value: (r) => 1 - r.errorHigh ** 2,
-    text: (r) => `${r.exact ? '' : '≥ '}${formatPercent(1 - r.errorHigh ** 2)}`,
+    value: (r) => 1 - r.error ** 2,
+    text: (r) => `${r.exact ? '' : '≈ '}${formatPercent(1 - r.error ** 2)}`,
   },
   {
     id: 'error',
     label: 'Relative error',
-    value: (r) => r.errorHigh,
-    text: (r) => `${r.exact ? '' : '≤ '}${formatPercent(r.errorHigh)}`,
+    value: (r) => r.error,
+    text: (r) => `${r.exact ? '' : '≈ '}${formatPercent(r.error)}`,
   },
   {
     id: 'ranks',

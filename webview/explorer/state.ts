@@ -93,6 +93,11 @@ export function sameShape(made: DecomposeOptions, wanted: DecomposeOptions): boo
   return made.cores === wanted.cores && made.orientation === wanted.orientation;
 }
 
+/** Whether a result was made with exactly these options, so that nothing new would come of asking. */
+export function isCurrent(made: DecomposeOptions, wanted: DecomposeOptions): boolean {
+  return sameShape(made, wanted) && made.rule === wanted.rule && made.value === wanted.value;
+}
+
 /** The bond dimensions shown for a module: set by hand, or by the rule in force. */
 export function ranksOf(state: ExplorerState, module: string): readonly number[] | undefined {
   const entry = state.results.get(module);
@@ -116,8 +121,23 @@ export function withOptions(
   state: ExplorerState,
   change: Partial<DecomposeOptions>,
 ): ExplorerState {
-  const options = { ...state.options, ...change };
+  // An explicit shape says its own number of cores; asking for another number undoes it.
+  const shapes = change.cores === undefined ? state.options.shapes : {};
+  const options = { ...state.options, shapes, ...change };
   return { ...state, options, view: { ...state.view, options, cuts: {} } };
+}
+
+/** An explicit shape for one module; its cuts set by hand belong to the old one. */
+export function withShape(
+  state: ExplorerState,
+  module: string,
+  shape: DecomposeOptions['shapes'][string],
+): ExplorerState {
+  const options = { ...state.options, shapes: { ...state.options.shapes, [module]: shape } };
+  const cuts = Object.fromEntries(
+    Object.entries(state.view.cuts).filter(([name]) => name !== module),
+  );
+  return { ...state, options, view: { ...state.view, options, cuts } };
 }
 
 export function withCut(

@@ -43,8 +43,8 @@ export function eigh(matrix: Float64Array, n: number): Eigen {
   return sorted(t.diagonal, q, n, scale);
 }
 
-/** A copy with largest magnitude 1, so that squares neither overflow nor underflow. */
-function scaledCopy(matrix: Float64Array, n: number): { a: Float64Array; scale: number } {
+/** A copy with largest magnitude 1 (upper triangle), so that squares neither overflow nor underflow. */
+export function scaledCopy(matrix: Float64Array, n: number): { a: Float64Array; scale: number } {
   let largest = 0;
   for (let i = 0; i < n; i++)
     for (let j = i; j < n; j++) largest = Math.max(largest, Math.abs(matrix[i * n + j] as number));
@@ -54,7 +54,7 @@ function scaledCopy(matrix: Float64Array, n: number): { a: Float64Array; scale: 
 }
 
 /** Plane rotations of columns (i, i + 1), i descending within a sweep, in the order of creation. */
-class RotationBatch {
+export class RotationBatch {
   private readonly cos = new Float64Array(BATCH);
   private readonly sin = new Float64Array(BATCH);
   /** Three numbers a sweep: first column + 1, last column, number of the first rotation. */
@@ -162,7 +162,7 @@ function applyOneRow(
 }
 
 /** Implicit QL on (d, e), in place; `rotations` receives what turns T's basis into eigenvectors. */
-function implicitQl(
+export function implicitQl(
   d: Float64Array,
   e: Float64Array,
   n: number,

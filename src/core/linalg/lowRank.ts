@@ -4,8 +4,8 @@
  * eigen-solver, subspace iteration with oversampling (Halko, Martinsson & Tropp, 2011).
  */
 import type { Gemm, Matrix } from '../gemm';
-import { eigh } from './eigh';
 import { energyOf, gram } from './gram';
+import { leadingEigen } from './leadingEigen';
 import { orthonormalise, projectOut } from './orthonormalise';
 import { gaussian } from './probes';
 
@@ -80,12 +80,16 @@ export async function lowRank(
   const basis = joinColumns(blocks);
   const image = joinColumns(images);
   const l = basis.cols;
-  const { values, vectors } = eigh(await gram(image, 'cols', gemm), l);
-  let k = 0;
-  const floor = (values[0] ?? 0) * RANK_FLOOR ** 2;
-  while (k < Math.min(r, l) && (values[k] as number) > floor) k++;
+  // Directions above rounding, at most r.
+  const count = (values: Float64Array): number => {
+    const floor = (values[0] ?? 0) * RANK_FLOOR ** 2;
+    let k = 0;
+    while (k < Math.min(r, l) && (values[k] as number) > floor) k++;
+    return k;
+  };
+  const { values, vectors, k } = leadingEigen(await gram(image, 'cols', gemm), l, count, r);
   if (k === 0) return emptyResult(m, n, energy);
-  const rotation = leadingColumns(vectors, l, k);
+  const rotation = { data: Float32Array.from(vectors), rows: l, cols: k };
   const u = await gemm.f32(basis, rotation);
   const coordinates = await gemm.f32(rotation, image, { transposeA: true, transposeB: true });
   const singularValues = values.slice(0, k).map(Math.sqrt);
@@ -104,13 +108,6 @@ function emptyResult(m: number, n: number, energy: number): LowRank {
     singularValues: new Float64Array(1),
     discardedEnergy: energy,
   };
-}
-
-/** The first `k` columns of an fp64 `[l, l]`, rounded to fp32. */
-export function leadingColumns(vectors: Float64Array, l: number, k: number): Matrix<Float32Array> {
-  const data = new Float32Array(l * k);
-  for (let i = 0; i < l; i++) data.set(vectors.subarray(i * l, i * l + k), i * k);
-  return { data, rows: l, cols: k };
 }
 
 function joinColumns(parts: readonly Matrix<Float32Array>[]): Matrix<Float32Array> {

@@ -148,3 +148,32 @@ export function accumulateReflections(a: Float64Array, n: number, tau: Float64Ar
   }
   return q;
 }
+
+/** Rows of `x` `[k, n]`, vectors in T's basis, turned into vectors in A's: x <- (Q x^T)^T, in place. */
+export function applyReflections(
+  a: Float64Array,
+  n: number,
+  tau: Float64Array,
+  x: Float64Array,
+  k: number,
+): void {
+  // One vector after the other: it stays in the first-level cache while all reflections pass.
+  for (let j = 0; j < k; j++) {
+    const base = j * n;
+    for (let h = n - 2; h >= 0; h--) {
+      const t = tau[h] as number;
+      if (t === 0) continue;
+      const v = h * n;
+      let d0 = 0;
+      let d1 = 0;
+      let i = h + 1;
+      for (; i + 1 < n; i += 2) {
+        d0 += (a[v + i] as number) * (x[base + i] as number);
+        d1 += (a[v + i + 1] as number) * (x[base + i + 1] as number);
+      }
+      if (i < n) d0 += (a[v + i] as number) * (x[base + i] as number);
+      const f = t * (d0 + d1);
+      for (i = h + 1; i < n; i++) x[base + i] = (x[base + i] as number) - f * (a[v + i] as number);
+    }
+  }
+}

@@ -7,9 +7,10 @@
  */
 import { DotaError } from '../../protocol/errors';
 import type { Gemm, Matrix } from '../gemm';
-import { eigenvalues, eigh } from '../linalg/eigh';
+import { eigenvalues } from '../linalg/eigh';
 import { energyOf, gram } from '../linalg/gram';
-import { leadingColumns, lowRank } from '../linalg/lowRank';
+import { leadingEigen } from '../linalg/leadingEigen';
+import { lowRank } from '../linalg/lowRank';
 import { applyGauge, toSchmidt } from './gauge';
 import type { WideCore } from './gauge';
 import { interleave, rowsOf } from './interleave';
@@ -252,15 +253,24 @@ class OutsideIn {
     wished: number | undefined,
   ): Promise<Step> {
     const g = await gram(x, fromLeft ? 'rows' : 'cols', this.gemm);
-    const { values, vectors } = eigh(g, side);
-    const rank = numericalRank(values, RANK_FLOOR);
-    const kept = Math.min(rank, wished ?? countForTail(values, this.allowance()));
-    const spectrum = values.map((w) => Math.sqrt(Math.max(0, w)));
-    let discardedEnergy = 0;
-    for (let k = side - 1; k >= kept; k--) discardedEnergy += Math.max(0, values[k] as number);
-    const base = { kept, spectrum, exact: true, discardedEnergy };
+    const count = (values: Float64Array): number =>
+      Math.min(numericalRank(values, RANK_FLOOR), wished ?? countForTail(values, this.allowance()));
+    const summary = (values: Float64Array, kept: number): Omit<Step, 'basis' | 'projected'> => {
+      let discardedEnergy = 0;
+      for (let k = side - 1; k >= kept; k--) discardedEnergy += Math.max(0, values[k] as number);
+      const spectrum = values.map((w) => Math.sqrt(Math.max(0, w)));
+      return { kept, spectrum, exact: true, discardedEnergy };
+    };
+    if (wished !== undefined && wished >= side) {
+      // Nothing to cut unless the matrix is rank-deficient: no vectors are needed to see that.
+      const values = eigenvalues(g, side);
+      if (count(values) === side)
+        return { ...summary(values, side), basis: undefined, projected: undefined };
+    }
+    const { values, vectors, k: kept } = leadingEigen(g, side, count, wished);
+    const base = summary(values, kept);
     if (kept === side) return { ...base, basis: undefined, projected: undefined };
-    const basis = leadingColumns(vectors, side, kept);
+    const basis = { data: Float32Array.from(vectors), rows: side, cols: kept };
     const projected = fromLeft
       ? await this.gemm.f32(basis, x, { transposeA: true })
       : await this.gemm.f32(x, basis);

@@ -2,7 +2,7 @@
 import type { Gemm } from '../gemm';
 import { energyOf } from '../linalg/gram';
 import { contractRange } from './contract';
-import { interleaveBlock } from './interleave';
+import { Scratch, interleaveBlock } from './interleave';
 import type { WeightRows } from './interleave';
 import { pairSizes, product } from './shapes';
 import type { Mpo, Orientation } from './types';
@@ -19,6 +19,7 @@ export async function explicitError(
   mpo: Mpo,
   orientation: Orientation,
   gemm: Gemm,
+  scratch = new Scratch(),
 ): Promise<number> {
   const n = mpo.cores.length;
   const left = await contractRange(mpo.cores, 0, n >> 1, gemm);
@@ -27,7 +28,7 @@ export async function explicitError(
   const width = joined.data.length / bond;
   const right = { data: joined.data, rows: bond, cols: width };
   const digits = mpo.shape.rows[0] ?? 1;
-  const block = new Float32Array(product(pairSizes(mpo.shape)) / digits);
+  const block = scratch.zeros(product(pairSizes(mpo.shape)) / digits);
   const rowsABlock = left.rows / digits;
   const height = Math.max(1, Math.floor(CHUNK / width));
   let total = 0;

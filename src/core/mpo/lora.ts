@@ -1,11 +1,12 @@
 /** From an operator to a LoRA pair. */
 import { DotaError } from '../../protocol/errors';
 import type { Gemm } from '../gemm';
-import { eigh } from '../linalg/eigh';
 import { energyOf, gram } from '../linalg/gram';
-import { leadingColumns, lowRank } from '../linalg/lowRank';
+import { leadingEigen } from '../linalg/leadingEigen';
+import { lowRank } from '../linalg/lowRank';
 import type { LowRank } from '../linalg/lowRank';
 import { contractToWeight } from './contract';
+import { numericalRank } from './ranks';
 import type { Mpo, Orientation } from './types';
 
 export interface LoraPair {
@@ -79,18 +80,21 @@ async function exactly(
   gemm: Gemm,
 ): Promise<LowRank> {
   const side = wide ? x.rows : x.cols;
-  const { values, vectors } = eigh(await gram(x, wide ? 'rows' : 'cols', gemm), side);
-  let kept = 1;
   // Singular values below 1e-7 of the largest are rounding noise of fp32 entries.
-  while (kept < r && (values[kept] as number) > 1e-14 * (values[0] as number)) kept++;
-  const basis = leadingColumns(vectors, side, kept);
+  const { values, vectors, k } = leadingEigen(
+    await gram(x, wide ? 'rows' : 'cols', gemm),
+    side,
+    (w) => Math.min(r, numericalRank(w, 1e-7)),
+    r,
+  );
+  const basis = { data: Float32Array.from(vectors), rows: side, cols: k };
   const coordinates = await gemm.f32(basis, x, { transposeA: true, transposeB: !wide });
   let discardedEnergy = 0;
-  for (let k = side - 1; k >= kept; k--) discardedEnergy += Math.max(0, values[k] as number);
+  for (let i = side - 1; i >= k; i--) discardedEnergy += Math.max(0, values[i] as number);
   return {
     basis,
     coordinates,
-    singularValues: values.slice(0, kept).map((w) => Math.sqrt(Math.max(0, w))),
+    singularValues: values.slice(0, k).map((w) => Math.sqrt(Math.max(0, w))),
     discardedEnergy,
   };
 }

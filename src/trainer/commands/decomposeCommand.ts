@@ -3,12 +3,14 @@ import os from 'node:os';
 import path from 'node:path';
 import { DotaError } from '../../protocol/errors';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
+import { enableGarbageCollection } from '../garbageCollection';
 import { OrtGemm } from '../ort/ortGemm';
 import { physicalCores } from '../training/prepareModel';
 import { resolveModel } from '../training/modelPath';
 import { runDecompose, type DecomposeArgs } from './decompose';
 
 export interface DecomposeOptions {
+  tensor?: string[];
   cores?: string;
   rows?: string;
   cols?: string;
@@ -36,7 +38,7 @@ export async function decomposeCommand(
 ): Promise<void> {
   const args: DecomposeArgs = {
     path: resolveModel(model, process.cwd()),
-    tensors,
+    tensors: [...tensors, ...(options.tensor ?? [])],
     ...defined('cores', integer('--cores', options.cores)),
     ...defined('rowFactors', factors('--rows', options.rows)),
     ...defined('colFactors', factors('--cols', options.cols)),
@@ -59,6 +61,7 @@ export async function decomposeCommand(
   };
   const threads = integer('--threads', options.threads) ?? physicalCores();
   await ensureComputeEnvironment();
+  enableGarbageCollection();
   const abort = new AbortController();
   const stop = (): void => {
     abort.abort();

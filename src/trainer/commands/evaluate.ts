@@ -40,7 +40,7 @@ export interface EvaluateOptions {
   json?: boolean;
 }
 
-interface Target {
+export interface Target {
   config: RunConfig;
   directory: string;
   run: RunFolder | undefined;
@@ -142,7 +142,10 @@ async function validationLoss(
 }
 
 /** A configuration file means its base model; a run its checkpoint. */
-async function findTarget(what: string, options: EvaluateOptions): Promise<Target> {
+export async function findTarget(
+  what: string,
+  options: Pick<EvaluateOptions, 'root' | 'set' | 'checkpoint'>,
+): Promise<Target> {
   const info = await stat(path.resolve(what)).catch(() => undefined);
   if (info?.isFile() === true) {
     const { config, directory } = await loadRunConfig(what, options.set);

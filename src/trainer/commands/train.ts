@@ -18,6 +18,8 @@ export interface TrainOptions {
   /** `true`, or the run where no other argument names it. */
   resume?: boolean | string;
   set: string[];
+  device?: 'auto' | 'cpu' | 'webgpu';
+  allowSoftwareGpu?: boolean;
   root: string;
   detach?: boolean;
   quiet?: boolean;
@@ -50,6 +52,15 @@ export async function runTrain(
   return trainHere(folder, resume, options);
 }
 
+/** `--set` last: what is said in full wins over a shorthand. */
+function overrides({ set, device, allowSoftwareGpu }: TrainOptions): string[] {
+  return [
+    ...(device === undefined ? [] : [`device=${device}`]),
+    ...(allowSoftwareGpu === true ? ['allow_software_gpu=true'] : []),
+    ...set,
+  ];
+}
+
 /** The run to work on; a configuration file makes a new one. */
 async function targetFolder(
   what: string,
@@ -59,7 +70,7 @@ async function targetFolder(
   const info = await stat(path.resolve(what)).catch(() => undefined);
   if (info?.isDirectory() === true) return findRun(options.root, path.resolve(what));
   if (resume) return findRun(options.root, what);
-  const { config, directory, fallbackName } = await loadRunConfig(what, options.set);
+  const { config, directory, fallbackName } = await loadRunConfig(what, overrides(options));
   const root = path.resolve(directory, config.output_dir);
   return createRun(root, {
     name: config.name ?? fallbackName,

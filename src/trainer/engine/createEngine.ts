@@ -1,5 +1,5 @@
 /** Puts an engine together from a model, an adapter plan and a device. */
-import type { AdapterPlan, ModuleAdapter } from '../../adapters/adapter';
+import type { AdapterPlan } from '../../adapters/adapter';
 import { expectedWeights } from '../../models/config';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Engine } from '../engine';
@@ -9,7 +9,7 @@ import { DecoderEngine, type Progress } from './decoderEngine';
 import { Embedding } from './embedding';
 import { FrozenWeights, readFloat32, type WeightReader } from './frozenWeights';
 import { Head } from './head';
-import { initialDelta } from './moduleDelta';
+import { DenseDeltas } from './denseDeltas';
 import { planParameters } from './parameterLayout';
 import { quantizeBlocks, type QuantizationOptions } from './quantizeBlocks';
 import { ParameterStore } from './parameterStore';
@@ -46,12 +46,12 @@ const MAX_SESSIONS = 48;
  *   `device.unavailable`
  */
 export async function createEngine(options: EngineOptions): Promise<Engine> {
-  const { config, weights, adapters, recompute = false, shouldStop = () => false } = options;
+  const { config, weights, recompute = false, shouldStop = () => false } = options;
   const device =
     typeof options.device === 'string'
       ? openDevice({ kind: options.device, threads: options.threads })
       : options.device;
-  const layout = planParameters(config, adapters);
+  const layout = planParameters(config, options.adapters);
   const store = new ParameterStore(layout, device);
   const sessions = new SessionCache(device, MAX_SESSIONS);
 
@@ -63,8 +63,9 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       .filter(({ name }) => !trainable.has(name)),
     options.residentLimit ?? DEFAULT_RESIDENT_LIMIT,
   );
-  await initialiseParameters(store, weights, adapters);
-  await subtractInitialDeltas(frozen, adapters);
+  await initialiseParameters(store, weights, options.adapters);
+  const adapters = explicitWhereResident(options.adapters, frozen);
+  await subtractInitialDeltas(frozen, adapters, options.threads);
   if (options.quantization) {
     await quantizeBlocks(frozen, weights, config, adapters, options.quantization);
   }
@@ -99,17 +100,26 @@ async function initialiseParameters(
   store.writeState(state);
 }
 
-async function subtractInitialDeltas(frozen: FrozenWeights, adapters: AdapterPlan): Promise<void> {
-  const explicit = [...adapters.modules.values()].filter((a) => a.subtractsInitialDelta);
-  for (const adapter of explicit) await subtractInitialDelta(frozen, adapter);
+/** A resident weight is the engine's own copy: A0 is subtracted there once instead of every step. */
+function explicitWhereResident(plan: AdapterPlan, frozen: FrozenWeights): AdapterPlan {
+  if (!frozen.resident) return plan;
+  const modules = [...plan.modules].map(
+    ([path, adapter]) => [path, adapter.explicit?.() ?? adapter] as const,
+  );
+  return { ...plan, modules: new Map(modules) };
 }
 
-async function subtractInitialDelta(frozen: FrozenWeights, adapter: ModuleAdapter): Promise<void> {
-  const name = `${adapter.module.path}.weight`;
-  const delta = await initialDelta(adapter);
-  const [weight] = frozen.read([name]) as [Float32Array];
-  frozen.replace(
-    name,
-    weight.map((value, i) => value - (delta[i] as number)),
-  );
+async function subtractInitialDeltas(
+  frozen: FrozenWeights,
+  adapters: AdapterPlan,
+  threads: number,
+): Promise<void> {
+  const deltas = new DenseDeltas(threads);
+  for (const adapter of adapters.modules.values()) {
+    if (!adapter.subtractsInitialDelta) continue;
+    const name = `${adapter.module.path}.weight`;
+    const [weight] = frozen.read([name]) as [Float32Array];
+    frozen.replace(name, await deltas.residual(adapter, weight));
+  }
+  await deltas.dispose();
 }

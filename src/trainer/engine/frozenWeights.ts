@@ -50,12 +50,14 @@ export async function readChecked(
   return tensor;
 }
 
-/** A tensor's values as fp32; those of an F32 tensor are not copied. */
+/** A tensor's values as fp32, in an array of the caller's own. */
 export async function readFloat32(
   weights: WeightReader,
   wanted: NamedShape,
 ): Promise<Float32Array> {
-  return toFloat32(await readChecked(weights, wanted), wanted.name);
+  const values = new Float32Array(sizeOf(wanted.shape));
+  widenInto(await readChecked(weights, wanted), values);
+  return values;
 }
 
 export class FrozenWeights {
@@ -79,10 +81,17 @@ export class FrozenWeights {
     const raw = new Map<string, RawTensor>();
     const widened = new Map<string, Float32Array>();
     for (const item of wanted) {
-      if (bytes <= residentLimit) widened.set(item.name, await readFloat32(weights, item));
-      else raw.set(item.name, await readChecked(weights, item));
+      const tensor = await readChecked(weights, item);
+      // Nothing writes to frozen weights, so fp32 tensors are shared with the reader.
+      if (bytes <= residentLimit) widened.set(item.name, toFloat32(tensor, item.name));
+      else raw.set(item.name, tensor);
     }
     return new FrozenWeights(raw, widened);
+  }
+
+  /** True when every weight was widened once. */
+  get resident(): boolean {
+    return this.#raw.size === 0;
   }
 
   /** Replaces a weight by fp32 values that stay in memory (an explicit residual). */

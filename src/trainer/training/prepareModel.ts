@@ -16,6 +16,7 @@ import type { RunManifest } from '../../protocol/runFiles';
 import type { Engine } from '../engine';
 import { createEngine } from '../engine/createEngine';
 import { readFloat32, type WeightReader } from '../engine/frozenWeights';
+import type { QuantizationError } from '../engine/quantizeBlocks';
 import { randomWeights } from '../engine/randomWeights';
 import { OrtGemm } from '../ort/ortGemm';
 import { chooseDevice } from './chooseDevice';
@@ -72,7 +73,8 @@ function shapeOf(config: DecoderConfig): string {
 export interface EngineParts {
   engine: Engine;
   plan: AdapterPlan;
-  facts: Required<Pick<RunManifest, 'device' | 'model' | 'trainable'>>;
+  facts: Required<Pick<RunManifest, 'device' | 'model' | 'trainable'>> &
+    Pick<RunManifest, 'quantization'>;
 }
 
 export interface EngineHooks {
@@ -97,12 +99,22 @@ export async function buildEngine(
   const threads = config.threads > 0 ? config.threads : physicalCores();
   const device = await chooseDevice(config);
   const plan = hooks.baseOnly === true ? basePlan : await planModel(config, model, threads, hooks);
+  let quantization: QuantizationError | undefined;
   const engine = await createEngine({
     config: model.config,
     weights: model.weights,
     adapters: plan,
     device: device.kind,
     threads,
+    quantization:
+      hooks.baseOnly !== true && config.quantization.load_in_4bit
+        ? {
+            doubleQuantization: config.quantization.bnb_4bit_use_double_quant,
+            onMeasured: (error) => {
+              quantization = error;
+            },
+          }
+        : undefined,
     recompute: config.training.gradient_checkpointing,
     shouldStop: hooks.shouldStop,
   });
@@ -116,6 +128,7 @@ export async function buildEngine(
       device: { ...device, threads },
       model: { architecture: model.config.architecture, parameters: base },
       trainable: { parameters, fraction: parameters / all },
+      ...(quantization === undefined ? {} : { quantization }),
     },
   };
 }
@@ -131,26 +144,34 @@ export function endTokens(model: Pick<ModelParts, 'config' | 'tokenizer'>): numb
 /** No adapter and nothing to train: the model as it was found. */
 const basePlan: AdapterPlan = { trainsBaseWeights: false, modules: new Map() };
 
-function planModel(
+async function planModel(
   config: RunConfig,
   model: ModelParts,
   threads: number,
   hooks: EngineHooks,
 ): Promise<AdapterPlan> {
-  return planAdapters({
-    method: config.method,
-    config: model.config,
-    options: config.adapter,
-    seed: config.training.seed,
-    gemm: new OrtGemm(threads),
-    weight: (module) =>
-      readFloat32(model.weights, {
-        name: `${module.path}.weight`,
-        shape: [module.outFeatures, module.inFeatures],
-      }),
-    initialCores: hooks.initialCores,
-    onModule: (_module, index, count) => hooks.onModule?.(index, count),
-  });
+  const gemm = new OrtGemm(threads);
+  try {
+    return await planAdapters({
+      method: config.method,
+      config: model.config,
+      // What is stored in 4 bits is the residual, so it has to exist.
+      options: config.quantization.load_in_4bit
+        ? { ...config.adapter, residual: 'explicit' }
+        : config.adapter,
+      seed: config.training.seed,
+      gemm,
+      weight: (module) =>
+        readFloat32(model.weights, {
+          name: `${module.path}.weight`,
+          shape: [module.outFeatures, module.inFeatures],
+        }),
+      initialCores: hooks.initialCores,
+      onModule: (_module, index, count) => hooks.onModule?.(index, count),
+    });
+  } finally {
+    await gemm.dispose();
+  }
 }
 
 /** Two threads of one core share its arithmetic units, so a thread more a core only costs. */

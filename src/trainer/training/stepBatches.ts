@@ -22,6 +22,7 @@ export function trainingBatches(
     batchSize: training.per_device_train_batch_size,
     seed: training.seed,
     shuffle: true,
+    groupByLength: training.group_by_length,
     packing: data.packing,
     maxLength: data.max_length,
     padTokenId: padId(tokenizer),

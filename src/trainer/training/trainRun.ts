@@ -106,6 +106,13 @@ async function trainModel(
   });
   const { engine, facts } = parts;
   main.notify('facts', { ...facts, fingerprint });
+  if (facts.quantization !== undefined) {
+    const { relativeError, plainRelativeError, modules } = facts.quantization;
+    const text =
+      `${modules} matrices in NF4: error at step 0 ${relativeError.toFixed(4)} of the weights’ norm; ` +
+      `NF4 of the weights themselves: ${plainRelativeError.toFixed(4)}.`;
+    main.notify('log', { level: 'info', text });
+  }
   try {
     await checkSpace(
       folder.path,

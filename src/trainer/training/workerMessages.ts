@@ -10,7 +10,15 @@ import type { NewRow } from '../../runs/journalWriter';
 export type RunFacts = Partial<
   Pick<
     RunManifest,
-    'fingerprint' | 'device' | 'model' | 'trainable' | 'progress' | 'best' | 'last' | 'evaluation'
+    | 'fingerprint'
+    | 'device'
+    | 'model'
+    | 'trainable'
+    | 'quantization'
+    | 'progress'
+    | 'best'
+    | 'last'
+    | 'evaluation'
   >
 >;
 

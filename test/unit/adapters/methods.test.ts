@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import type { LinearModule } from '../../../src/adapters/adapter';
 import type { AttachContext } from '../../../src/adapters/method';
 import { adapterMethods, methodHelp } from '../../../src/adapters/plan';
@@ -6,7 +6,7 @@ import { methods, runConfigSchema, type RunConfigInput } from '../../../src/conf
 import { plainGemm } from '../../../src/core/linalg/plainGemm';
 import { decompose } from '../../../src/core/mpo/decompose';
 import { Rng } from '../../../src/core/rng';
-import { initialDelta } from '../../../src/trainer/engine/moduleDelta';
+import { DenseDeltas } from '../../../src/trainer/engine/denseDeltas';
 import { relativeError } from '../graph/harness';
 
 const module: LinearModule = {
@@ -17,6 +17,9 @@ const module: LinearModule = {
   inFeatures: 16,
 };
 const weight = new Rng(1, 'weight').normals(24 * 16, 0.3);
+
+const deltas = new DenseDeltas(1);
+afterAll(() => deltas.dispose());
 
 function context(adapter: RunConfigInput['adapter'], seed = 3): AttachContext {
   const { adapter: options } = runConfigSchema.parse({ data: { train: 'x' }, adapter });
@@ -29,7 +32,7 @@ describe('dota', () => {
       module,
       context({ r: 3, orientation, residual: 'explicit' }),
     );
-    const dense = await initialDelta(adapter);
+    const dense = await deltas.delta(adapter);
     const shape = {
       rows: adapter.tensors.map((tensor) => tensor.shape[1]!),
       cols: adapter.tensors.map((tensor) => tensor.shape[2]!),
@@ -49,7 +52,7 @@ describe('dota', () => {
       ...context({ r: 3, orientation, residual: 'explicit' }),
       weight: () => Promise.resolve(new Rng(2, 'other').normals(24 * 16, 0.3)),
     });
-    expect(relativeError(await initialDelta(other), weight)).toBeGreaterThan(1);
+    expect(relativeError(await deltas.delta(other), weight)).toBeGreaterThan(1);
   });
 
   it('represents the weight at the full bond', async () => {
@@ -57,12 +60,12 @@ describe('dota', () => {
       module,
       context({ r: 1000, residual: 'explicit' }),
     );
-    expect(relativeError(await initialDelta(adapter), weight)).toBeLessThan(1e-6);
+    expect(relativeError(await deltas.delta(adapter), weight)).toBeLessThan(1e-6);
   });
 
   it('adds exactly nothing at step 0 with an implicit residual', async () => {
     const adapter = await adapterMethods.dota.attach(module, context({ r: 3 }));
-    expect(await initialDelta(adapter)).toEqual(new Float32Array(24 * 16));
+    expect(await deltas.delta(adapter)).toEqual(new Float32Array(24 * 16));
     expect(adapter.tensors.filter(({ trainable }) => trainable)).toHaveLength(3);
   });
 
@@ -86,7 +89,7 @@ describe('dota', () => {
       ...context({ residual: 'explicit' }),
       initialCores: () => known,
     });
-    expect(await initialDelta(resumed)).toEqual(new Float32Array(24 * 16).fill(0.125));
+    expect(await deltas.delta(resumed)).toEqual(new Float32Array(24 * 16).fill(0.125));
   });
 
   it('refuses a rank asked for by name that exceeds the full bond, and clamps r', async () => {

@@ -12,7 +12,7 @@ import {
   weightsFromMap,
   type WeightReader,
 } from '../../../src/trainer/engine/frozenWeights';
-import { initialDelta } from '../../../src/trainer/engine/moduleDelta';
+import { DenseDeltas } from '../../../src/trainer/engine/denseDeltas';
 import type { QuantizationError } from '../../../src/trainer/engine/quantizeBlocks';
 import { randomWeights } from '../../../src/trainer/engine/randomWeights';
 import { OrtGemm } from '../../../src/trainer/ort/ortGemm';
@@ -25,7 +25,11 @@ const adapterOptions = runConfigSchema.parse({
 }).adapter;
 
 const gemm = new OrtGemm(1);
-afterAll(() => gemm.dispose());
+const deltas = new DenseDeltas(1);
+afterAll(async () => {
+  await gemm.dispose();
+  await deltas.dispose();
+});
 
 function plan(method: Method): Promise<AdapterPlan> {
   return planAdapters({
@@ -51,7 +55,7 @@ async function expandedWeights(adapters: AdapterPlan): Promise<WeightReader> {
     const path = matrices.get(name);
     if (path !== undefined) {
       const adapter = adapters.modules.get(path);
-      const taken = adapter?.subtractsInitialDelta ? await initialDelta(adapter) : undefined;
+      const taken = adapter?.subtractsInitialDelta ? await deltas.delta(adapter) : undefined;
       const residual = values.map((value, i) => value - (taken?.[i] ?? 0));
       dequantizeNf4(quantizeNf4(residual), values);
       taken?.forEach((value, i) => (values[i] = (values[i] ?? 0) + value));

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { cholesky, invertUpper } from '../../../src/core/linalg/cholesky';
 import { eigenvalues, eigh } from '../../../src/core/linalg/eigh';
+import { leadingEigen } from '../../../src/core/linalg/leadingEigen';
 import { lowRank } from '../../../src/core/linalg/lowRank';
 import { energyOf, gram } from '../../../src/core/linalg/gram';
 import { orthonormalise } from '../../../src/core/linalg/orthonormalise';
@@ -84,6 +85,53 @@ describe('eigh', () => {
 
   it('refuses values that are not finite', () => {
     expect(() => eigh(Float64Array.of(1, NaN, NaN, 1), 2)).toThrow(/finite/);
+  });
+});
+
+describe('leadingEigen', () => {
+  // Inverse iteration starts from n = 48; the degenerate ones must pass or fall back to QL.
+  const n = 60;
+  const cases: [string, Float64Array][] = [
+    ['random', symmetric(n, 3)],
+    ['identity', Float64Array.from({ length: n * n }, (_, at) => (at % (n + 1) === 0 ? 1 : 0))],
+    ['zero', new Float64Array(n * n)],
+    ['constant', new Float64Array(n * n).fill(2)],
+    [
+      'two clusters',
+      Float64Array.from({ length: n * n }, (_, at) =>
+        at % (n + 1) === 0 ? (at < (n * n) / 2 ? 3 : 1) : 1e-13,
+      ),
+    ],
+  ];
+  it.each(cases)('%s: all eigenvalues, few vectors', (_, a) => {
+    const k = 11;
+    const full = eigh(a, n);
+    const few = leadingEigen(a, n, () => k);
+    expect(few.k).toBe(k);
+    const scale = Math.max(1e-300, ...full.values.map(Math.abs));
+    for (let i = 0; i < n; i++)
+      expect(Math.abs(few.values[i]! - full.values[i]!)).toBeLessThan(1e-13 * scale);
+    expect(orthogonalityDefect(few.vectors, n, k)).toBeLessThan(1e-10);
+    for (let j = 0; j < k; j++)
+      for (let i = 0; i < n; i++) {
+        let y = 0;
+        for (let x = 0; x < n; x++) y += a[i * n + x]! * few.vectors[x * k + j]!;
+        expect(Math.abs(y - few.values[j]! * few.vectors[i * k + j]!)).toBeLessThan(
+          1e-10 * scale + 1e-300,
+        );
+      }
+    expect(leadingEigen(a, n, () => k)).toEqual(few);
+  });
+
+  it('gives the same vectors as the whole decomposition', () => {
+    const a = symmetric(n, 4);
+    const full = eigh(a, n);
+    const { vectors } = leadingEigen(a, n, (values) => values.filter((x) => x > 15).length);
+    const k = full.values.filter((x) => x > 15).length;
+    expect(k).toBeGreaterThan(2);
+    for (let i = 0; i < n; i++)
+      for (let j = 0; j < k; j++)
+        expect(vectors[i * k + j]!).toBeCloseTo(full.vectors[i * n + j]!, 9);
   });
 });
 

@@ -15,7 +15,7 @@ import {
   tail,
 } from '../../../webview/explorer/cut';
 import { moduleRows, rankPattern, rowsToCsv, rowsToLatex } from '../../../webview/explorer/exports';
-import { measureOf } from '../../../webview/explorer/measures';
+import { isEstimate, measureOf } from '../../../webview/explorer/measures';
 import {
   initialState,
   parseViewState,
@@ -23,8 +23,10 @@ import {
   reduceExplorer,
   withCut,
   withOptions,
+  withShape,
   type ExplorerState,
 } from '../../../webview/explorer/state';
+import { parseFactors, shapeProblem } from '../../../webview/explorer/shapeForm';
 import { model, modules, options, result } from '../../webview/explorerData';
 
 /** A decomposition with given spectra; `exact` false marks lower bounds. */
@@ -126,6 +128,45 @@ describe('cut arithmetic', () => {
       ),
     );
     expect(estimate(p, [2, 3])).toMatchObject({ exact: true, errorLow: 0.123, errorHigh: 0.123 });
+  });
+
+  it('the likely error lies between the bounds, meets the measured one, and never rises with rank', () => {
+    fc.assert(
+      fc.property(
+        spectrum(4),
+        spectrum(4),
+        fc.double({ min: 0.05, max: 0.95, noNaN: true }),
+        (a, b, between) => {
+          // The same energy on both sides, as unfoldings of one tensor have.
+          const scale = Math.sqrt(
+            a.reduce((s, v) => s + v * v, 0) / b.reduce((s, v) => s + v * v, 0),
+          );
+          const r = make([2, 2, 2], [2, 2, 2], [a, b.map((v) => v * scale)], [true, true], [2, 2]);
+          const bare = prepare({ ...r, keptEnergy: 1 });
+          const share = (k: number, d: number): number => 1 - tail(bare, k, d) / r.energy;
+          const kept =
+            Math.min(share(0, 2), share(1, 2)) * (1 - between) +
+            share(0, 2) * share(1, 2) * between;
+          const p = prepare({ ...r, keptEnergy: kept, relativeError: Math.sqrt(1 - kept) });
+          for (const ranks of [
+            [1, 2],
+            [1, 1],
+            [2, 1],
+            [3, 2],
+            [3, 3],
+          ]) {
+            const e = estimate(p, ranks);
+            expect(e.error).toBeGreaterThanOrEqual(e.errorLow - 1e-12);
+            expect(e.error).toBeLessThanOrEqual(e.errorHigh + 1e-12);
+          }
+          expect(estimate(p, [2, 2]).error).toBeCloseTo(Math.sqrt(1 - kept), 12);
+          expect(estimate(p, [1, 1]).error).toBeGreaterThanOrEqual(
+            estimate(p, [1, 2]).error - 1e-9,
+          );
+          expect(estimate(p, [3, 3]).error).toBeLessThanOrEqual(estimate(p, [3, 1]).error + 1e-9);
+        },
+      ),
+    );
   });
 
   it('lower bounds of singular values give an upper bound of the error only', () => {
@@ -256,8 +297,11 @@ describe('explorer state', () => {
   it('measures agree with the estimate', () => {
     const state = withCut(loaded(), name, 0, 4);
     const e = estimate(state.results.get(name)!.prepared, [4, 32]);
-    expect(measureOf(state, name, 'error')).toBe(e.errorHigh);
-    expect(measureOf(state, name, 'kept')).toBe(1 - e.errorHigh ** 2);
+    expect(measureOf(state, name, 'error')).toBe(e.error);
+    expect(measureOf(state, name, 'kept')).toBe(1 - e.error ** 2);
+    expect(isEstimate(state, name, 'kept')).toBe(true);
+    expect(isEstimate(state, name, 'parameters')).toBe(false);
+    expect(isEstimate(state, list[1]!.name, 'kept')).toBe(false);
     expect(measureOf(state, name, 'parameters')).toBe(256 * 4 + 4 * 256 * 32 + 32 * 256);
     expect(measureOf(state, list[5]!.name, 'kept')).toBeUndefined();
   });
@@ -274,6 +318,36 @@ describe('explorer state', () => {
     const { rankPattern: pattern, shapes } = rankPattern(state);
     expect(pattern[name]).toBe(32);
     expect(shapes[name]).toEqual({ rows: [16, 16, 16], cols: [16, 16, 16] });
+  });
+});
+
+describe('explicit shapes', () => {
+  it('are read in the usual spellings', () => {
+    expect(parseFactors('8, 8,4')).toEqual([8, 8, 4]);
+    expect(parseFactors(' 8×8x4 ')).toEqual([8, 8, 4]);
+    for (const text of ['', '8, a', '8, 0', '2.5, 4', '-2 4'])
+      expect(parseFactors(text)).toBeUndefined();
+  });
+
+  it('say what is wrong with them', () => {
+    expect(shapeProblem([8, 8], [4, 4], 64, 16)).toBeUndefined();
+    // 50257 = 29 x 1733 is padded to 50400.
+    expect(shapeProblem([225, 224], [4, 4], 50257, 16)).toBeUndefined();
+    expect(shapeProblem([8, 7], [4, 4], 64, 16)).toContain('row factors multiply to 56');
+    expect(shapeProblem([8, 8], [4, 8], 64, 16)).toContain('column factors multiply to 32');
+    expect(shapeProblem([8, 8], [4, 2, 2], 64, 16)).toContain('2 row factors, but 3 column');
+    expect(shapeProblem([64], [16], 64, 16)).toContain('two cores');
+    expect(shapeProblem(undefined, [16], 64, 16)).toContain('whole numbers');
+  });
+
+  it('stand until another number of cores is asked for', () => {
+    const list = modules(1);
+    const name = list[0]!.name;
+    const loaded = reduceExplorer(initialState, { type: 'init', model, modules: list, options });
+    const shaped = withShape(loaded, name, { rows: [64, 64], cols: [64, 64] });
+    expect(shaped.options.shapes[name]).toEqual({ rows: [64, 64], cols: [64, 64] });
+    expect(withOptions(shaped, { value: 4 }).options.shapes[name]).toBeDefined();
+    expect(withOptions(shaped, { cores: 4 }).options.shapes).toEqual({});
   });
 });
 

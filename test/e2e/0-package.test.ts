@@ -1,0 +1,129 @@
+/** The VSIX: what is in it, what is not, and that its trainer needs nothing else. */
+import { spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { unzip, zipEntries } from '../support/unzip';
+
+const { vsix } = inject('editor');
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(path.join(tmpdir(), 'dota-vsix-'));
+  unzip(vsix, folder);
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe('the package', () => {
+  const names = zipEntries(vsix).map((entry) => entry.name);
+  const target = `${process.platform}/${process.arch}`;
+
+  it('holds what the extension needs', () => {
+    for (const name of [
+      'package.json',
+      'readme.md',
+      'changelog.md',
+      'LICENSE.txt',
+      'THIRD_PARTY_NOTICES.txt',
+      'dist/extension.cjs',
+      'dist/trainer/cli.cjs',
+      'dist/trainer/worker.cjs',
+      'dist/webview/metrics.js',
+      'dist/webview/metrics.css',
+      'media/icon.png',
+      'media/dota.schema.json',
+      'media/sample/model/model.safetensors',
+      'media/sample/data/arithmetic.train.json',
+      `dist/trainer/node_modules/onnxruntime-node/bin/napi-v6/${target}/onnxruntime_binding.node`,
+    ])
+      expect(names).toContain(`extension/${name}`);
+  });
+
+  it('holds nothing else', () => {
+    const allowed = [
+      /^extension\/(package\.json|readme\.md|changelog\.md|LICENSE\.txt|THIRD_PARTY_NOTICES\.txt)$/,
+      /^extension\/dist\/extension\.cjs$/,
+      /^extension\/dist\/trainer\/(cli|worker)\.cjs$/,
+      /^extension\/dist\/trainer\/node_modules\/onnxruntime-(node|common)\//,
+      /^extension\/dist\/webview\/[\w-]+\.(js|css|ttf)$/,
+      /^extension\/media\/(icon\.png|activity\.svg|dota\.schema\.json)$/,
+      /^extension\/media\/walkthrough\/[\w-]+\.md$/,
+      /^extension\/media\/sample\//,
+      /^extension\.vsixmanifest$/,
+      /^\[Content_Types\]\.xml$/,
+    ];
+    expect(names.filter((name) => !allowed.some((pattern) => pattern.test(name)))).toEqual([]);
+    expect(names.filter((name) => /\.(map|ts)$|\/script\//.test(name))).toEqual([]);
+    const binaries = names.filter((name) => name.includes('/napi-v6/'));
+    expect(binaries.filter((name) => !name.includes(`/${target}/`))).toEqual([]);
+  });
+
+  it('stays within its limits', () => {
+    expect(statSync(vsix).size).toBeLessThanOrEqual(
+      (process.platform === 'win32' ? 45 : 35) * 2 ** 20,
+    );
+    const host = statSync(path.join(folder, 'extension/dist/extension.cjs'));
+    expect(host.size).toBeLessThan(300 * 1024);
+    const code = readFileSync(path.join(folder, 'extension/dist/extension.cjs'), 'utf8');
+    expect(code).not.toMatch(/require\(["']onnxruntime|\.node["']\)/);
+  });
+
+  it('names every package whose code it carries', () => {
+    const notices = readFileSync(path.join(folder, 'extension/THIRD_PARTY_NOTICES.txt'), 'utf8');
+    for (const name of ['onnxruntime-node', 'onnxruntime-common', 'uplot', 'zod', 'commander'])
+      expect(notices).toContain(`${name} `);
+    expect(notices).toMatch(/Permission is hereby granted/);
+  });
+
+  it('has a manifest without scripts or dependencies', () => {
+    const manifest = JSON.parse(
+      readFileSync(path.join(folder, 'extension/package.json'), 'utf8'),
+    ) as Record<string, unknown>;
+    for (const key of ['scripts', 'dependencies', 'devDependencies', 'private'])
+      expect(manifest).not.toHaveProperty(key);
+    expect(existsSync(path.join(folder, 'extension', manifest.main as string))).toBe(true);
+  });
+});
+
+describe('the unpacked trainer', () => {
+  it('trains two steps with the repository out of reach', () => {
+    const config = path.join(folder, 'two.dota.json');
+    const data = path.join(folder, 'extension/media/sample/data/arithmetic.train.json');
+    writeFileSync(
+      config,
+      JSON.stringify({
+        data: { train: data, max_length: 64 },
+        adapter: { r: 2, target_modules: ['q_proj'] },
+        training: { max_steps: 2, per_device_train_batch_size: 2, eval_on_start: false },
+        device: 'cpu',
+        threads: 1,
+      }),
+    );
+    const cli = path.join(folder, 'extension/dist/trainer/cli.cjs');
+    const args = [process.execPath, cli, 'train', config, '--json'];
+    // In a mount namespace of its own, where one may be made, the repository is an empty folder.
+    const hidden = [process.cwd(), path.dirname(realpathSync('node_modules'))];
+    const script = `${hidden.map((f) => `mount -t tmpfs none '${f}'`).join(' && ')} && exec "$@"`;
+    const canHide =
+      spawnSync('unshare', ['-r', '-m', 'sh', '-c', script, 'sh', 'true']).status === 0;
+    const [program, ...rest] = canHide
+      ? ['unshare', '-r', '-m', 'sh', '-c', script, 'sh', ...args]
+      : args;
+    const run = spawnSync(program!, rest, { cwd: folder, encoding: 'utf8' });
+    expect(run.stderr).not.toMatch(/Cannot find module/);
+    expect(run.status, run.stderr).toBe(0);
+    const result = JSON.parse(run.stdout.trim().split('\n').at(-1)!) as object;
+    expect(result).toMatchObject({ state: 'finished', steps: 2 });
+  });
+});

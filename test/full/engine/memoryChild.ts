@@ -1,0 +1,28 @@
+/** Steps of DoTA on a small model; prints resident memory in MB after every hundred. */
+import { openDevice } from '../../../src/trainer/ort/device';
+import { enableGarbageCollection } from '../../../src/trainer/garbageCollection';
+import { defaults, openEngine, randomBatch } from '../../../bench/step/setup';
+
+enableGarbageCollection();
+const options = { ...defaults, hidden: 128, layers: 3, batch: 4, sequence: 64, vocabulary: 512 };
+const engine = await openEngine(options, openDevice({ kind: 'cpu', threads: 1 }));
+const batch = randomBatch(options);
+const resident: number[] = [];
+for (let step = 1; step <= 600; step++) {
+  await engine.forwardBackward(batch, 1 / batch.lossTokens);
+  await engine.optimizerStep(
+    {
+      step,
+      learningRate: 1e-4,
+      weightDecay: 0,
+      adamBeta1: 0.9,
+      adamBeta2: 0.999,
+      adamEpsilon: 1e-8,
+      maxGradNorm: 1,
+    },
+    await engine.gradientNorm(),
+  );
+  if (step % 100 === 0) resident.push(process.memoryUsage.rss() / 2 ** 20);
+}
+console.log(JSON.stringify(resident));
+process.exit(0);

@@ -1,0 +1,108 @@
+/** `dota export`, from a real run to a folder that evaluates the same. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readAdapterFolder } from '../../../src/export/adapterFolder';
+import { runCli } from '../trainer/cliHarness';
+import { tinyConfig, writeTinyWorkspace } from '../trainer/tinyModel';
+
+let folder: string;
+beforeAll(async () => {
+  folder = mkdtempSync(path.join(os.tmpdir(), 'dota-export-'));
+  await writeTinyWorkspace(folder);
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function dota(args: readonly string[]): Promise<Record<string, unknown>> {
+  const result = await runCli([...args, '--json'], folder);
+  expect(result.code, result.stderr).toBe(0);
+  return result.json!;
+}
+
+async function train(method: string, adapter: object): Promise<string> {
+  const file = `${method}.dota.json`;
+  const config = tinyConfig({ method, adapter, training: { max_steps: 6, save_total_limit: 1 } });
+  writeFileSync(path.join(folder, file), JSON.stringify(config));
+  return String((await dota(['train', file]))['run']);
+}
+
+/** Validation loss of the same rows with another folder as the model. */
+async function lossOf(model: string): Promise<number> {
+  writeFileSync(path.join(folder, 'other.dota.json'), JSON.stringify(tinyConfig({ model })));
+  return Number((await dota(['evaluate', 'other.dota.json', '--no-accuracy']))['val_loss']);
+}
+
+describe('dota export', () => {
+  it.each([
+    ['dota', {}],
+    ['dota', { orientation: 'in', residual: 'explicit', mpo_cores: 2 }],
+    ['random_mpo', {}],
+    ['lora', { lora_alpha: 8 }],
+    ['full', {}],
+  ])('of a run with %s %j gives a merged model with the same loss', async (method, adapter) => {
+    const run = await train(method, adapter);
+    const trained = await dota(['evaluate', run, '--checkpoint', 'last', '--no-accuracy']);
+    const out = path.join(run, 'merged');
+    const result = await dota(['export', run, '--out', out, '--checkpoint', 'last']);
+    expect(result).toMatchObject({ to: 'merged', out, checkpoint: 6 });
+    expect(result['changed']).toBe(method === 'full' ? 20 : 4);
+    const [base, own, merged] = [
+      await lossOf('model'),
+      Number(trained['val_loss']),
+      await lossOf(out),
+    ];
+    // fp32 weights: only the order of sums differs.
+    expect(Math.abs(merged - own)).toBeLessThan(1e-5 * own);
+    // And training did something.
+    expect(Math.abs(base - own)).toBeGreaterThan(1e-3);
+    expect(readFileSync(path.join(out, 'README.md'), 'utf8')).toContain('train.json');
+    // A second export must not overwrite the first.
+    const again = await runCli(['export', run, '--out', out, '--json'], folder);
+    expect(again.code).toBe(65);
+    expect(again.json).toMatchObject({ error: { code: 'file.unreadable', where: out } });
+  });
+
+  it('writes the native adapter and its conversion, with what each module lost', async () => {
+    const run = await train('dota', {});
+    const native = path.join(run, 'native');
+    await dota(['export', run, '--to', 'adapter', '--out', native, '--checkpoint', 'last']);
+    const { state, info } = await readAdapterFolder(native);
+    expect(state.modules.map((m) => m.path)).toEqual(
+      [0, 1].flatMap((layer) =>
+        ['q_proj', 'v_proj'].map((name) => `model.layers.${layer}.self_attn.${name}`),
+      ),
+    );
+    expect(info.baseWeights).toMatch(/^[0-9a-f]{64}$/);
+    const lora = path.join(run, 'lora');
+    const full = ['--to', 'lora', '--out', lora, '--checkpoint', 'last', '--rank', '32'];
+    const { modules } = (await dota(['export', run, ...full])) as {
+      modules: { relative_error: number; rank: number }[];
+    };
+    expect(modules).toHaveLength(4);
+    for (const { relative_error: loss } of modules) expect(loss).toBeLessThan(1e-3);
+    expect(readdirSync(lora).sort()).toEqual(['adapter_config.json', 'adapter_model.safetensors']);
+    const small = path.join(run, 'small');
+    const energy = ['--to', 'lora', '--out', small, '--checkpoint', 'last', '--energy', '0.5'];
+    const half = (await dota(['export', run, ...energy])) as { modules: { rank: number }[] };
+    for (const [i, { rank }] of half.modules.entries()) expect(rank).toBeLessThan(modules[i]!.rank);
+  });
+
+  it('refuses a run whose base model has changed, and a configuration without a run', async () => {
+    const run = await train('lora', {});
+    const weights = path.join(folder, 'model/model.safetensors');
+    const before = readFileSync(weights);
+    const changed = Buffer.from(before);
+    changed[changed.length - 1] = changed[changed.length - 1]! ^ 1;
+    writeFileSync(weights, changed);
+    const out = path.join(run, 'merged');
+    const result = await runCli(['export', run, '--out', out, '--json'], folder);
+    writeFileSync(weights, before);
+    expect(result.code).toBe(65);
+    expect(result.json).toMatchObject({ error: { code: 'run.state' } });
+    const config = await runCli(['export', 'lora.dota.json', '--out', out, '--json'], folder);
+    expect(config.code).toBe(64);
+  });
+});
