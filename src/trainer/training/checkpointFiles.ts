@@ -40,6 +40,7 @@ const stateSchema = z.object({
     lastValidationLoss: z.number().optional(),
     lastTrainLoss: z.number().optional(),
     evaluationsWithoutImprovement: z.int().min(0),
+    evaluatedStep: z.int().min(0).optional(),
     unlogged: z.object({ lossSum: z.number(), lossTokens: count }),
   }),
   totalSteps: z.int().min(0),
@@ -181,11 +182,11 @@ export async function loadCheckpoint(folder: string): Promise<LoadedCheckpoint> 
     });
   }
   const cores = await readInitialCores(folder);
-  const { best, lastValidationLoss, lastTrainLoss, ...rest } = state.loop;
+  const { best, lastValidationLoss, lastTrainLoss, evaluatedStep, ...rest } = state.loop;
   return {
     folder,
     state,
-    loop: { ...rest, best, lastValidationLoss, lastTrainLoss },
+    loop: { ...rest, best, lastValidationLoss, lastTrainLoss, evaluatedStep },
     initialCores: (module) => cores.get(module.path),
   };
 }
