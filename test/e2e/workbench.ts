@@ -118,9 +118,20 @@ export class Workbench {
     return titles;
   }
 
-  /** An entry of the context menu that is open. */
-  contextMenuItem(label: string): Locator {
-    return this.page.locator('.context-view .monaco-menu .action-item', { hasText: label }).first();
+  /** Takes an entry of an element's context menu. */
+  async contextMenu(element: Locator, label: string): Promise<void> {
+    await element.click({ button: 'right' });
+    const entry = this.page
+      .locator('.context-view .monaco-menu .action-item', { hasText: label })
+      .first();
+    await entry.waitFor();
+    // A menu ignores the first moments after it opened, lest a long click take an entry.
+    await until('the menu to take the click', async () => {
+      await this.page.waitForTimeout(400);
+      if (!(await entry.isVisible())) return true;
+      await entry.click({ timeout: 2000 }).catch(() => undefined);
+      return !(await entry.isVisible());
+    });
   }
 
   /** Opens a file of the workspace in the editor. */
