@@ -38,6 +38,8 @@ export class MetricsPanel implements Disposable {
   /** Runs to show when the panel says that it is ready. */
   private selected: string[] = [];
   private ready = false;
+  /** Runs that were opened while the panel was hidden: they lead when it is back. */
+  private asked: readonly string[] = [];
   private readonly feeds = new Map<string, JournalFeed>();
   private readonly logSent = new Set<string>();
   private pumping: Promise<void> = Promise.resolve();
@@ -72,6 +74,7 @@ export class MetricsPanel implements Disposable {
     this.panel.reveal();
     for (const key of keys) if (!this.selected.includes(key)) this.selected.unshift(key);
     if (this.ready) void this.select(keys);
+    else this.asked = [...keys];
   }
 
   /** The panel must know a run before it can show it. */
@@ -123,6 +126,8 @@ export class MetricsPanel implements Disposable {
             runs: await Promise.all(this.monitor.list().map(summaryOf)),
             selected: this.selected,
           });
+          if (this.asked.length > 0) await this.select(this.asked);
+          this.asked = [];
           this.subscribe(message.since);
           return;
         case 'subscribe':

@@ -2,7 +2,14 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { exportedPoints, pointCount, showCharts, title, waitForPoints } from './metricsPage';
+import {
+  exportedPoints,
+  pointCount,
+  showCharts,
+  title,
+  waitForLead,
+  waitForPoints,
+} from './metricsPage';
 import { isRunning, Project } from './project';
 import { closeBrowser, photographFailures, until, Workbench } from './workbench';
 
@@ -77,11 +84,12 @@ describe('a run in the middle', () => {
   let folder: string;
 
   it('starts from the palette on the open file, and refuses a second start', async () => {
-    project.writeConfig('long', 3000);
+    project.writeConfig('long', 20_000);
     await workbench.openFile('long.dota.json');
     await workbench.command('DoTA: Fine-tune');
     await workbench.treeRow('Runs', 'long').waitFor({ timeout: 60_000 });
     folder = project.run('long');
+    await waitForLead(workbench, 'long');
     await waitForPoints(workbench, 5);
     await workbench.openFile('long.dota.json');
     await workbench.command('DoTA: Fine-tune');
@@ -91,10 +99,10 @@ describe('a run in the middle', () => {
 
   it('shows its progress in the tree and the status bar', async () => {
     await until('the status item', async () =>
-      /DoTA \d+\/3000 · loss \d/.test((await workbench.statusItem.textContent()) ?? ''),
+      /DoTA \d+\/20000 · loss \d/.test((await workbench.statusItem.textContent()) ?? ''),
     );
     expect(await workbench.treeRow('Runs', 'long').textContent()).toMatch(
-      /(running|saving) · \d+\/3000/,
+      /(running|saving) · \d+\/20000/,
     );
     await workbench.clearNotifications();
     await workbench.command('DoTA: Open Metrics Panel');

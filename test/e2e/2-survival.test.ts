@@ -1,6 +1,6 @@
 /** What a run outlives: the extension host, its own trainer, a second window. */
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { exportedPoints, pointCount, title, waitForPoints } from './metricsPage';
+import { exportedPoints, openRun, pointCount, title, waitForPoints } from './metricsPage';
 import { descendants, isRunning, processGroup, Project } from './project';
 import { closeBrowser, photographFailures, until, Workbench } from './workbench';
 
@@ -33,8 +33,7 @@ describe('a second window on the same folder', () => {
     const second = await Workbench.open(editor, project.folder);
     try {
       await second.openSideBar();
-      await second.treeRow('Runs', 'survivor').waitFor({ timeout: 60_000 });
-      await second.treeRow('Runs', 'survivor').click();
+      await openRun(second, 'survivor');
       await waitForPoints(second, 3);
       await second.inPanel(title, async (frame) => {
         await frame.getByText('Another window controls this run').first().waitFor();
@@ -68,8 +67,7 @@ describe('the extension host is killed', () => {
 
     await workbench.reload();
     await workbench.openSideBar();
-    await workbench.treeRow('Runs', 'survivor').waitFor({ timeout: 60_000 });
-    await workbench.treeRow('Runs', 'survivor').click();
+    await openRun(workbench, 'survivor');
     const held = await waitForPoints(workbench, before + 5);
     const points = await exportedPoints(workbench);
     expect(points.length).toBeGreaterThanOrEqual(held);

@@ -1,7 +1,7 @@
 /** Restricted Mode: looking is allowed, starting is not. */
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { writeSyntheticRun } from '../support/syntheticRun';
-import { title, waitForPoints } from './metricsPage';
+import { openRun, title, waitForPoints } from './metricsPage';
 import { Project } from './project';
 import { closeBrowser, photographFailures, setUserSetting, until, Workbench } from './workbench';
 
@@ -33,7 +33,7 @@ describe('in Restricted Mode', () => {
     await workbench.page.locator('.statusbar', { hasText: 'Restricted Mode' }).waitFor();
     await workbench.expand('Model', 'tiny');
     await workbench.treeRow('Model', 'Layer 0').waitFor();
-    await workbench.treeRow('Runs', 'arithmetic').click();
+    await openRun(workbench, 'arithmetic');
     await waitForPoints(workbench, 12);
     await workbench.screenshot('restricted-dark');
   });

@@ -2,7 +2,7 @@
 import type { Frame } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { writeSyntheticRun } from '../support/syntheticRun';
-import { showCharts, title, waitForPoints } from './metricsPage';
+import { openRun, showCharts, title, waitForPoints } from './metricsPage';
 import { Project } from './project';
 import { closeBrowser, photographFailures, until, Workbench } from './workbench';
 
@@ -37,9 +37,9 @@ beforeAll(async () => {
   });
   workbench = await Workbench.open(editor, project.folder);
   await workbench.openSideBar();
-  await workbench.treeRow('Runs', 'dota r8').click();
+  await openRun(workbench, 'dota r8');
   await waitForPoints(workbench, 300);
-  await workbench.treeRow('Runs', 'lora r8').click();
+  await openRun(workbench, 'lora r8');
   await showCharts(workbench);
 });
 afterAll(async () => {
@@ -158,7 +158,7 @@ describe('the panel and the trees', () => {
   it('shows what a run folder says as text', async () => {
     const found = await workbench.treeRow('Runs', '<img src=x').textContent();
     expect(found).toContain(hostile);
-    await workbench.treeRow('Runs', '<img src=x').click();
+    await openRun(workbench, '<img src=x');
     await workbench.inPanel(title, async (frame) => {
       await frame.getByText(hostile).first().waitFor();
       expect(await frame.locator('img').count()).toBe(0);

@@ -1,4 +1,5 @@
 /** The metrics panel as a user reads it: its header, its table, its CSV. */
+import { parse } from 'csv-parse/sync';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { until, type Workbench } from './workbench';
 
@@ -37,6 +38,35 @@ export async function waitForPoints(
   );
 }
 
+/** Waits until a run stands in the header of the panel. */
+export async function waitForLead(workbench: Workbench, name: string): Promise<void> {
+  await until(
+    `${name} in the header`,
+    () => workbench.inPanel(title, (frame) => frame.locator('h1', { hasText: name }).isVisible()),
+    60_000,
+  );
+}
+
+/** Clicks a run in the tree until the panel shows it: a row may be redrawn under the pointer. */
+export async function openRun(workbench: Workbench, name: string): Promise<void> {
+  const row = workbench.treeRow('Runs', name);
+  await row.waitFor({ timeout: 60_000 });
+  await until(
+    `the panel of ${name}`,
+    async () => {
+      await row.click({ timeout: 5000 }).catch(() => undefined);
+      await workbench.page.waitForTimeout(1500);
+      const frames = workbench.page.frames().filter((f) => f !== workbench.page.mainFrame());
+      for (const frame of frames) {
+        const shown = frame.locator('h1', { hasText: name });
+        if (await shown.isVisible().catch(() => false)) return true;
+      }
+      return undefined;
+    },
+    60_000,
+  );
+}
+
 export interface CsvPoint {
   step: number;
   loss: number;
@@ -58,16 +88,12 @@ export async function exportedPoints(workbench: Workbench): Promise<CsvPoint[]> 
   rmSync(file, { force: true });
   await workbench.page.locator('.quick-input-action .monaco-button').first().click();
   await until('the CSV file', () => existsSync(file) && readFileSync(file, 'utf8').length > 0);
-  const [header, ...rows] = readFileSync(file, 'utf8')
-    .trim()
-    .split(/\r?\n/)
-    .map((line) => line.split(','));
-  const column = (name: string): number => header!.indexOf(name);
+  const rows = parse(readFileSync(file, 'utf8'), { columns: true }) as Record<string, string>[];
   return rows
-    .filter((row) => row[column('kind')] === 'step')
+    .filter((row) => row.kind === 'step')
     .map((row) => ({
-      step: Number(row[column('step')]),
-      loss: Number(row[column('loss_nats_per_token')]),
-      gradNorm: Number(row[column('grad_norm')]),
+      step: Number(row.step),
+      loss: Number(row.loss_nats_per_token),
+      gradNorm: Number(row.grad_norm),
     }));
 }
