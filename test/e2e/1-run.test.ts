@@ -73,7 +73,7 @@ describe('from the palette to a run', () => {
     const [folder] = project.runs();
     await until('the end', () => project.manifest(folder!)?.state === 'finished', 120_000);
     await workbench.notification('is finished').waitFor();
-    const points = await exportedPoints(workbench);
+    const points = await exportedPoints(workbench, project.manifest(folder!)!.name);
     expect(points.map(({ step, loss }) => ({ step, loss }))).toEqual(
       project.steps(folder!).map(({ step, loss }) => ({ step, loss })),
     );
@@ -134,7 +134,7 @@ describe('a run in the middle', () => {
     const steps = project.steps(folder);
     await waitForPoints(workbench, steps.length);
     expect(await pointCount(workbench)).toBe(steps.length);
-    const points = await exportedPoints(workbench);
+    const points = await exportedPoints(workbench, 'long');
     expect(points.map((p) => p.step)).toEqual(steps.map((s) => s.step));
     expect(points.map((p) => p.loss)).toEqual(steps.map((s) => s.loss));
   });

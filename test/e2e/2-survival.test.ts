@@ -69,7 +69,7 @@ describe('the extension host is killed', () => {
     await workbench.openSideBar();
     await openRun(workbench, 'survivor');
     const held = await waitForPoints(workbench, before + 5);
-    const points = await exportedPoints(workbench);
+    const points = await exportedPoints(workbench, 'survivor');
     expect(points.length).toBeGreaterThanOrEqual(held);
     const journal = project.steps(folder).slice(0, points.length);
     expect(points.map((p) => [p.step, p.loss, p.gradNorm])).toEqual(

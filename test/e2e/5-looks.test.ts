@@ -192,13 +192,13 @@ describe('the panel and the trees', () => {
   it('can be worked with the keyboard alone', async () => {
     await workbench.inPanel(title, async (frame) => {
       const table = frame.getByRole('button', { name: 'Table' });
+      const focused = (): Promise<boolean> =>
+        table.evaluate((element) => element === document.activeElement);
       await frame.locator('body').press('Tab');
-      for (let i = 0; i < 40; i++) {
-        if (await table.evaluate((element) => element === document.activeElement)) break;
-        await workbench.page.keyboard.press('Tab');
-      }
+      for (let i = 0; i < 60 && !(await focused()); i++) await workbench.page.keyboard.press('Tab');
+      expect(await focused()).toBe(true);
       await workbench.page.keyboard.press('Enter');
-      expect(await table.getAttribute('aria-pressed')).toBe('true');
+      await until('the table', async () => (await table.getAttribute('aria-pressed')) === 'true');
       const outline = await table.evaluate((e) => getComputedStyle(e).outlineStyle);
       expect(outline).not.toBe('none');
     });

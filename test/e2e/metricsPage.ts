@@ -74,7 +74,7 @@ export interface CsvPoint {
 }
 
 /** Saves the CSV with the editor's dialog and reads it: what the panel holds, digit by digit. */
-export async function exportedPoints(workbench: Workbench): Promise<CsvPoint[]> {
+export async function exportedPoints(workbench: Workbench, run: string): Promise<CsvPoint[]> {
   await workbench.inPanel(title, async (frame) => {
     await frame.getByRole('button', { name: 'CSV' }).click();
   });
@@ -90,7 +90,7 @@ export async function exportedPoints(workbench: Workbench): Promise<CsvPoint[]> 
   await until('the CSV file', () => existsSync(file) && readFileSync(file, 'utf8').length > 0);
   const rows = parse(readFileSync(file, 'utf8'), { columns: true }) as Record<string, string>[];
   return rows
-    .filter((row) => row.kind === 'step')
+    .filter((row) => row.run === run && row.kind === 'step')
     .map((row) => ({
       step: Number(row.step),
       loss: Number(row.loss_nats_per_token),

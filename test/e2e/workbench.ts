@@ -140,8 +140,7 @@ export class Workbench {
     const input = this.page.locator('.quick-input-widget input.input');
     await input.waitFor({ state: 'visible', timeout: 15_000 });
     await input.fill(name);
-    await this.quickPickRow(name).waitFor();
-    await this.page.keyboard.press('Enter');
+    await this.quickPickRow(name).click();
     await this.page.locator('.tab.active', { hasText: name }).waitFor();
   }
 
