@@ -44,6 +44,8 @@ export interface LoopState {
   lastValidationLoss: number | undefined;
   lastTrainLoss: number | undefined;
   evaluationsWithoutImprovement: number;
+  /** Step of the last complete evaluation: one that a stop cut short is made up for. */
+  evaluatedStep: number | undefined;
   /** Loss not yet logged, when `logging_steps` is above 1. */
   unlogged: { lossSum: number; lossTokens: number };
 }
@@ -56,6 +58,7 @@ export const initialLoopState: LoopState = {
   lastValidationLoss: undefined,
   lastTrainLoss: undefined,
   evaluationsWithoutImprovement: 0,
+  evaluatedStep: undefined,
   unlogged: { lossSum: 0, lossTokens: 0 },
 };
 
@@ -164,6 +167,7 @@ export async function trainLoop(
     const improved = loss < bar - options.early_stopping_threshold;
     state.evaluationsWithoutImprovement = improved ? 0 : state.evaluationsWithoutImprovement + 1;
     state.lastValidationLoss = loss;
+    state.evaluatedStep = state.step;
     if (isBest) state.best = { step: state.step, validationLoss: loss };
     await hooks.onEval({
       step: state.step,
@@ -175,6 +179,29 @@ export async function trainLoop(
     return isBest;
   };
 
+  const evaluationIsDue = (): boolean =>
+    validation !== undefined &&
+    (state.step === totalSteps || isDue(state.step, options.eval_steps, batches.stepsPerEpoch));
+
+  /** What follows a step; true when training has stopped improving. */
+  const evaluateAndSave = async (): Promise<boolean> => {
+    const evaluates = evaluationIsDue();
+    const isBest = evaluates && validation !== undefined && (await evaluate(validation));
+    const saves =
+      state.step === totalSteps ||
+      (options.save_steps > 0
+        ? isDue(state.step, options.save_steps, batches.stepsPerEpoch)
+        : evaluates);
+    // A new best is kept even between two saves: it may be what the run is for.
+    if (saves || isBest) await save(isBest);
+    const exhausted =
+      evaluates &&
+      options.early_stopping_patience > 0 &&
+      state.evaluationsWithoutImprovement >= options.early_stopping_patience;
+    if (exhausted && savedStep !== state.step) await save(false);
+    return exhausted;
+  };
+
   const stopped = async (): Promise<LoopResult> => {
     if (savedStep !== state.step) await save(state.best?.step === state.step);
     return { reason: 'stopped', state };
@@ -183,6 +210,11 @@ export async function trainLoop(
   try {
     if (state.step === 0 && options.eval_on_start && validation !== undefined) {
       await evaluate(validation);
+    }
+    const owesEvaluation =
+      state.step > 0 && state.evaluatedStep !== state.step && evaluationIsDue();
+    if (owesEvaluation && (await evaluateAndSave())) {
+      return { reason: 'early_stopping', state };
     }
     let loggedTokens = state.tokens;
     let loggedElapsed = state.elapsed;
@@ -255,27 +287,9 @@ export async function trainLoop(
       }
 
       const elapsedInSteps = state.elapsed;
-      const evaluates =
-        validation !== undefined &&
-        (isLast || isDue(step, options.eval_steps, batches.stepsPerEpoch));
-      const isBest = evaluates && (await evaluate(validation));
-      const saves =
-        isLast ||
-        (options.save_steps > 0
-          ? isDue(step, options.save_steps, batches.stepsPerEpoch)
-          : evaluates);
-      // A new best is kept even between two saves: it may be what the run is for.
-      if (saves || isBest) await save(isBest);
+      if (await evaluateAndSave()) return { reason: 'early_stopping', state };
       // Time that evaluation and saving took is no part of the next step's rate.
       loggedElapsed += state.elapsed - elapsedInSteps;
-      if (
-        evaluates &&
-        options.early_stopping_patience > 0 &&
-        state.evaluationsWithoutImprovement >= options.early_stopping_patience
-      ) {
-        if (savedStep !== state.step) await save(false);
-        return { reason: 'early_stopping', state };
-      }
     }
     return { reason: 'finished', state };
   } catch (error) {

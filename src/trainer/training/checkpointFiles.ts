@@ -40,6 +40,7 @@ const stateSchema = z.object({
     lastValidationLoss: z.number().optional(),
     lastTrainLoss: z.number().optional(),
     evaluationsWithoutImprovement: z.int().min(0),
+    evaluatedStep: z.int().min(0).optional(),
     unlogged: z.object({ lossSum: z.number(), lossTokens: count }),
   }),
   totalSteps: z.int().min(0),
@@ -109,12 +110,21 @@ export async function writeCheckpointFiles(
   ]);
   await writeJson(at(stateFile), {
     formatVersion: 1,
-    loop: contents.loop,
+    loop: {
+      ...contents.loop,
+      // JSON has no NaN.
+      lastValidationLoss: finite(contents.loop.lastValidationLoss),
+      lastTrainLoss: finite(contents.loop.lastTrainLoss),
+    },
     totalSteps: contents.totalSteps,
     fingerprint: { ...contents.fingerprint },
     environment: contents.environment,
     trainable: engine.trainable.map(({ name, shape }) => ({ name, shape: [...shape] })),
   } satisfies StoredState);
+}
+
+function finite(value: number | undefined): number | undefined {
+  return Number.isFinite(value) ? value : undefined;
 }
 
 async function writeJson(file: string, value: unknown): Promise<void> {
@@ -172,11 +182,11 @@ export async function loadCheckpoint(folder: string): Promise<LoadedCheckpoint> 
     });
   }
   const cores = await readInitialCores(folder);
-  const { best, lastValidationLoss, lastTrainLoss, ...rest } = state.loop;
+  const { best, lastValidationLoss, lastTrainLoss, evaluatedStep, ...rest } = state.loop;
   return {
     folder,
     state,
-    loop: { ...rest, best, lastValidationLoss, lastTrainLoss },
+    loop: { ...rest, best, lastValidationLoss, lastTrainLoss, evaluatedStep },
     initialCores: (module) => cores.get(module.path),
   };
 }

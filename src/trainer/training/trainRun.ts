@@ -81,6 +81,9 @@ async function trainModel(
   const data = await prepareDataset(config.data, model.tokenizer, {
     directory,
     seed: training.seed,
+    onProgress: () => {
+      refuseWhenStopped(flags);
+    },
   });
   const fingerprint: RunFingerprint = {
     baseWeights: model.weightsHash,
@@ -99,7 +102,7 @@ async function trainModel(
   const parts = await buildEngine(config, model, {
     shouldStop: () => flags.stopped,
     onModule: (done, total) => {
-      if (flags.stopped) throw new DotaError('run.stopped', 'Stopped before the first step.');
+      refuseWhenStopped(flags);
       report.phase('decomposing', { done, total });
     },
     ...(checkpoint === undefined ? {} : { initialCores: checkpoint.initialCores }),
@@ -144,6 +147,11 @@ async function trainModel(
   } finally {
     await engine.dispose();
   }
+}
+
+/** @throws DotaError `run.stopped` */
+function refuseWhenStopped(flags: ControlFlags): void {
+  if (flags.stopped) throw new DotaError('run.stopped', 'Stopped before the first step.');
 }
 
 /** Scores the test file with the best weights (or the last) and puts the result into the manifest. */
@@ -271,6 +279,14 @@ function loopHooks(
     },
     onEval: ({ step, loss, tokens, elapsed, isBest }) => {
       main.notify('row', { kind: 'eval', step, loss, tokens, elapsed });
+      // JSON has no NaN; the journal shows a gap, and the manifest keeps the last number.
+      if (!Number.isFinite(loss)) {
+        main.notify('log', {
+          level: 'warning',
+          text: `Step ${step}: the validation loss is ${loss}.`,
+        });
+        return;
+      }
       main.notify('facts', {
         last: { validationLoss: loss },
         ...(isBest ? { best: { step, validationLoss: loss } } : {}),

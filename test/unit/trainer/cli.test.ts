@@ -1,13 +1,5 @@
 /** Exit codes, help and messages of the command line for what users get wrong. */
-import {
-  cpSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -64,8 +56,8 @@ describe('dota', () => {
       ['runs'],
       ...['list', 'show', 'stop', 'pause', 'resume', 'delete'].map((name) => ['runs', name]),
     ];
-    for (const command of commands) {
-      const result = await runCli([...command, '--help'], place);
+    const results = await Promise.all(commands.map((c) => runCli([...c, '--help'], place)));
+    for (const result of results) {
       expect(result.code).toBe(0);
       expect(result.stdout).toContain('Usage: dota');
     }
@@ -235,10 +227,11 @@ describe('bad input ends with 65 and says where and what next:', () => {
         const bytes = readFileSync(weights(folder));
         bytes.writeFloatLE(NaN, bytes.length - 4);
         writeFileSync(weights(folder), bytes);
-        for (const name of readdirSync(folder)) expect(name).not.toBe('.dota');
       },
     });
-    expect(error).toMatchObject({ exit: 65 });
-    expect(['train.nonFinite', 'file.malformed']).toContain(error.code);
+    expect(error).toMatchObject({ exit: 65, code: 'train.nonFinite' });
+    expect(error.message).toMatch(
+      /^Step 1: loss NaN.*first at model\.layers\.0\.self_attn\.q_proj/,
+    );
   });
 });

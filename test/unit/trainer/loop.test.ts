@@ -201,6 +201,41 @@ describe('trainLoop', () => {
     expect(engine.gradient).toBe(0);
   });
 
+  it('makes up for an evaluation that a stop cut short, best and patience included', async () => {
+    const whole = recorder();
+    await trainLoop(
+      new Parabola(),
+      toEight,
+      () => [batch(8, 1)],
+      options,
+      4,
+      initialLoopState,
+      whole.hooks,
+    );
+    const engine = new Parabola();
+    const first = recorder();
+    // The stop comes after step 2, in the evaluation that ends the first epoch.
+    const cut = (): Batch[] => {
+      if (engine.calls === 2) throw new DotaError('run.stopped', 'stopped');
+      return [batch(8, 1)];
+    };
+    const { state } = await trainLoop(
+      engine,
+      toEight,
+      cut,
+      options,
+      4,
+      initialLoopState,
+      first.hooks,
+    );
+    expect(first.events.slice(-2)).toEqual(['step 2', 'save 2']);
+    const second = recorder();
+    await trainLoop(engine, toEight, () => [batch(8, 1)], options, 4, state, second.hooks);
+    expect(second.events[0]).toBe('eval 2 best');
+    const without = (events: string[]): string[] => events.filter((e) => e !== 'save 2');
+    expect(without([...first.events, ...second.events])).toEqual(without(whole.events));
+  });
+
   it('continues a stopped run to the same numbers', async () => {
     const whole = recorder();
     const logEveryTwo = { ...options, logging_steps: 2 };
