@@ -49,17 +49,21 @@ function model(layers: number): { source: WeightSource; targets: string[] } {
 export async function sweep(layers: number, gemm: Gemm): Promise<object> {
   const { source, targets } = model(layers);
   const rss: number[] = [];
+  const cpu = process.cpuUsage();
   const started = performance.now();
   const options = { ...defaultModelDecomposeOptions, cores: 4, rank: { r: 32 } };
   await decomposeModel(source, targets, options, gemm, {
     onModule: () => rss.push(process.memoryUsage.rss()),
   });
   const seconds = (performance.now() - started) / 1000;
+  const used = process.cpuUsage(cpu);
   const half = Math.floor(rss.length / 2);
   const most = (values: number[]): number => Math.round(Math.max(...values) / 2 ** 20);
   return {
     matrices: targets.length,
     seconds: Number(seconds.toFixed(1)),
+    /** User and system time of all threads: what a busy machine's clock does not tell. */
+    cpu_seconds: Number(((used.user + used.system) / 1e6).toFixed(1)),
     seconds_a_matrix: Number((seconds / targets.length).toFixed(3)),
     /** Flat memory: the second half needs no more than the first. */
     rss_mb_first_half: most(rss.slice(0, half)),

@@ -53,8 +53,11 @@ export interface ModuleAdapter {
    * @returns `[tokens, out]`
    */
   apply(x: Tensor, weight: Tensor, tensor: TensorLookup): Tensor;
-  /** What the tensors add to the `weight` that `apply` takes, dense, `[out, in]`. */
-  delta(tensor: TensorLookup): Tensor;
+  /**
+   * What the tensors add to the `weight` that `apply` takes, dense, `[out, in]`. At step 0 of an
+   * adapter that `subtractsInitialDelta` it may not depend on the weight.
+   */
+  delta(tensor: TensorLookup, weight: Tensor): Tensor;
 }
 
 /** Which modules are adapted, and how. */

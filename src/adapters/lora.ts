@@ -1,34 +1,44 @@
-import { Rng } from '../core/rng';
-import { DotaError } from '../protocol/errors';
-import type { AdapterTensor, LinearModule, ModuleAdapter } from './adapter';
+import type { AdapterTensor, LinearModule, ModuleAdapter, TensorLookup } from './adapter';
 import type { AdapterMethod } from './method';
+import { DoraAdapter } from './dora';
+import { loraStart } from './loraStart';
 import { matchPattern } from './targets';
+import { DotaError } from '../protocol/errors';
+import type { Tensor } from '../graph/graph';
 import { add, scale } from '../graph/ops/elementwise';
 import { gemm } from '../graph/ops/matmul';
 
 const down = 'lora_A.weight';
 const up = 'lora_B.weight';
 
-/** LoRA (Hu et al., arXiv 2106.09685): W + (alpha / r) B A, with PEFT's initialisation. */
+/**
+ * LoRA (Hu et al., arXiv 2106.09685): W + scaling B A with scaling alpha / r, or alpha / sqrt(r) for
+ * rsLoRA (Kalajdzievski, arXiv 2312.03732). PiSSA is another start, DoRA another form of it.
+ */
 export const lora: AdapterMethod = {
-  help: 'The familiar low-rank adapter, for comparison.',
-  async attach(module, { options, seed }) {
+  help: 'The familiar low-rank adapter, for comparison; also rsLoRA, PiSSA and DoRA.',
+  async attach(module, context) {
+    const { options } = context;
+    if (options.use_dora && options.init_lora_weights === 'pissa') {
+      throw new DotaError(
+        'config.invalid',
+        'use_dora and init_lora_weights "pissa" exclude each other.',
+        {
+          where: 'adapter',
+          next: 'Choose one of the two.',
+        },
+      );
+    }
     const pattern = matchPattern(options.rank_pattern, module.path, 'rank_pattern');
     const rank = pattern?.value ?? options.r;
     checkRank(module, rank);
-    const { inFeatures, outFeatures } = module;
-    // PEFT: Kaiming-uniform with a = sqrt(5), that is uniform within 1 / sqrt(fan-in); B is zero.
-    const bound = 1 / Math.sqrt(inFeatures);
-    const random = new Rng(seed, `${module.path}.${down}`);
-    const a = Float32Array.from(
-      { length: rank * inFeatures },
-      () => bound * (2 * random.uniform() - 1),
-    );
-    const b = new Float32Array(outFeatures * rank);
-    return loraAdapter(module, (options.lora_alpha ?? rank) / rank, [
-      tensor(down, [rank, inFeatures], a),
-      tensor(up, [outFeatures, rank], b),
+    const scaling = (options.lora_alpha ?? rank) / (options.use_rslora ? Math.sqrt(rank) : rank);
+    const { a, b, takenFromWeight } = await loraStart(module, rank, scaling, context);
+    const plain = new LoraAdapter(module, scaling, takenFromWeight, [
+      tensor(down, [rank, module.inFeatures], a),
+      tensor(up, [module.outFeatures, rank], b),
     ]);
+    return options.use_dora ? DoraAdapter.of(plain, await context.weight(module)) : plain;
   },
 };
 
@@ -45,21 +55,25 @@ function checkRank({ path, inFeatures, outFeatures }: LinearModule, rank: number
   });
 }
 
-function loraAdapter(
-  module: LinearModule,
-  factor: number,
-  tensors: readonly AdapterTensor[],
-): ModuleAdapter {
-  return {
-    module,
-    tensors,
-    signature: `lora ${tensors[0]?.shape[0] ?? 0} ${factor}`,
-    subtractsInitialDelta: false,
-    apply(x, weight, lookup) {
-      const base = gemm(x, weight, { transposeB: true });
-      const narrow = gemm(x, lookup(down), { transposeB: true });
-      return add(base, scale(gemm(narrow, lookup(up), { transposeB: true }), factor));
-    },
-    delta: (lookup) => scale(gemm(lookup(up), lookup(down)), factor),
-  };
+export class LoraAdapter implements ModuleAdapter {
+  readonly signature: string;
+
+  constructor(
+    readonly module: LinearModule,
+    private readonly scaling: number,
+    readonly subtractsInitialDelta: boolean,
+    readonly tensors: readonly AdapterTensor[],
+  ) {
+    this.signature = `lora ${tensors[0]?.shape[0] ?? 0} ${scaling} ${subtractsInitialDelta}`;
+  }
+
+  apply(x: Tensor, weight: Tensor, lookup: TensorLookup): Tensor {
+    const base = gemm(x, weight, { transposeB: true });
+    const narrow = gemm(x, lookup(down), { transposeB: true });
+    return add(base, scale(gemm(narrow, lookup(up), { transposeB: true }), this.scaling));
+  }
+
+  delta(lookup: TensorLookup): Tensor {
+    return scale(gemm(lookup(up), lookup(down)), this.scaling);
+  }
 }

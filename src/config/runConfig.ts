@@ -67,6 +67,21 @@ const adapterSchema = z
           'same function.',
       ),
     lora_alpha: z.number().positive().optional().describe('LoRA scale numerator; r when absent.'),
+    use_rslora: z
+      .boolean()
+      .default(false)
+      .describe('LoRA only: scale by alpha / sqrt(r) instead of alpha / r (rsLoRA).'),
+    use_dora: z
+      .boolean()
+      .default(false)
+      .describe('LoRA only: train a magnitude for each output beside the direction (DoRA).'),
+    init_lora_weights: z
+      .union([z.literal(true), z.enum(['gaussian', 'pissa'])])
+      .default(true)
+      .describe(
+        'LoRA only. true: Kaiming-uniform A and zero B; gaussian: Gaussian A; pissa: the leading ' +
+          'singular triples of the weight, with a frozen residual.',
+      ),
     init_std: z
       .number()
       .positive()

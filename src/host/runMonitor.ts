@@ -97,6 +97,12 @@ export class RunMonitor {
     this.schedule(0);
   }
 
+  /** Resolves when everything was read once. */
+  async ready(): Promise<void> {
+    if (this.tickCount === 0) await this.tick();
+    else await this.ticking;
+  }
+
   list(): readonly RunView[] {
     return [...this.runs.values()].map((w) => w.view);
   }

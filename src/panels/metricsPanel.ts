@@ -114,6 +114,8 @@ export class MetricsPanel implements Disposable {
     try {
       switch (message.type) {
         case 'ready':
+          // A panel that the editor restored asks before the folders were read.
+          await this.monitor.ready();
           this.ready = true;
           this.logSent.clear();
           await this.post({

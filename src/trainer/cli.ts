@@ -6,6 +6,7 @@ import { ignoreClosedPipes, printJson, reportError } from './commands/output';
 import type { DecomposeOptions } from './commands/decomposeCommand';
 import type { EvaluateOptions } from './commands/evaluate';
 import type { ExportOptions } from './commands/export';
+import type { PreviewOptions } from './commands/preview';
 import type { RunsOptions } from './commands/runs';
 import type { TrainOptions } from './commands/train';
 
@@ -58,6 +59,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   addEvaluate(program);
   addDoctor(program);
   addExport(program);
+  addPreview(program);
   addDecompose(program);
   addRuns(program);
   return program;
@@ -125,6 +127,24 @@ function addExport(program: Command): void {
   ).action(async (run: string, options: ExportOptions) => {
     const { runExport } = await import('./commands/export');
     await runExport(run, options);
+  });
+}
+
+function addPreview(program: Command): void {
+  json(
+    program
+      .command('preview')
+      .description('what a configuration would train on, token by token')
+      .argument('<config>', 'a *.dota.json')
+      .option('--data <file>', 'show this file instead of data.train')
+      .option('--start <row>', 'first row, from 0', '0')
+      .option('--rows <n>', 'rows to show', '5')
+      .option('--no-counts', 'show the rows only, without reading the whole file')
+      .option('--stream', 'the page as a JSON line at once, then the counts as they come in')
+      .option('--set <key=value>', 'override a key of the configuration (repeatable)', collect, []),
+  ).action(async (config: string, options: PreviewOptions) => {
+    const { runPreview } = await import('./commands/preview');
+    await runPreview(config, options);
   });
 }
 

@@ -64,8 +64,8 @@ describe('from the palette to a run', () => {
     const count = await waitForPoints(workbench, 20, 90_000);
     expect(count).toBe(20);
     const [folder] = project.runs();
-    await until('the end', () => project.manifest(folder!)?.state === 'finished');
-    await until('the notification', () => workbench.notification('is finished').isVisible());
+    await until('the end', () => project.manifest(folder!)?.state === 'finished', 120_000);
+    await workbench.notification('is finished').waitFor();
     const points = await exportedPoints(workbench);
     expect(points.map(({ step, loss }) => ({ step, loss }))).toEqual(
       project.steps(folder!).map(({ step, loss }) => ({ step, loss })),

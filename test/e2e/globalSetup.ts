@@ -37,7 +37,7 @@ export const baseSettings = {
   'extensions.ignoreRecommendations': true,
   'telemetry.telemetryLevel': 'off',
   'security.workspace.trust.enabled': false,
-  'workbench.colorTheme': 'Default Dark Modern',
+  'workbench.colorTheme': 'Dark Modern',
   'workbench.reduceMotion': 'on',
   'git.enabled': false,
   'editor.codeLens': true,

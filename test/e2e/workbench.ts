@@ -227,6 +227,7 @@ export class Workbench {
     mkdirSync(screenshots, { recursive: true });
     // Away from anything with a hover of its own.
     await this.page.mouse.move(760, 790);
+    await this.page.waitForTimeout(700);
     await this.page.screenshot({ path: path.join(screenshots, `${name}.png`) });
   }
 }

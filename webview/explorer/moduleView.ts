@@ -301,7 +301,7 @@ export class ModuleView {
       [
         'Kept energy',
         `${e.exact ? '' : '≈ '}${formatPercent(1 - e.error ** 2)}`,
-        ...referenceNote(prepared),
+        ...referenceNote(prepared, ranks),
       ],
       [
         'Parameters',
@@ -397,7 +397,7 @@ export class ModuleView {
   }
 }
 
-function referenceNote(prepared: Prepared): [note: string, help: string] {
+function referenceNote(prepared: Prepared, ranks: readonly number[]): [note: string, help: string] {
   const { references } = prepared.result;
   const part = (kind: 'gaussian' | 'own_spectrum', label: string): string | undefined => {
     const found = references.find((r) => r.kind === kind);
@@ -406,8 +406,10 @@ function referenceNote(prepared: Prepared): [note: string, help: string] {
   const parts = [part('gaussian', 'Gaussian'), part('own_spectrum', 'own spectrum')].filter(
     (p) => p !== undefined,
   );
+  // The references were decomposed at the module's own ranks and say nothing about others.
+  const current = ranks.every((d, k) => d === prepared.result.bonds[k]?.dimension);
   return [
-    parts.length === 0 ? 'share of the sum of squares' : parts.join(' · '),
+    parts.length === 0 || !current ? 'share of the sum of squares' : parts.join(' · '),
     'Share of the sum of squares that the MPO holds; beside it what random matrices keep at the ranks last decomposed. No promise of better tuning.',
   ];
 }

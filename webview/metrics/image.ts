@@ -7,51 +7,103 @@ export interface Picture {
 }
 
 const MARGIN = 24;
-const HEAD = 48;
+const GAP = 20;
+const TITLE = 26;
+const LEGEND_LINE = 19;
 
-/** Puts the charts, as drawn, under one another with titles and legends, and encodes a PNG. */
+interface Placed {
+  picture: Picture;
+  /** Legend entries with their position in the picture's own area. */
+  legend: { entry: Picture['legend'][number]; x: number; y: number }[];
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+/** Places the pictures in rows as wide as the widest, each with a legend that wraps. */
+function layOut(
+  pictures: readonly Picture[],
+  ratio: number,
+  measure: (text: string) => number,
+): { placed: Placed[]; width: number; height: number } {
+  const inner = Math.max(...pictures.map((p) => p.canvas.width / ratio));
+  const placed: Placed[] = [];
+  let x = 0;
+  let y = 0;
+  let row = 0;
+  for (const picture of pictures) {
+    const width = picture.canvas.width / ratio;
+    if (x > 0 && x + width > inner + 1) {
+      x = 0;
+      y += row + GAP;
+      row = 0;
+    }
+    let legendX = 0;
+    let line = 0;
+    const legend = picture.legend.map((entry) => {
+      const needed = 44 + measure(legendText(entry));
+      if (legendX > 0 && legendX + needed > width) {
+        legendX = 0;
+        line += 1;
+      }
+      const place = { entry, x: legendX, y: TITLE + line * LEGEND_LINE };
+      legendX += needed;
+      return place;
+    });
+    const head = TITLE + (line + 1) * LEGEND_LINE;
+    const height = head + picture.canvas.height / ratio;
+    placed.push({ picture, legend, x, y, width, height });
+    row = Math.max(row, height);
+    x += width + GAP;
+  }
+  return { placed, width: inner, height: y + row };
+}
+
+function legendText(entry: Picture['legend'][number]): string {
+  return `${entry.label}  ${entry.value}`;
+}
+
+/** Puts the charts, as drawn, on one sheet with titles and legends, and encodes a PNG. */
 export async function chartsToPng(
   title: string,
   pictures: readonly Picture[],
   theme: Theme,
 ): Promise<Uint8Array> {
   const ratio = window.devicePixelRatio;
-  const width = Math.max(...pictures.map((p) => p.canvas.width / ratio)) + 2 * MARGIN;
-  const height =
-    MARGIN * 2 + 28 + pictures.reduce((sum, p) => sum + HEAD + p.canvas.height / ratio + 12, 0);
   const canvas = document.createElement('canvas');
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
   const ctx = canvas.getContext('2d');
   if (ctx === null) throw new Error('no 2d context');
+  const legendFont = `12px ${theme.font}`;
+  ctx.font = legendFont;
+  const sheet = layOut(pictures, ratio, (text) => ctx.measureText(text).width);
+  const top = MARGIN + 32;
+  const width = sheet.width + 2 * MARGIN;
+  const height = top + sheet.height + MARGIN;
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
   ctx.scale(ratio, ratio);
   ctx.fillStyle = theme.background;
   ctx.fillRect(0, 0, width, height);
-  ctx.textBaseline = 'alphabetic';
   ctx.fillStyle = theme.foreground;
   ctx.font = `600 16px ${theme.font}`;
-  let y = MARGIN + 16;
-  ctx.fillText(title, MARGIN, y, width - 2 * MARGIN);
-  y += 12;
-  for (const picture of pictures) {
+  ctx.fillText(title, MARGIN, MARGIN + 14, width - 2 * MARGIN);
+  for (const { picture, legend, x, y, height: used } of sheet.placed) {
+    const left = MARGIN + x;
+    const above = top + y;
     ctx.fillStyle = theme.foreground;
     ctx.font = `600 13px ${theme.font}`;
-    ctx.fillText(picture.title, MARGIN, y + 18);
-    ctx.font = `12px ${theme.font}`;
-    let x = MARGIN;
-    for (const { label, color, value } of picture.legend) {
-      const text = `${label}  ${value}`;
-      const needed = 30 + ctx.measureText(text).width;
-      if (x + needed > width - MARGIN) break;
-      ctx.fillStyle = color;
-      ctx.fillRect(x, y + 31, 18, 3);
+    ctx.fillText(picture.title, left, above + 14);
+    ctx.font = legendFont;
+    for (const { entry, x: dx, y: dy } of legend) {
+      ctx.fillStyle = entry.color;
+      ctx.fillRect(left + dx, above + dy + 5, 18, 3);
       ctx.fillStyle = theme.foreground;
-      ctx.fillText(text, x + 24, y + 37);
-      x += needed + 14;
+      ctx.fillText(legendText(entry), left + dx + 24, above + dy + 10);
     }
-    const { canvas: source } = picture;
-    ctx.drawImage(source, MARGIN, y + HEAD, source.width / ratio, source.height / ratio);
-    y += HEAD + source.height / ratio + 12;
+    const source = picture.canvas;
+    const drawn = source.height / ratio;
+    ctx.drawImage(source, left, above + used - drawn, source.width / ratio, drawn);
   }
   const blob = await new Promise<Blob | null>((resolve) => {
     canvas.toBlob(resolve, 'image/png');

@@ -56,11 +56,19 @@ export function readTheme(): Theme {
     grid: resolve('var(--dota-grid)'),
     border: resolve('var(--dota-border)'),
     focus: resolve('var(--vscode-focusBorder)'),
-    series: seriesVariables.map((name) => resolve(`var(--vscode-charts-${name})`)),
+    // Some themes define them with transparency, which makes a thin line unreadable.
+    series: seriesVariables.map((name) => opaque(resolve(`var(--vscode-charts-${name})`))),
     font: getComputedStyle(document.body).fontFamily,
   };
   probe.remove();
   return theme;
+}
+
+/** The same colour without transparency: `rgba(r, g, b, a)` -> `rgb(r, g, b)`. */
+export function opaque(color: string): string {
+  return color
+    .replace(/^rgba\(([^,]+,[^,]+,[^,]+),[^)]+\)$/, 'rgb($1)')
+    .replace(/^((?:rgba?|color)\([^/]+?)\s*\/[^)]+\)$/, '$1)');
 }
 
 /** Calls back with the new theme whenever the editor switches it. */

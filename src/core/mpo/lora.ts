@@ -37,6 +37,22 @@ export async function toLora(
   r: number,
   gemm: Gemm,
 ): Promise<LoraPair> {
+  const data = await contractToWeight(mpo, outFeatures, inFeatures, orientation, gemm);
+  return matrixToLora(data, outFeatures, inFeatures, r, gemm);
+}
+
+/**
+ * The same of a dense matrix.
+ * @param data `[out_features, in_features]`
+ * @throws DotaError `adapter.rank`
+ */
+export async function matrixToLora(
+  data: Float32Array,
+  outFeatures: number,
+  inFeatures: number,
+  r: number,
+  gemm: Gemm,
+): Promise<LoraPair> {
   const limit = Math.min(outFeatures, inFeatures);
   if (!Number.isSafeInteger(r) || r < 1 || r > limit)
     throw new DotaError(
@@ -46,7 +62,6 @@ export async function toLora(
         next: `Choose a rank from 1 to ${limit}.`,
       },
     );
-  const data = await contractToWeight(mpo, outFeatures, inFeatures, orientation, gemm);
   const energy = energyOf(data);
   const wide = outFeatures <= inFeatures;
   const x = { data, rows: outFeatures, cols: inFeatures };

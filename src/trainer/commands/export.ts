@@ -1,12 +1,13 @@
 /** `dota export`: what a run trained, in a form that other programs load. */
 import path from 'node:path';
-import type { Gemm } from '../../core/gemm';
+import type { RunConfig } from '../../config/runConfig';
 import { writeAdapterFolder } from '../../export/adapterFolder';
 import { denseUpdate, type AdapterState } from '../../export/adapterState';
 import { openReplacements, readCheckpointAdapter } from '../../export/checkpointAdapter';
 import { writeMergedModel, type MergedReport, type WeightChanges } from '../../export/mergedModel';
 import { modelCard } from '../../export/modelCard';
 import { writePeftLora, type LoraModuleReport, type LoraRank } from '../../export/peftLora';
+import { quantizedChanges } from '../../export/quantizedMerge';
 import { countParameters } from '../../models/config';
 import { fingerprintWeights, loadModelFolder, readLicense } from '../../models/modelFolder';
 import type { RunManifest } from '../../protocol/runFiles';
@@ -37,8 +38,8 @@ interface Source {
   manifest: RunManifest;
   checkpoint: string;
   model: Awaited<ReturnType<typeof loadModelFolder>>;
-  modelName: string;
-  gemm: Gemm;
+  config: RunConfig;
+  gemm: OrtGemm;
 }
 
 /** @throws DotaError of the run, the model and the target folder */
@@ -59,16 +60,11 @@ export async function runExport(what: string, options: ExportOptions): Promise<v
   // Pretraining has no base: its checkpoint is the model.
   const pretrained = config.model_init === 'pretrained';
   const model = await loadModelFolder(pretrained ? folder : checkpoint);
+  const gemm = new OrtGemm(physicalCores());
   try {
     const manifest = await readManifest(run);
     if (pretrained) await requireSameBase(manifest, model);
-    const source: Source = {
-      manifest,
-      checkpoint,
-      model,
-      modelName: config.model,
-      gemm: new OrtGemm(physicalCores()),
-    };
+    const source: Source = { manifest, checkpoint, model, config, gemm };
     const state =
       config.method === 'full'
         ? undefined
@@ -79,7 +75,14 @@ export async function runExport(what: string, options: ExportOptions): Promise<v
     if (options.json === true) {
       printJson({ run: run.path, checkpoint: step, to: options.to, out, ...result, seconds });
     } else printLine(`${out}${summary(result)}`);
+    if (config.quantization.load_in_4bit && options.to !== 'merged') {
+      process.stderr.write(
+        'The run trained on 4-bit weights: with the full-precision base this adapter differs from ' +
+          'what was trained by the error of the 4-bit storage. --to merged has no such difference.\n',
+      );
+    }
   } finally {
+    await gemm.dispose();
     await model.weights.close();
   }
 }
@@ -104,7 +107,7 @@ async function write(
     });
   }
   const info = {
-    baseModel: source.modelName,
+    baseModel: source.config.model,
     baseWeights: manifest.fingerprint?.baseWeights,
     layers: model.config.numLayers,
   };
@@ -123,7 +126,7 @@ async function write(
 }
 
 async function merged(
-  { model, manifest, checkpoint, modelName, gemm }: Source,
+  { model, manifest, checkpoint, config, gemm }: Source,
   state: AdapterState | undefined,
   out: string,
 ): Promise<Result> {
@@ -133,7 +136,7 @@ async function merged(
     modelCard(
       {
         name: manifest.name,
-        baseModel: modelName,
+        baseModel: config.model,
         license,
         method: state?.method ?? 'full fine-tuning',
         adapter: state === undefined ? 'all weights' : `${state.modules.length} modules`,
@@ -155,16 +158,23 @@ async function merged(
       await changes.close();
     }
   } else {
-    const modules = new Map(state.modules.map((module) => [`${module.path}.weight`, module]));
-    const changes: WeightChanges = {
-      delta: (name) => {
-        const module = modules.get(name);
-        return module === undefined ? undefined : denseUpdate(module, gemm);
-      },
-    };
+    const { load_in_4bit: quantized, bnb_4bit_use_double_quant: double } = config.quantization;
+    const changes = quantized
+      ? quantizedChanges(model.weights, model.config, state, double, gemm)
+      : denseChanges(state, gemm);
     report = await writeMergedModel(model, changes, out, card);
   }
   return { changed: report.changed, worst_rounding: report.worstRounding?.loss ?? null };
+}
+
+function denseChanges(state: AdapterState, gemm: OrtGemm): WeightChanges {
+  const modules = new Map(state.modules.map((module) => [`${module.path}.weight`, module]));
+  return {
+    delta: (name) => {
+      const module = modules.get(name);
+      return module === undefined ? undefined : denseUpdate(module, gemm);
+    },
+  };
 }
 
 /** An adapter on another base than it was trained on is silently wrong. */

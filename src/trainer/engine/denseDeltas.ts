@@ -6,6 +6,9 @@ import { type Device, openDevice, type Session } from '../ort/device';
 /** Values of an adapter's tensors by name (`mpo_cores.0`); step 0's where one is missing. */
 export type AdapterValues = ReadonlyMap<string, Float32Array>;
 
+/** No adapter tensor has this name. */
+const weightName = 'base_weight';
+
 export class DenseDeltas {
   readonly #device: Device;
   /** Modules of equal shapes share a graph. */
@@ -16,8 +19,15 @@ export class DenseDeltas {
     this.#device = openDevice({ kind: 'cpu', threads });
   }
 
-  /** What the tensors add to the weight that `apply` takes, `[out, in]`. */
-  async delta(adapter: ModuleAdapter, values: AdapterValues = new Map()): Promise<Float32Array> {
+  /**
+   * What the tensors add to the weight that `apply` takes, `[out, in]`.
+   * @param weight that weight; only methods whose update depends on it look at it
+   */
+  async delta(
+    adapter: ModuleAdapter,
+    weight: Float32Array,
+    values: AdapterValues = new Map(),
+  ): Promise<Float32Array> {
     const { outFeatures, inFeatures } = adapter.module;
     const key = `${outFeatures}x${inFeatures} ${adapter.signature}`;
     const session = this.#sessions.get(key) ?? (await this.#device.compile(deltaGraph(adapter)));
@@ -25,13 +35,13 @@ export class DenseDeltas {
     const feeds = adapter.tensors.map(
       ({ name, initial }) => [name, values.get(name) ?? initial] as const,
     );
-    const results = await session.run(Object.fromEntries(feeds));
+    const results = await session.run({ ...Object.fromEntries(feeds), [weightName]: weight });
     return results['delta'] as Float32Array;
   }
 
   /** `weight - delta(step 0)`, the frozen part of an explicit residual. */
   async residual(adapter: ModuleAdapter, weight: Float32Array): Promise<Float32Array> {
-    const delta = await this.delta(adapter);
+    const delta = await this.delta(adapter, weight);
     return weight.map((value, i) => value - (delta[i] as number));
   }
 
@@ -45,7 +55,7 @@ export class DenseDeltas {
     values: AdapterValues,
   ): Promise<Float32Array> {
     const base = adapter.subtractsInitialDelta ? await this.residual(adapter, weight) : weight;
-    const delta = await this.delta(adapter, values);
+    const delta = await this.delta(adapter, base, values);
     return base.map((value, i) => value + (delta[i] as number));
   }
 
@@ -60,11 +70,13 @@ function deltaGraph(adapter: ModuleAdapter): BuiltGraph {
   const inputs = new Map(
     adapter.tensors.map(({ name, shape }) => [name, graph.input(name, 'float32', shape)]),
   );
+  const { outFeatures, inFeatures } = adapter.module;
+  const weight = graph.input(weightName, 'float32', [outFeatures, inFeatures]);
   const delta = adapter.delta((name) => {
     const input = inputs.get(name);
     if (!input) throw new Error(`${adapter.module.path} has no tensor "${name}"`);
     return input;
-  });
+  }, weight);
   graph.output('delta', delta);
   return graph.build();
 }

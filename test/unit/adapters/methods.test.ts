@@ -32,7 +32,7 @@ describe('dota', () => {
       module,
       context({ r: 3, orientation, residual: 'explicit' }),
     );
-    const dense = await deltas.delta(adapter);
+    const dense = await deltas.delta(adapter, weight);
     const shape = {
       rows: adapter.tensors.map((tensor) => tensor.shape[1]!),
       cols: adapter.tensors.map((tensor) => tensor.shape[2]!),
@@ -52,7 +52,7 @@ describe('dota', () => {
       ...context({ r: 3, orientation, residual: 'explicit' }),
       weight: () => Promise.resolve(new Rng(2, 'other').normals(24 * 16, 0.3)),
     });
-    expect(relativeError(await deltas.delta(other), weight)).toBeGreaterThan(1);
+    expect(relativeError(await deltas.delta(other, weight), weight)).toBeGreaterThan(1);
   });
 
   it('represents the weight at the full bond', async () => {
@@ -60,12 +60,12 @@ describe('dota', () => {
       module,
       context({ r: 1000, residual: 'explicit' }),
     );
-    expect(relativeError(await deltas.delta(adapter), weight)).toBeLessThan(1e-6);
+    expect(relativeError(await deltas.delta(adapter, weight), weight)).toBeLessThan(1e-6);
   });
 
   it('adds exactly nothing at step 0 with an implicit residual', async () => {
     const adapter = await adapterMethods.dota.attach(module, context({ r: 3 }));
-    expect(await deltas.delta(adapter)).toEqual(new Float32Array(24 * 16));
+    expect(await deltas.delta(adapter, weight)).toEqual(new Float32Array(24 * 16));
     expect(adapter.tensors.filter(({ trainable }) => trainable)).toHaveLength(3);
   });
 
@@ -89,7 +89,7 @@ describe('dota', () => {
       ...context({ residual: 'explicit' }),
       initialCores: () => known,
     });
-    expect(await deltas.delta(resumed)).toEqual(new Float32Array(24 * 16).fill(0.125));
+    expect(await deltas.delta(resumed, weight)).toEqual(new Float32Array(24 * 16).fill(0.125));
   });
 
   it('refuses a rank asked for by name that exceeds the full bond, and clamps r', async () => {

@@ -22,9 +22,14 @@ async function dota(args: readonly string[]): Promise<Record<string, unknown>> {
   return result.json!;
 }
 
-async function train(method: string, adapter: object): Promise<string> {
+async function train(method: string, adapter: object, rest: object = {}): Promise<string> {
   const file = `${method}.dota.json`;
-  const config = tinyConfig({ method, adapter, training: { max_steps: 6, save_total_limit: 1 } });
+  const config = tinyConfig({
+    method,
+    adapter,
+    training: { max_steps: 6, save_total_limit: 1 },
+    ...rest,
+  });
   writeFileSync(path.join(folder, file), JSON.stringify(config));
   return String((await dota(['train', file]))['run']);
 }
@@ -64,6 +69,26 @@ describe('dota export', () => {
     expect(again.code).toBe(65);
     expect(again.json).toMatchObject({ error: { code: 'file.unreadable', where: out } });
   });
+
+  it.each(['dota', 'lora'])(
+    'of a 4-bit run with %s merges into the de-quantised matrices',
+    async (method) => {
+      const run = await train(method, {}, { quantization: { load_in_4bit: true } });
+      const trained = await dota(['evaluate', run, '--checkpoint', 'last', '--no-accuracy']);
+      const out = path.join(run, 'merged');
+      const result = await dota(['export', run, '--out', out, '--checkpoint', 'last']);
+      // Every linear layer of two blocks of seven.
+      expect(result['changed']).toBe(14);
+      const [own, merged] = [Number(trained['val_loss']), await lossOf(out)];
+      // A value that lies on a threshold of NF4 may round the other way.
+      expect(Math.abs(merged - own)).toBeLessThan(1e-4 * own);
+      const note = await runCli(
+        ['export', run, '--to', 'lora', '--out', path.join(run, 'l')],
+        folder,
+      );
+      expect(note.stderr).toContain('4-bit');
+    },
+  );
 
   it('writes the native adapter and its conversion, with what each module lost', async () => {
     const run = await train('dota', {});

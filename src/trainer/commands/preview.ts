@@ -1,0 +1,95 @@
+/** `dota preview`: what a configuration would train on, token by token, before any training. */
+import path from 'node:path';
+import { exampleOptions } from '../../data/prepare';
+import { DatasetPreview } from '../../data/preview';
+import { sniffFormat } from '../../data/readers/dataset';
+import { readModelConfig } from '../../models/config';
+import { loadTokenizer } from '../../models/tokenizer';
+import type { DatasetReport, PreviewRow, PreviewToken } from '../../protocol/datasetPreview';
+import { DotaError } from '../../protocol/errors';
+import { resolveModel } from '../training/modelPath';
+import { printJson, printLine } from './output';
+import { loadRunConfig } from './runConfigFile';
+
+export interface PreviewOptions {
+  set: string[];
+  /** Another file than data.train. */
+  data?: string;
+  start: string;
+  rows: string;
+  /** `--no-counts` */
+  counts: boolean;
+  /** A JSON line for the page, then one for each report; the last is complete. */
+  stream?: boolean;
+  json?: boolean;
+}
+
+/** @throws DotaError of the configuration, the tokenizer and the data */
+export async function runPreview(file: string, options: PreviewOptions): Promise<void> {
+  const start = whole('--start', options.start);
+  const count = whole('--rows', options.rows);
+  const { config, directory } = await loadRunConfig(file, options.set);
+  const folder = resolveModel(config.model, directory);
+  const { vocabSize } = await readModelConfig(folder);
+  const tokenizer = await loadTokenizer(folder, vocabSize);
+  const data =
+    options.data === undefined
+      ? path.resolve(directory, config.data.train)
+      : path.resolve(options.data);
+  const preview = new DatasetPreview(
+    data,
+    tokenizer,
+    exampleOptions(config.data, await sniffFormat(data)),
+  );
+  const page = await preview.page(start, count);
+  if (options.stream === true) printJson({ page });
+  else if (options.json !== true) for (const row of page.rows) printRow(row);
+  const report = options.counts
+    ? await preview.count((partial) => {
+        if (options.stream === true) printJson({ report: partial });
+      })
+    : undefined;
+  if (options.json === true) printJson({ file: data, page, report: report ?? null });
+  else if (options.stream !== true && report !== undefined) printReport(report);
+}
+
+function whole(name: string, text: string): number {
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  throw new DotaError('usage', `${name} needs a number from 0, got "${text}".`);
+}
+
+/** Trained text stands in ⟦⟧, so that it is told apart without colours too. */
+function printRow(row: PreviewRow): void {
+  const remarks = row.remarks.length === 0 ? '' : `  (${row.remarks.join(' ')})`;
+  printLine(`-- line ${row.line}${remarks}`);
+  for (const tokens of row.sequences) printLine(marked(tokens));
+}
+
+function marked(tokens: readonly PreviewToken[]): string {
+  let text = '';
+  let trained = false;
+  for (const token of tokens) {
+    if (token.trained !== trained) text += token.trained ? '⟦' : '⟧';
+    trained = token.trained;
+    // Data may hold escape sequences; a terminal must not obey them.
+    text += token.text.replace(/[^\P{Cc}\t\n]/gu, '\ufffd');
+  }
+  return trained ? `${text}⟧` : text;
+}
+
+function printReport(report: DatasetReport): void {
+  printLine(
+    `${report.rows} rows, ${report.examples} sequences, ${report.tokens} tokens, ` +
+      `${report.lossTokens} of them trained on; longest ${report.longest}`,
+  );
+  const counts: [number, string][] = [
+    [report.truncated, 'longer than max_length'],
+    [report.empty, 'dropped: blank answer'],
+    [report.withoutLabels, 'dropped: nothing left to learn'],
+    [report.doubleBos, 'with a second BOS token, left out'],
+    [report.specialText, 'spell a special token, kept as text'],
+    [report.promptNotPrefix, 'where prompt and answer share a token when encoded together'],
+  ];
+  for (const [rows, what] of counts) if (rows > 0) printLine(`  ${rows} ${what}`);
+}
