@@ -97,7 +97,7 @@ optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.0, fused=True)
 
 
 def step():
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     x = embedding[ids]
     for block in blocks:
         x = block(x, cos, sin)
@@ -109,6 +109,7 @@ def step():
     optimizer.zero_grad(set_to_none=True)
     return dict(
         seconds=time.perf_counter() - started,
+        cpu=time.process_time() - cpu,
         loss=loss.item(),
         rss=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )

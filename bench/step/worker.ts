@@ -15,6 +15,12 @@ function peakRssMb(): number {
   return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) / 1024;
 }
 
+/** CPU time of all threads since an earlier reading, in seconds. */
+function cpuSeconds(since: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(since);
+  return (user + system) / 1e6;
+}
+
 export async function runWorker(options: BenchOptions): Promise<void> {
   const inner = openDevice({ kind: 'cpu', threads: options.threads });
   const device = new CountingDevice(inner);
@@ -24,6 +30,7 @@ export async function runWorker(options: BenchOptions): Promise<void> {
   const step = async () => {
     device.take();
     const started = performance.now();
+    const cpu = process.cpuUsage();
     const { lossSum } = await engine.forwardBackward(batch, 1 / batch.lossTokens);
     await engine.optimizerStep(
       {
@@ -38,7 +45,7 @@ export async function runWorker(options: BenchOptions): Promise<void> {
       await engine.gradientNorm(),
     );
     const seconds = (performance.now() - started) / 1000;
-    return { seconds, loss: lossSum / batch.lossTokens, rss: peakRssMb() };
+    return { seconds, cpu: cpuSeconds(cpu), loss: lossSum / batch.lossTokens, rss: peakRssMb() };
   };
 
   let products: (() => Promise<number>) | undefined;
@@ -54,7 +61,9 @@ export async function runWorker(options: BenchOptions): Promise<void> {
         products = await prepareProducts(inner, list);
         reply({ flops: list.reduce((sum, product) => sum + flops(product), 0) });
       } else {
-        reply({ seconds: await products() });
+        const cpu = process.cpuUsage();
+        const seconds = await products();
+        reply({ seconds, cpu: cpuSeconds(cpu) });
       }
     } else break;
   }

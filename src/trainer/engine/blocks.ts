@@ -15,7 +15,7 @@ import {
 } from '../../graph/decoder/blockGraphs';
 import type { Tensor } from '../../graph/graph';
 import type { DecoderConfig } from '../../models/modelConfig';
-import type { HostArrays } from '../ort/device';
+import type { HostArrays } from '../ort/hostArray';
 import type { BatchContext } from './batchContext';
 import type { FrozenWeights } from './frozenWeights';
 import { layerPrefix } from './parameterLayout';

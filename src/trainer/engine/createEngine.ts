@@ -70,6 +70,8 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     await quantizeBlocks(frozen, weights, config, adapters, options.quantization);
   }
 
+  device.pin(frozen.residentArrays());
+
   return new DecoderEngine({
     config,
     embedding: new Embedding(config, frozen, store),
@@ -77,6 +79,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     head: new Head({ config, frozen, store, sessions }),
     store,
     sessions,
+    device,
     shouldStop,
     onBlock: options.onBlock,
   });

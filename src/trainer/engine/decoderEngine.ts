@@ -2,6 +2,7 @@
 import type { DecoderConfig } from '../../models/modelConfig';
 import { DotaError } from '../../protocol/errors';
 import type { Batch, Engine, EngineState, OptimizerOptions, TrainableTensor } from '../engine';
+import type { Device } from '../ort/device';
 import { batchContext } from './batchContext';
 import type { Blocks, BlockTape } from './blocks';
 import type { Embedding } from './embedding';
@@ -21,6 +22,7 @@ export interface DecoderEngineParts {
   head: Head;
   store: ParameterStore;
   sessions: SessionCache;
+  device: Device;
   shouldStop: () => boolean;
   onBlock: ((progress: Progress) => void) | undefined;
 }
@@ -144,5 +146,6 @@ export class DecoderEngine implements Engine {
   async dispose(): Promise<void> {
     await this.#parts.sessions.dispose();
     await this.#parts.store.dispose();
+    await this.#parts.device.dispose();
   }
 }

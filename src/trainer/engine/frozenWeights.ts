@@ -94,6 +94,11 @@ export class FrozenWeights {
     return this.#raw.size === 0;
   }
 
+  /** The arrays that `read` hands out as they are, call after call. */
+  residentArrays(): Float32Array[] {
+    return [...this.#widened.values()];
+  }
+
   /** Replaces a weight by fp32 values that stay in memory (an explicit residual). */
   replace(name: string, values: Float32Array): void {
     this.#widened.set(name, values);

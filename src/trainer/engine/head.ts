@@ -2,7 +2,8 @@
 import { buildHead, type HeadMode, headTensors } from '../../graph/decoder/headGraph';
 import { frozenInput } from '../../graph/decoder/blockGraphs';
 import type { DecoderConfig } from '../../models/modelConfig';
-import type { HostArrays, Session } from '../ort/device';
+import type { Session } from '../ort/device';
+import type { HostArrays } from '../ort/hostArray';
 import type { FrozenWeights } from './frozenWeights';
 import { headTensorName } from './parameterLayout';
 import type { ParameterStore } from './parameterStore';
@@ -50,6 +51,8 @@ export class Head {
     const inputGradient = mode === 'gradient' ? new Float32Array(hidden.length) : undefined;
     const rows = labelledRows(labels);
     const chunkRows = this.#chunkRows(rows.length, labels.length);
+    // Read once for all chunks: where weights keep the file's type, this widens the projection.
+    const weightFeeds = this.#weights();
     let lossSum = 0;
     for (let start = 0; start < rows.length; start += chunkRows) {
       const chunk = rows.subarray(start, start + chunkRows);
@@ -62,6 +65,7 @@ export class Head {
         weights[i] = 1;
       });
       const results = await this.#run(mode, chunkRows, {
+        ...weightFeeds,
         hidden: gathered,
         labels: chunkLabels,
         weights,
@@ -82,25 +86,29 @@ export class Head {
   /** @param hidden `[rows, hidden]` @returns `[rows, vocab]` */
   async logits(hidden: Float32Array): Promise<Float32Array> {
     const rows = hidden.length / this.#options.config.hiddenSize;
-    const { logits } = await this.#run('logits', rows, { hidden });
+    const { logits } = await this.#run('logits', rows, { hidden, ...this.#weights() });
     return logits as Float32Array;
   }
 
+  /** Inputs that hold the head's own tensors; frozen ones are valid until others are read. */
+  #weights(): HostArrays {
+    const { config, frozen, store } = this.#options;
+    const group = store.layout.head;
+    if (group) return { parameters: store.parameters(group), gradient: store.gradient(group) };
+    const names = headTensors(config).map(({ name }) => name);
+    const values = frozen.read(names.map((name) => headTensorName(config, name)));
+    return Object.fromEntries(
+      names.map((name, i) => [frozenInput(name), values[i] as Float32Array]),
+    );
+  }
+
   async #run(mode: HeadMode, rows: number, feeds: HostArrays): ReturnType<Session['run']> {
-    const { config, frozen, store, sessions } = this.#options;
+    const { config, store, sessions } = this.#options;
     const group = store.layout.head;
     const session = await sessions.get(`head ${mode} ${rows}`, () =>
       buildHead(config, { rows, dtype: 'float32' }, mode, group !== undefined),
     );
-    if (group) {
-      const gradient = store.gradient(group);
-      const own = { parameters: store.parameters(group), gradient };
-      return session.run({ ...feeds, ...own }, { next_gradient: gradient });
-    }
-    const names = headTensors(config).map(({ name }) => name);
-    const values = frozen.read(names.map((name) => headTensorName(config, name)));
-    const weights = names.map((name, i) => [frozenInput(name), values[i] as Float32Array] as const);
-    return session.run({ ...feeds, ...Object.fromEntries(weights) });
+    return session.run(feeds, group && { next_gradient: store.gradient(group) });
   }
 
   /** A power of two times `MIN_CHUNK_ROWS`, so that few sessions serve all batches. */

@@ -7,9 +7,8 @@ import type { BuiltGraph } from '../../graph/graph';
 import type { ValueInfo } from '../../graph/onnx';
 import { sizeOf } from '../../graph/shape';
 import { DotaError } from '../../protocol/errors';
-
-export type HostArray = Float32Array | Float64Array | Int32Array;
-export type HostArrays = Readonly<Record<string, HostArray>>;
+import type { HostArray, HostArrays } from './hostArray';
+import { ResidentTensors } from './residentTensors';
 
 export type DeviceKind = 'cpu' | 'webgpu';
 
@@ -36,6 +35,10 @@ export interface Session {
 export interface Device {
   readonly kind: DeviceKind;
   compile(graph: BuiltGraph): Promise<Session>;
+  /** Promises that arrays never change again, so that the device may keep copies of its own. */
+  pin(arrays: readonly HostArray[]): void;
+  /** Frees the copies; sessions are released by whoever compiled them, before. */
+  dispose(): Promise<void>;
 }
 
 /**
@@ -85,16 +88,25 @@ class OrtSession implements Session {
   readonly inputs: readonly ValueInfo[];
   readonly outputs: readonly ValueInfo[];
   readonly #session: ort.InferenceSession;
+  readonly #resident: ResidentTensors | undefined;
 
-  constructor(session: ort.InferenceSession, graph: BuiltGraph) {
+  constructor(
+    session: ort.InferenceSession,
+    graph: BuiltGraph,
+    resident: ResidentTensors | undefined,
+  ) {
     this.#session = session;
+    this.#resident = resident;
     this.inputs = graph.inputs;
     this.outputs = graph.outputs;
   }
 
   async run(feeds: HostArrays, into: HostArrays = {}): Promise<Record<string, HostArray>> {
     const inputs: Record<string, ort.Tensor> = {};
-    for (const info of this.inputs) inputs[info.name] = toTensor(info, feeds[info.name]);
+    for (const info of this.inputs) {
+      const data = feeds[info.name];
+      inputs[info.name] = (await this.#resident?.find(info, data)) ?? toTensor(info, data);
+    }
     const fetches: Record<string, ort.Tensor | null> = {};
     for (const info of this.outputs) {
       const target = into[info.name];
@@ -134,20 +146,27 @@ function toTensor(info: ValueInfo, data: HostArray | undefined): ort.Tensor {
 }
 
 export function openDevice(options: DeviceOptions): Device {
+  const open = async (
+    model: Uint8Array,
+    extra: ort.InferenceSession.SessionOptions = {},
+  ): Promise<ort.InferenceSession> => {
+    try {
+      return await ort.InferenceSession.create(model, { ...sessionOptions(options), ...extra });
+    } catch (cause) {
+      if (options.kind === 'cpu') throw cause;
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new DotaError('device.unavailable', `The WebGPU device cannot run this: ${reason}`, {
+        next: 'Set "device": "cpu", or run `dota doctor`.',
+        cause,
+      });
+    }
+  };
+  // The CPU reads the host's arrays in place.
+  const resident = options.kind === 'webgpu' ? new ResidentTensors(open) : undefined;
   return {
     kind: options.kind,
-    async compile(graph) {
-      try {
-        const session = await ort.InferenceSession.create(graph.model, sessionOptions(options));
-        return new OrtSession(session, graph);
-      } catch (cause) {
-        if (options.kind === 'cpu') throw cause;
-        const reason = cause instanceof Error ? cause.message : String(cause);
-        throw new DotaError('device.unavailable', `The WebGPU device cannot run this: ${reason}`, {
-          next: 'Set "device": "cpu", or run `dota doctor`.',
-          cause,
-        });
-      }
-    },
+    compile: async (graph) => new OrtSession(await open(graph.model), graph, resident),
+    pin: (arrays) => resident?.pin(arrays),
+    dispose: async () => resident?.dispose(),
   };
 }

@@ -55,7 +55,9 @@ async function expandedWeights(adapters: AdapterPlan): Promise<WeightReader> {
     const path = matrices.get(name);
     if (path !== undefined) {
       const adapter = adapters.modules.get(path);
-      const taken = adapter?.subtractsInitialDelta ? await deltas.delta(adapter, values) : undefined;
+      const taken = adapter?.subtractsInitialDelta
+        ? await deltas.delta(adapter, values)
+        : undefined;
       const residual = values.map((value, i) => value - (taken?.[i] ?? 0));
       dequantizeNf4(quantizeNf4(residual), values);
       taken?.forEach((value, i) => (values[i] = (values[i] ?? 0) + value));

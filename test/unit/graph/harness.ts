@@ -5,7 +5,8 @@ import { Graph } from '../../../src/graph/graph';
 import { sizeOf, type Shape } from '../../../src/graph/shape';
 import type { FloatType } from '../../../src/graph/dtype';
 import type { Tensor } from '../../../src/graph/graph';
-import { type HostArray, type HostArrays, openDevice } from '../../../src/trainer/ort/device';
+import { openDevice } from '../../../src/trainer/ort/device';
+import type { HostArray, HostArrays } from '../../../src/trainer/ort/hostArray';
 import { Rng } from '../../../src/core/rng';
 
 const device = openDevice({ kind: 'cpu', threads: 1 });

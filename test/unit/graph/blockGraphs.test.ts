@@ -1,0 +1,57 @@
+import { describe, expect, it } from 'vitest';
+import { blockTensors } from '../../../src/graph/decoder/block';
+import {
+  type BlockPlan,
+  buildBlockBackward,
+  buildBlockForward,
+} from '../../../src/graph/decoder/blockGraphs';
+import type { BuiltGraph } from '../../../src/graph/graph';
+import { gemm } from '../../../src/graph/ops/matmul';
+import { tinyConfig } from '../engine/tiny';
+
+/** All weights frozen: the backward pass has one product a linear layer, for the input. */
+const frozenPlan: BlockPlan = {
+  config: tinyConfig,
+  trainable: [],
+  frozen: blockTensors(tinyConfig),
+  linear: (path, x, tensor) => gemm(x, tensor(`${path}.weight`), { transposeB: true }),
+};
+const shape = { batch: 2, sequence: 8, dtype: 'float32' } as const;
+const products = (graph: BuiltGraph): number =>
+  graph.nodes.filter(({ op }) => op === 'Gemm').length;
+const names = (values: readonly { name: string }[]): string[] => values.map(({ name }) => name);
+
+describe('block graphs', () => {
+  it('hand over the products’ outputs when a backward pass follows', () => {
+    const saved = ['q', 'k', 'v', 'o', 'gate', 'up'].map((name) => `saved.${name}`);
+    expect(names(buildBlockForward(frozenPlan, shape, { save: true }).outputs)).toEqual([
+      ...saved,
+      'output',
+    ]);
+    expect(names(buildBlockForward(frozenPlan, shape, { save: false }).outputs)).toEqual([
+      'output',
+    ]);
+  });
+
+  it('compute no product again with saved values, and those that matter with recomputation', () => {
+    const options = { inputGradient: true };
+    const saving = buildBlockBackward(frozenPlan, shape, { ...options, recompute: false });
+    const recomputing = buildBlockBackward(frozenPlan, shape, { ...options, recompute: true });
+    expect(products(saving)).toBe(7);
+    // The down projection's own output is needed by no gradient.
+    expect(products(recomputing)).toBe(7 + 6);
+    expect(names(recomputing.inputs).some((name) => name.startsWith('saved.'))).toBe(false);
+  });
+
+  it('leave out the gradients of frozen weights and of an input that nobody asks for', () => {
+    const trainable = blockTensors(tinyConfig);
+    const plan = { ...frozenPlan, trainable, frozen: [] };
+    const both = buildBlockBackward(plan, shape, { recompute: false, inputGradient: true });
+    const last = buildBlockBackward(plan, shape, { recompute: false, inputGradient: false });
+    expect(names(both.outputs)).toEqual(['next_gradient', 'input_gradient']);
+    expect(products(both)).toBe(14);
+    // Without the block's input gradient, q, k and v still pass theirs to the norm's weight.
+    expect(names(last.outputs)).toEqual(['next_gradient']);
+    expect(products(last)).toBe(14);
+  });
+});
