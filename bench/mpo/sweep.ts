@@ -21,19 +21,17 @@ const kinds: readonly (readonly [string, number, number])[] = [
 /** One bf16 tensor a shape, made beforehand; layers share it, as only time and memory are measured. */
 function model(layers: number): { source: WeightSource; targets: string[] } {
   const byShape = new Map<string, RawTensor>();
-  const byName = new Map<string, RawTensor>();
-  for (const [kind, rows, cols] of kinds) {
+  for (const [, rows, cols] of kinds) {
     const key = `${rows}x${cols}`;
-    let raw = byShape.get(key);
-    if (raw === undefined) {
-      const data = new Uint16Array(rows * cols);
-      for (let r = 0; r < rows; r += 64) data.set(f32ToBf16(gaussian(64 * cols, r + 1)), r * cols);
-      raw = { dtype: 'BF16', shape: [rows, cols], data };
-      byShape.set(key, raw);
-    }
-    for (let layer = 0; layer < layers; layer++)
-      byName.set(`model.layers.${layer}.${kind}.weight`, raw);
+    if (byShape.has(key)) continue;
+    const data = new Uint16Array(rows * cols);
+    for (let r = 0; r < rows; r += 64) data.set(f32ToBf16(gaussian(64 * cols, r + 1)), r * cols);
+    byShape.set(key, { dtype: 'BF16', shape: [rows, cols], data });
   }
+  const byName = new Map<string, RawTensor>();
+  for (let layer = 0; layer < layers; layer++)
+    for (const [kind, rows, cols] of kinds)
+      byName.set(`model.layers.${layer}.${kind}.weight`, byShape.get(`${rows}x${cols}`)!);
   const source: WeightSource = {
     names: [...byName.keys()],
     info: (name) => byName.get(name),
@@ -48,25 +46,23 @@ function model(layers: number): { source: WeightSource; targets: string[] } {
 
 export async function sweep(layers: number, gemm: Gemm): Promise<object> {
   const { source, targets } = model(layers);
-  const rss: number[] = [];
+  const peaks: number[] = [];
   const cpu = process.cpuUsage();
   const started = performance.now();
   const options = { ...defaultModelDecomposeOptions, cores: 4, rank: { r: 32 } };
   await decomposeModel(source, targets, options, gemm, {
-    onModule: () => rss.push(process.memoryUsage.rss()),
+    onModule: () => peaks.push(process.resourceUsage().maxRSS / 1024),
   });
   const seconds = (performance.now() - started) / 1000;
   const used = process.cpuUsage(cpu);
-  const half = Math.floor(rss.length / 2);
-  const most = (values: number[]): number => Math.round(Math.max(...values) / 2 ** 20);
   return {
     matrices: targets.length,
     seconds: Number(seconds.toFixed(1)),
     /** User and system time of all threads: what a busy machine's clock does not tell. */
     cpu_seconds: Number(((used.user + used.system) / 1e6).toFixed(1)),
     seconds_a_matrix: Number((seconds / targets.length).toFixed(3)),
-    /** Flat memory: the second half needs no more than the first. */
-    rss_mb_first_half: most(rss.slice(0, half)),
-    rss_mb_second_half: most(rss.slice(half)),
+    /** Flat memory: after the first layer's seven matrices, and at the end. */
+    peak_mb_first_layer: Math.round(peaks[kinds.length - 1] ?? 0),
+    peak_mb: Math.round(peaks.at(-1) ?? 0),
   };
 }

@@ -141,7 +141,7 @@ export function textOf(node: ModelNode): NodeText {
       const size = formatShort(countParameters(model.tensors ?? []));
       const description =
         model.problem === undefined
-          ? `${model.architecture ?? ''} · ${model.numLayers ?? 0} layers · ${size}`
+          ? `${model.architecture ?? ''} · ${layerCount(model)} · ${size}`
           : 'cannot be used';
       return {
         label: model.name,
@@ -187,8 +187,9 @@ export function textOf(node: ModelNode): NodeText {
           : node.module.replace(/^.*?layers\.\d+\./, '');
       const count = formatShort(countParameters([tensor]));
       const result = model.decompositions.get(node.module);
-      const kept = result === undefined ? '' : ` · kept ${formatPercent(result.keptEnergy)}`;
-      const description = `${formatShape(tensor.shape)} · ${tensor.dtype} · ${count}${kept}`;
+      // First, because a narrow side bar cuts the end.
+      const kept = result === undefined ? '' : `kept ${formatPercent(result.keptEnergy)} · `;
+      const description = `${kept}${formatShape(tensor.shape)} · ${tensor.dtype} · ${count}`;
       return {
         label,
         description,
@@ -246,6 +247,10 @@ export function textOf(node: ModelNode): NodeText {
       };
     }
   }
+}
+
+function layerCount(model: ModelEntry): string {
+  return model.numLayers === 1 ? '1 layer' : `${model.numLayers ?? 0} layers`;
 }
 
 export function bondText(bond: BondSummary): string {

@@ -91,7 +91,7 @@ describe('the trainer is killed', () => {
     );
     await workbench.inPanel(title, async (frame) => {
       await frame.getByText('Crashed').first().waitFor();
-      await frame.getByRole('button', { name: 'Open Log' }).waitFor();
+      await frame.getByText('Resume continues from the last good checkpoint').waitFor();
     });
     await workbench.notification('is gone').waitFor();
     await workbench.screenshot('crashed-dark');

@@ -32,9 +32,7 @@ describe('the Model view', () => {
 
   it('decomposes a layer from its menu, and shows what dota decompose says', async () => {
     await workbench.expand('Model', 'tiny');
-    const layer = workbench.treeRow('Model', 'Layer 0');
-    await layer.click({ button: 'right' });
-    await workbench.contextMenuItem('Decompose Layer').click();
+    await workbench.contextMenu(workbench.treeRow('Model', 'Layer 0'), 'Decompose Layer');
     await until(
       'all modules',
       async () =>

@@ -1,6 +1,5 @@
 /** The metrics panel as a user reads it: its header, its table, its CSV. */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
-import path from 'node:path';
 import { until, type Workbench } from './workbench';
 
 export const title = 'DoTA Metrics';
@@ -46,14 +45,17 @@ export interface CsvPoint {
 
 /** Saves the CSV with the editor's dialog and reads it: what the panel holds, digit by digit. */
 export async function exportedPoints(workbench: Workbench): Promise<CsvPoint[]> {
-  const file = path.join(workbench.folder, 'exported.csv');
-  rmSync(file, { force: true });
   await workbench.inPanel(title, async (frame) => {
     await frame.getByRole('button', { name: 'CSV' }).click();
   });
+  // The dialog fills in its proposal a moment after it opens; that one is taken.
   const input = workbench.page.locator('.quick-input-widget input.input');
   await input.waitFor({ state: 'visible' });
-  await input.fill(file);
+  const file = await until('a proposed file name', async () => {
+    const value = await input.inputValue();
+    return value.startsWith(workbench.folder) && value.endsWith('.csv') ? value : undefined;
+  });
+  rmSync(file, { force: true });
   await workbench.page.locator('.quick-input-action .monaco-button').first().click();
   await until('the CSV file', () => existsSync(file) && readFileSync(file, 'utf8').length > 0);
   const [header, ...rows] = readFileSync(file, 'utf8')

@@ -50,7 +50,7 @@ export class Workbench {
   static async open(editor: EditorPlaces, folder: string): Promise<Workbench> {
     const context = await (
       await launchBrowser()
-    ).newContext({ viewport: { width: 1280, height: 800 }, deviceScaleFactor: 1 });
+    ).newContext({ viewport: { width: 1280, height: 960 }, deviceScaleFactor: 1 });
     const page = await context.newPage();
     const workbench = new Workbench(page, editor, folder);
     await workbench.load();
@@ -87,20 +87,20 @@ export class Workbench {
       )
       .first();
     for (let attempt = 0; ; attempt++) {
-      await this.page.keyboard.press('F1');
-      const input = this.page.locator('.quick-input-widget input.input');
-      await input.waitFor({ state: 'visible', timeout: 15_000 });
-      await input.fill(`>${title}`);
       try {
-        await row.waitFor({ timeout: 10_000 });
-        break;
+        await this.page.keyboard.press('F1');
+        const input = this.page.locator('.quick-input-widget input.input');
+        await input.waitFor({ state: 'visible', timeout: 10_000 });
+        await input.fill(`>${title}`, { timeout: 5000 });
+        await row.click({ timeout: 10_000 });
+        return;
       } catch (error) {
-        // Commands of the manifest appear when the extension host has started.
-        if (attempt === 3) throw error;
+        // A panel that takes the focus closes the palette; and commands of the manifest appear only
+        // when the extension host has started.
+        if (attempt === 4) throw error;
         await this.page.keyboard.press('Escape');
       }
     }
-    await row.click();
   }
 
   /** Titles that the palette offers for a text. */
@@ -118,9 +118,20 @@ export class Workbench {
     return titles;
   }
 
-  /** An entry of the context menu that is open. */
-  contextMenuItem(label: string): Locator {
-    return this.page.locator('.context-view .monaco-menu .action-item', { hasText: label }).first();
+  /** Takes an entry of an element's context menu. */
+  async contextMenu(element: Locator, label: string): Promise<void> {
+    await element.click({ button: 'right' });
+    const entry = this.page
+      .locator('.context-view .monaco-menu .action-item', { hasText: label })
+      .first();
+    await entry.waitFor();
+    // A menu ignores the first moments after it opened, lest a long click take an entry.
+    await until('the menu to take the click', async () => {
+      await this.page.waitForTimeout(400);
+      if (!(await entry.isVisible())) return true;
+      await entry.click({ timeout: 2000 }).catch(() => undefined);
+      return !(await entry.isVisible());
+    });
   }
 
   /** Opens a file of the workspace in the editor. */
@@ -217,6 +228,17 @@ export class Workbench {
 
   async clearNotifications(): Promise<void> {
     await this.command('Notifications: Clear All Notifications');
+  }
+
+  async setTheme(name: string): Promise<void> {
+    await this.command('Preferences: Color Theme');
+    const input = this.page.locator('.quick-input-widget input.input');
+    await input.fill(name);
+    await this.page
+      .locator(`.quick-input-widget .monaco-list-row.focused[aria-label^="${name}"]`)
+      .waitFor();
+    await this.page.keyboard.press('Enter');
+    await input.waitFor({ state: 'hidden' });
   }
 
   get statusItem(): Locator {

@@ -373,6 +373,8 @@ describe('requests', () => {
     await open();
     await view.page.click('button:has-text("Structure")');
     await view.page.click(`.cell[aria-label^="${all[3]!.name}:"]`);
+    // The spectra of the chosen module are drawn in the next frame.
+    await settle();
     await view.page.focus('.cut >> nth=0');
     await view.page.keyboard.press('Home');
     await settle();

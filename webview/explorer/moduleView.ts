@@ -1,15 +1,10 @@
 /** One module in full: its numbers, its network, its spectra and the tables behind them. */
 import type { ExplorerModule } from '../../src/protocol/explorerPanel';
 import { button, h, icon, replaceChildren, setText } from '../shared/dom';
-import {
-  formatBytes,
-  formatCount,
-  formatInteger,
-  formatNumber,
-  formatPercent,
-  formatShape,
-} from '../shared/format';
-import { adapterBytes, estimate, structure, tail, trainingBytes, type Prepared } from './cut';
+import { formatCount, formatShape } from '../shared/format';
+import type { Prepared } from './cut';
+import { moduleTables } from './moduleTables';
+import { moduleTiles } from './moduleTiles';
 import { Network } from './network';
 import { ShapeForm, type Shape } from './shapeForm';
 import { Spectrum } from './spectrum';
@@ -25,8 +20,6 @@ export interface ModuleEvents {
   reset(module: string): void;
   figure(svg: SVGSVGElement, name: string, format: 'svg' | 'png'): void;
 }
-
-const SPECTRUM_ROWS = 256;
 
 export class ModuleView {
   readonly element = h('section', { class: 'module' });
@@ -231,7 +224,7 @@ export class ModuleView {
       { rows: result.rowFactors, cols: result.colFactors },
       result.orientation === 'out' ? [module.rows, module.cols] : [module.cols, module.rows],
     );
-    this.showNumbers(prepared, ranks);
+    replaceChildren(this.numbers, ...moduleTiles(prepared, ranks));
     this.drawNetwork(state, module.name);
     this.spectra.forEach((spectrum, bond) => {
       spectrum.update(prepared, ranks[bond] ?? 1);
@@ -239,7 +232,11 @@ export class ModuleView {
     this.reset.disabled = state.view.cuts[module.name] === undefined;
     this.exact.hidden = prepared.result.bonds.every((b) => b.exactSpectrum);
     this.lowerBounds.hidden = this.exact.hidden;
-    if (this.tables.open) this.showTables(prepared, ranks);
+    const tablesShown = JSON.stringify([result.module, ranks]);
+    if (this.tables.open && this.tableSignature !== tablesShown) {
+      this.tableSignature = tablesShown;
+      replaceChildren(this.tableBody, ...moduleTables(prepared, ranks));
+    }
   }
 
   private drawNetwork(state: ExplorerState, name: string): void {
@@ -283,167 +280,4 @@ export class ModuleView {
         ),
     );
   }
-
-  private showNumbers(prepared: Prepared, ranks: readonly number[]): void {
-    const { result } = prepared;
-    const e = estimate(prepared, ranks);
-    const dense = result.rows * result.cols;
-    const score = structure(result);
-    const rows: [label: string, value: string, note: string, help: string][] = [
-      [
-        'Relative error',
-        `${e.exact ? '' : '≈ '}${formatPercent(e.error)}`,
-        e.exact
-          ? 'exact'
-          : `estimate; between ${formatPercent(e.errorLow)} and ${formatPercent(e.errorHigh)}`,
-        '‖W − MPO‖ / ‖W‖, Frobenius norm',
-      ],
-      [
-        'Kept energy',
-        `${e.exact ? '' : '≈ '}${formatPercent(1 - e.error ** 2)}`,
-        ...referenceNote(prepared, ranks),
-      ],
-      [
-        'Parameters',
-        formatCount(e.parameters),
-        `${formatPercent(e.parameters / dense)} of ${formatCount(dense)} · ${formatNumber(dense / e.parameters, 3)} × smaller`,
-        'Entries of all cores: what is trained',
-      ],
-      [
-        'Adapter file',
-        formatBytes(adapterBytes(e.parameters)),
-        'cores in fp32',
-        'Cores in fp32, headers aside',
-      ],
-      [
-        'Training memory',
-        formatBytes(trainingBytes(e.parameters)),
-        'weights, gradient, AdamW',
-        'Four fp32 numbers a parameter; activations come on top',
-      ],
-      [
-        'Structure',
-        score === undefined ? '–' : `${formatNumber(score * 100, 3)} points`,
-        'beyond both references, as decomposed',
-        'Energy kept beyond the better reference, in percentage points, at the ranks last decomposed',
-      ],
-    ];
-    replaceChildren(
-      this.numbers,
-      ...rows.map(([label, value, note, help]) =>
-        h(
-          'div',
-          { class: 'tile', attrs: { title: help } },
-          h('dt', { text: label }),
-          h(
-            'dd',
-            {},
-            h('div', { class: 'value', text: value }),
-            h('div', { class: 'note', text: note }),
-          ),
-        ),
-      ),
-    );
-  }
-
-  private showTables(prepared: Prepared, ranks: readonly number[]): void {
-    const { result } = prepared;
-    const signature = JSON.stringify([result.module, ranks]);
-    if (signature === this.tableSignature) return;
-    this.tableSignature = signature;
-    const bonds = table(
-      `Bonds of ${result.module}`,
-      ['Bond', 'Dimension', 'Full dimension', 'Kept energy', 'Spectrum'],
-      result.bonds.map((b, k) => [
-        String(k + 1),
-        formatInteger(ranks[k]),
-        formatInteger(b.fullDimension),
-        `${b.exactSpectrum ? '' : 'at least '}${formatPercent(result.energy > 0 ? 1 - tail(prepared, k, ranks[k] ?? 1) / result.energy : 1, 5)}`,
-        b.exactSpectrum ? 'exact' : 'lower bounds',
-      ]),
-    );
-    const cores = table(
-      'Cores',
-      ['Core', 'Left bond', 'Row leg i', 'Column leg j', 'Right bond', 'Parameters'],
-      result.rowFactors.map((i, k) => {
-        const shape = [ranks[k - 1] ?? 1, i, result.colFactors[k] ?? 1, ranks[k] ?? 1];
-        return [
-          String(k + 1),
-          ...shape.map(formatInteger),
-          formatInteger(shape.reduce((a, b) => a * b, 1)),
-        ];
-      }),
-    );
-    const spectra = result.bonds.map((b, k) => {
-      const gaussian = result.references.find((r) => r.kind === 'gaussian')?.spectra[k];
-      const own = result.references.find((r) => r.kind === 'own_spectrum')?.spectra[k];
-      const shown = Math.min(SPECTRUM_ROWS, b.spectrum.length);
-      return table(
-        `Singular values at bond ${k + 1}${b.exactSpectrum ? '' : ' (lower bounds)'}: ${formatInteger(shown)} of ${formatInteger(b.fullDimension)}`,
-        ['Index', 'Singular value', 'Cumulative energy', 'Gaussian', 'Same spectrum'],
-        Array.from({ length: shown }, (_, i) => [
-          String(i + 1),
-          formatNumber(b.spectrum[i], 5),
-          formatPercent(
-            result.energy > 0 ? (prepared.kept[k]?.[i + 1] ?? 0) / result.energy : 0,
-            5,
-          ),
-          formatNumber(gaussian?.[i], 5),
-          formatNumber(own?.[i], 5),
-        ]),
-      );
-    });
-    replaceChildren(this.tableBody, bonds, cores, ...spectra);
-  }
-}
-
-function referenceNote(prepared: Prepared, ranks: readonly number[]): [note: string, help: string] {
-  const { references } = prepared.result;
-  const part = (kind: 'gaussian' | 'own_spectrum', label: string): string | undefined => {
-    const found = references.find((r) => r.kind === kind);
-    return found === undefined ? undefined : `${label} ${formatPercent(found.keptEnergy)}`;
-  };
-  const parts = [part('gaussian', 'Gaussian'), part('own_spectrum', 'own spectrum')].filter(
-    (p) => p !== undefined,
-  );
-  // The references were decomposed at the module's own ranks and say nothing about others.
-  const current = ranks.every((d, k) => d === prepared.result.bonds[k]?.dimension);
-  return [
-    parts.length === 0 || !current ? 'share of the sum of squares' : parts.join(' · '),
-    'Share of the sum of squares that the MPO holds; beside it what random matrices keep at the ranks last decomposed. No promise of better tuning.',
-  ];
-}
-
-function table(
-  caption: string,
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-): HTMLElement {
-  return h(
-    'div',
-    { class: 'table-scroll', attrs: { tabindex: 0, role: 'region', 'aria-label': caption } },
-    h(
-      'table',
-      { class: 'data' },
-      h('caption', { text: caption }),
-      h(
-        'thead',
-        {},
-        h('tr', {}, ...head.map((text) => h('th', { text, attrs: { scope: 'col' } }))),
-      ),
-      h(
-        'tbody',
-        {},
-        ...rows.map((cells) =>
-          h(
-            'tr',
-            {},
-            ...cells.map((text, k) =>
-              k === 0 ? h('th', { text, attrs: { scope: 'row' } }) : h('td', { text }),
-            ),
-          ),
-        ),
-      ),
-    ),
-  );
 }

@@ -98,7 +98,7 @@ function symmetricTimesVector(
   if (i < n) p[i] = (p[i] as number) + (a[i * n + i] as number) * (v[i] as number);
 }
 
-/** Upper triangle of the trailing block: A <- A - v w^T - w v^T. */
+/** Upper triangle of the trailing block: A <- A - v w^T - w v^T, two rows a pass. */
 function rankTwoUpdate(
   a: Float64Array,
   n: number,
@@ -106,13 +106,23 @@ function rankTwoUpdate(
   v: Float64Array,
   w: Float64Array,
 ): void {
-  for (let i = from; i < n; i++) {
-    const vi = v[i] as number;
-    const wi = w[i] as number;
-    const r = i * n;
-    for (let j = i; j < n; j++)
-      a[r + j] = (a[r + j] as number) - vi * (w[j] as number) - wi * (v[j] as number);
+  let i = from;
+  for (; i + 1 < n; i += 2) {
+    const v0 = v[i] as number;
+    const v1 = v[i + 1] as number;
+    const w0 = w[i] as number;
+    const w1 = w[i + 1] as number;
+    const r0 = i * n;
+    const r1 = r0 + n;
+    a[r0 + i] = (a[r0 + i] as number) - 2 * v0 * w0;
+    for (let j = i + 1; j < n; j++) {
+      const vj = v[j] as number;
+      const wj = w[j] as number;
+      a[r0 + j] = (a[r0 + j] as number) - v0 * wj - w0 * vj;
+      a[r1 + j] = (a[r1 + j] as number) - v1 * wj - w1 * vj;
+    }
   }
+  if (i < n) a[i * n + i] = (a[i * n + i] as number) - 2 * (v[i] as number) * (w[i] as number);
 }
 
 /** Q `[n, n]` of {@link tridiagonalise}, row-major, from the vectors and factors it left. */

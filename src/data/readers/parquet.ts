@@ -21,8 +21,11 @@ const limits = {
   rows: 2 ** 31,
 } as const;
 
-/** Rows decoded at a time: a row group is often a million. */
-const batchRows = 4096;
+/**
+ * Rows decoded at a time: about 64 MB of text. A row group is often a million rows, and each batch
+ * decodes the group's pages before it again, so the batches must not be small either.
+ */
+const batch = { bytes: 64 * 1024 * 1024, minRows: 256, maxRows: 65_536 } as const;
 
 /**
  * @throws DotaError `data.malformed` naming the row, `file.missing`, `file.unreadable`
@@ -44,19 +47,23 @@ export async function* readParquet(
     await checkFooter(buffer);
     const metadata = await parquetMetadataAsync(buffer);
     const total = checkMetadata(metadata, size);
-    while (done < total) {
-      throwIfAborted(options.signal);
-      const rows: Row[] = await parquetReadObjects({
-        file: buffer,
-        metadata,
-        rowStart: done,
-        rowEnd: Math.min(done + batchRows, total),
-        compressors: cappedCompressors,
-        useOffsetIndex: false,
-      });
-      if (rows.length === 0) throw new Error('it holds fewer rows than it says');
-      for (const row of rows) yield { row: plainRow(row), line: ++done };
-      options.onProgress?.(done / total);
+    for (const group of metadata.row_groups) {
+      const end = done + Number(group.num_rows);
+      const step = batchSize(group);
+      while (done < end) {
+        throwIfAborted(options.signal);
+        const rows: Row[] = await parquetReadObjects({
+          file: buffer,
+          metadata,
+          rowStart: done,
+          rowEnd: Math.min(done + step, end),
+          compressors: cappedCompressors,
+          useOffsetIndex: false,
+        });
+        if (rows.length === 0) throw new Error('it holds fewer rows than it says');
+        for (const row of rows) yield { row: plainRow(row), line: ++done };
+        options.onProgress?.(done / total);
+      }
     }
   } catch (cause) {
     if (cause instanceof DotaError) throw cause;
@@ -99,6 +106,15 @@ async function checkFooter(buffer: AsyncBuffer): Promise<void> {
   }
 }
 
+function batchSize(group: FileMetaData['row_groups'][number]): number {
+  const bytes = group.columns.reduce(
+    (sum, column) => sum + Number(column.meta_data?.total_uncompressed_size ?? 0),
+    0,
+  );
+  const fitting = Math.floor((batch.bytes * Number(group.num_rows)) / Math.max(1, bytes));
+  return Math.min(batch.maxRows, Math.max(batch.minRows, fitting));
+}
+
 /** Row groups agree with the file, so that no size from it is believed unchecked. */
 function checkMetadata(metadata: FileMetaData, size: number): number {
   const total = Number(metadata.num_rows);
@@ -107,6 +123,7 @@ function checkMetadata(metadata: FileMetaData, size: number): number {
   }
   let sum = 0;
   for (const group of metadata.row_groups) {
+    if (group.num_rows < 0n) throw new Error('a row group has an impossible length');
     sum += Number(group.num_rows);
     let bytes = 0;
     for (const { meta_data: column } of group.columns) {

@@ -19,7 +19,8 @@ export class ProgressLine {
   progress(progress: TrainerProgress): void {
     const text = textOf(progress);
     if (this.#stream.isTTY) {
-      const width = Math.max(20, this.#stream.columns - 1);
+      // Some terminals do not know their width and say 0.
+      const width = Math.max(20, (this.#stream.columns || 80) - 1);
       this.#stream.write(`\r\x1b[2K${text.slice(0, width)}`);
       this.#drawn = true;
       return;

@@ -35,10 +35,12 @@ afterAll(() => {
 });
 
 /** Starts a run and returns its folder once it exists. */
-async function start(): Promise<{ run: string; done: Promise<CliResult>; pid: number }> {
+async function start(
+  more: readonly string[] = [],
+): Promise<{ run: string; done: Promise<CliResult>; pid: number }> {
   const root = path.join(folder, '.dota/runs');
   const before = new Set(readdirSync(root));
-  const { done } = startCli(['train', 'tiny.dota.json', ...options, '--json'], folder);
+  const { done } = startCli(['train', 'tiny.dota.json', ...options, ...more, '--json'], folder);
   const id = await until(() => readdirSync(root).find((name) => !before.has(name)), 'run folder');
   const run = path.join(root, id);
   const pid = await until(() => {
@@ -66,14 +68,15 @@ async function curves(run: string): Promise<Record<string, number[]>> {
 }
 
 function weights(run: string, step = lastStep): string {
-  const file = path.join(run, `checkpoints/step-${step}/adapter_model.safetensors`);
-  return readFileSync(file).toString('base64');
+  const at = path.join(run, `checkpoints/step-${step}`);
+  const name = readdirSync(at).find((file) => file.endsWith('model.safetensors'))!;
+  return readFileSync(path.join(at, name)).toString('base64');
 }
 
-async function expectSameAsWhole(run: string): Promise<void> {
-  expect(await curves(run)).toEqual(await curves(whole));
+async function expectSameAsWhole(run: string, other = whole): Promise<void> {
+  expect(await curves(run)).toEqual(await curves(other));
   // Compared as bytes; a plain boolean keeps a failure's message short.
-  expect(weights(run) === weights(whole)).toBe(true);
+  expect(weights(run) === weights(other)).toBe(true);
   const warnings = journalRows(run).filter((row) => row.kind === 'message');
   expect(warnings).toEqual([]);
 }
@@ -142,6 +145,29 @@ describe('an interrupted run', () => {
     expect(warning).toContain(`step ${steps[0]!} is damaged`);
     expect(await curves(run)).toEqual(await curves(whole));
     expect(weights(run) === weights(whole)).toBe(true);
+  });
+
+  it.each([
+    ['full', ['method=full']],
+    ['lora', ['method=lora']],
+    ['random_mpo', ['method=random_mpo']],
+    ['dota on 4-bit weights', ['method=dota', 'quantization.load_in_4bit=true']],
+    ['dota with an explicit residual', ['method=dota', 'adapter.residual=explicit']],
+  ])('equals the uninterrupted one with %s', async (_method, settings) => {
+    const more = [...settings, 'training.eval_steps=20'].flatMap((text) => ['--set', text]);
+    const uninterrupted = await runCli(
+      ['train', 'tiny.dota.json', ...options, ...more, '--json'],
+      folder,
+    );
+    expect(uninterrupted.code).toBe(0);
+    const { run, done, pid } = await start(more);
+    await untilStep(run, 8);
+    process.kill(pid, 'SIGKILL');
+    await done;
+    const resumed = await runCli(['train', '--resume', run, '--json'], folder);
+    expect(resumed.code).toBe(0);
+    expect(journalRows(run).some((row) => row.kind === 'resume')).toBe(true);
+    await expectSameAsWhole(run, String(uninterrupted.json?.run));
   });
 
   it('is refused when its data changed', async () => {
