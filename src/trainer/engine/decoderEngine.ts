@@ -3,6 +3,7 @@ import type { DecoderConfig } from '../../models/modelConfig';
 import { DotaError } from '../../protocol/errors';
 import type { Batch, Engine, EngineState, OptimizerOptions, TrainableTensor } from '../engine';
 import type { Device } from '../ort/device';
+import { noteExternal } from '../ort/externalMemory';
 import { batchContext } from './batchContext';
 import type { Blocks, BlockTape } from './blocks';
 import type { Embedding } from './embedding';
@@ -61,6 +62,7 @@ export class DecoderEngine implements Engine {
       const needsInput = layer > lowest || embedding.trains;
       const tape = tapes.pop() as BlockTape;
       gradient = await blocks.backward(layer, tape, gradient, context, needsInput);
+      noteExternal(tapeBytes(tape));
     }
     if (gradient) embedding.backward(batch.inputIds, gradient);
     return { lossSum };
@@ -148,4 +150,8 @@ export class DecoderEngine implements Engine {
     await this.#parts.store.dispose();
     await this.#parts.device.dispose();
   }
+}
+
+function tapeBytes({ hidden, saved }: BlockTape): number {
+  return Object.values(saved).reduce((sum, { byteLength }) => sum + byteLength, hidden.byteLength);
 }

@@ -7,6 +7,7 @@ import type { BuiltGraph } from '../../graph/graph';
 import type { ValueInfo } from '../../graph/onnx';
 import { sizeOf } from '../../graph/shape';
 import { DotaError } from '../../protocol/errors';
+import { noteExternal } from './externalMemory';
 import type { HostArray, HostArrays } from './hostArray';
 import { ResidentTensors } from './residentTensors';
 
@@ -72,18 +73,6 @@ function sessionOptions({ kind, threads }: DeviceOptions): ort.InferenceSession.
   }
 }
 
-/** Bytes of results after which the garbage collector is called, where the process exposes it. */
-const COLLECT_AFTER = 2 ** 25;
-let uncollected = 0;
-
-/** Results are external memory, whose weight the collector doesn't feel by itself. */
-function noteResults(results: readonly HostArray[]): void {
-  for (const { byteLength } of results) uncollected += byteLength;
-  if (uncollected < COLLECT_AFTER) return;
-  globalThis.gc?.();
-  uncollected = 0;
-}
-
 class OrtSession implements Session {
   readonly inputs: readonly ValueInfo[];
   readonly outputs: readonly ValueInfo[];
@@ -113,7 +102,8 @@ class OrtSession implements Session {
       fetches[info.name] = target ? toTensor(info, target) : null;
     }
     const results = await this.#session.run(inputs, fetches);
-    noteResults(Object.values(results).map((tensor) => tensor.data as HostArray));
+    for (const tensor of Object.values(results))
+      noteExternal((tensor.data as HostArray).byteLength);
     // The binding returns a copy beside the buffer it has written to; only the buffer counts.
     return Object.fromEntries(
       this.outputs.map(({ name }) => [
