@@ -4,6 +4,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import {
   exportedPoints,
+  openRun,
   pointCount,
   showCharts,
   title,
@@ -120,6 +121,8 @@ describe('a run in the middle', () => {
     await until('the run as running', async () =>
       (await workbench.treeRow('Runs', 'long').textContent())?.includes('running'),
     );
+    // The editor may not have noted in time which tab was in front.
+    await openRun(workbench, 'long');
     await waitForPoints(workbench, before + 3);
   });
 
