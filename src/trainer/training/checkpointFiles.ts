@@ -13,7 +13,8 @@ import type { Engine, EngineState, TrainableTensor } from '../engine';
 import type { LoopState } from '../loop';
 
 const adapterFile = 'adapter_model.safetensors';
-const modelFile = 'model.safetensors';
+/** All weights, where all of them train. */
+export const modelFile = 'model.safetensors';
 const optimizerFile = 'optimizer.safetensors';
 const stateFile = 'trainer_state.json';
 /** Cores at step 0, which the merged weight W + MPO(A) - MPO(A0) needs as well. */
