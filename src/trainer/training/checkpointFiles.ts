@@ -1,7 +1,7 @@
 /** What stands in a checkpoint, and how it is read back. */
 import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { AdapterPlan, LinearModule } from '../../adapters/adapter';
 import type { RunConfig } from '../../config/runConfig';
 import type { Core } from '../../core/mpo/types';
