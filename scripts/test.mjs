@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { isSetUp, missingTools } from './vscode.mjs';
 
 const args = process.argv.slice(2);
 const full = args.includes('--full');
@@ -50,19 +51,24 @@ function suite(name, config) {
   if (run.status !== 0 && result.numFailedTests + brokenFiles === 0) total.failed += 1;
 }
 
+/** Why the real VS Code cannot be set up here, or undefined. */
+function noEditor() {
+  if (process.platform !== 'linux' || process.arch !== 'x64')
+    return 'VS Code from npm is set up for Linux x64 only';
+  const missing = isSetUp() ? [] : missingTools();
+  return missing.length === 0 ? undefined : `setting VS Code up takes ${missing.join(', ')}`;
+}
+
 if (!e2e) {
   suite('unit', 'vitest.config.mts');
   suite('webview', 'test/webview/vitest.config.mts');
 }
-// The real VS Code is a suite of its own (`npm run test:e2e`, and part of the full one): its timing is
-// not yet steady enough on a busy machine to decide over a change.
-if (e2e || full) {
-  if (process.platform === 'linux' && process.arch === 'x64') {
-    suite('e2e', 'test/e2e/vitest.config.mts');
-  } else {
-    console.log('e2e: skipped, the editor from npm is set up for Linux x64 only');
-    total.skipped += 1;
-  }
+const reason = noEditor();
+if (reason === undefined) {
+  suite('e2e', 'test/e2e/vitest.config.mts');
+} else {
+  console.log(`e2e: skipped, ${reason}`);
+  total.skipped += 1;
 }
 if (full) suite('full', 'vitest.full.config.mts');
 

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { TestProject } from 'vitest/node';
+import { baseSettings } from './settings';
 // @ts-expect-error a script without types
 import { buildForPackage, packageTarget, thisTarget } from '../../scripts/package.mjs';
 // @ts-expect-error a script without types
@@ -13,6 +14,8 @@ export interface EditorPlaces {
   /** Holds one workspace a test. */
   workspaces: string;
   settingsFile: string;
+  /** Settings of the machine that the extension runs on. */
+  machineSettingsFile: string;
   vsix: string;
   extensionsDir: string;
   logs: string;
@@ -24,25 +27,6 @@ declare module 'vitest' {
     editor: EditorPlaces;
   }
 }
-
-/** Calm screenshots: no welcome page, no chat, no marketplace. */
-export const baseSettings = {
-  'workbench.startupEditor': 'none',
-  'workbench.tips.enabled': false,
-  'workbench.secondarySideBar.defaultVisibility': 'hidden',
-  'chat.commandCenter.enabled': false,
-  'chat.disableAIFeatures': true,
-  'extensions.autoUpdate': false,
-  'extensions.autoCheckUpdates': false,
-  'extensions.ignoreRecommendations': true,
-  'telemetry.telemetryLevel': 'off',
-  'security.workspace.trust.enabled': false,
-  'workbench.colorTheme': 'Dark Modern',
-  'workbench.reduceMotion': 'on',
-  'git.enabled': false,
-  'editor.codeLens': true,
-  'update.mode': 'none',
-};
 
 export async function setup(project: TestProject): Promise<() => void> {
   const server = ensureCodeServer() as unknown;
@@ -70,6 +54,7 @@ export async function setup(project: TestProject): Promise<() => void> {
     url: `http://127.0.0.1:${port}`,
     workspaces,
     settingsFile,
+    machineSettingsFile: path.join(userDataDir, 'Machine', 'settings.json'),
     vsix,
     extensionsDir,
     logs: path.join(userDataDir, 'logs'),
@@ -83,7 +68,6 @@ export async function setup(project: TestProject): Promise<() => void> {
       // It is gone already.
     }
     if (process.env.DOTA_E2E_KEEP !== '1') {
-      setTimeout(() => undefined, 500);
       rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
     } else console.log(`Kept: ${home}`);
   };
