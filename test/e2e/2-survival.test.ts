@@ -1,7 +1,7 @@
 /** What a run outlives: the extension host, its own trainer, a second window. */
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { exportedPoints, openRun, pointCount, title, waitForPoints } from './metricsPage';
-import { descendants, isRunning, processGroup, Project } from './project';
+import { isRunning, processGroup, Project } from './project';
 import { closeBrowser, photographFailures, until, Workbench } from './workbench';
 
 const editor = inject('editor');
@@ -54,7 +54,7 @@ describe('a second window on the same folder', () => {
 describe('the extension host is killed', () => {
   it('and the trainer goes on stepping; afterwards the panel has every row', async () => {
     const trainer = project.lock(folder)!.pid;
-    const hosts = descendants(editor.serverPid, /--type=extensionHost/);
+    const hosts = workbench.extensionHosts();
     expect(hosts.length).toBeGreaterThan(0);
     // A signal to the host's group must not reach the trainer.
     for (const host of hosts) expect(processGroup(host)).not.toBe(processGroup(trainer));

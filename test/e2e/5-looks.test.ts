@@ -138,8 +138,8 @@ async function settled(list: () => Promise<string[]>): Promise<void> {
 const themes = [
   ['dark', 'Dark Modern', 'vscode-dark', 'vs-dark'],
   ['light', 'Light Modern', 'vscode-light', 'vs'],
-  ['hc-dark', 'Default High Contrast', 'vscode-high-contrast', 'hc-black'],
-  ['hc-light', 'Default High Contrast Light', 'vscode-high-contrast-light', 'hc-light'],
+  ['hc-dark', 'Dark High Contrast', 'vscode-high-contrast', 'hc-black'],
+  ['hc-light', 'Light High Contrast', 'vscode-high-contrast-light', 'hc-light'],
 ] as const;
 
 describe('the panel and the trees', () => {

@@ -25,7 +25,7 @@ afterAll(async () => {
   await closeBrowser();
 });
 
-const decomposers = (): number[] => descendants(editor.serverPid, /cli\.cjs decompose/);
+const decomposers = (): number[] => descendants(process.ppid, /cli\.cjs decompose/);
 
 describe('DoTA: Decompose Model', () => {
   it('says how far it is, shows results as they come, and can be cancelled', async () => {

@@ -3,6 +3,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach } from 'vitest';
 import type { Browser, Frame, Locator, Page } from 'playwright-core';
+import { closeDesktop, desktopPid, isDesktopExtensionHost, openDesktopWindow } from './desktop';
+import { descendants } from './project';
 import { startChromium } from '../support/chromium';
 import { baseSettings } from './settings';
 import type { EditorPlaces } from './globalSetup';
@@ -14,7 +16,9 @@ const patienceMs = 90_000;
 
 let browser: Browser | undefined;
 
+/** Ends whatever shows the windows. */
 export async function closeBrowser(): Promise<void> {
+  await closeDesktop();
   await browser?.close();
   browser = undefined;
 }
@@ -42,6 +46,13 @@ export class Workbench {
     settings: Record<string, unknown> = {},
   ): Promise<Workbench> {
     setUserSettings(editor, settings);
+    if (editor.desktop !== '') {
+      const window = await openDesktopWindow(editor, editor.desktop, folder);
+      window.setDefaultTimeout(patienceMs);
+      const workbench = new Workbench(window, editor, folder ?? '');
+      await workbench.drawn();
+      return workbench;
+    }
     browser ??= await startChromium();
     const context = await browser.newContext({
       viewport: { width: 1280, height: 960 },
@@ -62,12 +73,20 @@ export class Workbench {
     await this.page.locator('.statusbar .left-items').waitFor({ timeout: 2 * patienceMs });
   }
 
+  /** Extension hosts of all windows. */
+  extensionHosts(): number[] {
+    return this.editor.desktop === ''
+      ? descendants(this.editor.serverPid, /--type=extensionHost/)
+      : descendants(desktopPid(), /--type=utility/).filter(isDesktopExtensionHost);
+  }
+
   async reload(): Promise<void> {
     await this.page.reload();
     await this.drawn();
   }
 
   async close(): Promise<void> {
+    if (this.editor.desktop !== '') return this.page.close();
     // Leaving the page properly lets the server end the window's extension host at once.
     await this.page.goto('about:blank').catch(() => undefined);
     await this.page.context().close();
@@ -120,14 +139,24 @@ export class Workbench {
 
   /** Takes an entry of an element's context menu. */
   async contextMenu(element: Locator, label: string): Promise<void> {
-    await element.click({ button: 'right' });
-    const entry = this.menuEntry(label);
-    await entry.waitFor();
-    // A menu ignores the first moments after it opened, lest a long click take an entry.
-    await until('the menu to take the click', async () => {
-      if (!(await entry.isVisible())) return true;
-      await entry.click({ timeout: 2000 }).catch(() => undefined);
-      return !(await entry.isVisible());
+    // A tree may be drawn anew under the pointer, and a menu ignores the first moments after it opened,
+    // lest a long click take an entry: so it is taken by key, and asked for again if it went away.
+    await until(`${label} of the menu`, async () => {
+      await element.click({ button: 'right' });
+      const entry = this.menuEntry(label);
+      try {
+        await entry.hover({ timeout: 5000 });
+        const focused = this.page.locator('.context-view .monaco-menu .action-item.focused', {
+          hasText: label,
+        });
+        await focused.waitFor({ timeout: 5000 });
+        await this.page.keyboard.press('Enter');
+        await entry.waitFor({ state: 'hidden', timeout: 5000 });
+        return true;
+      } catch {
+        await this.page.keyboard.press('Escape');
+        return undefined;
+      }
     });
   }
 
@@ -292,9 +321,19 @@ export class Workbench {
     await this.command('Notifications: Clear All Notifications');
   }
 
-  /** @param base the workbench's class for this kind of theme */
+  /**
+   * Chooses a theme as a user does; the next window that is opened has the common one again.
+   * @param base the workbench's class for this kind of theme
+   */
   async setTheme(name: string, base: string): Promise<void> {
-    setUserSettings(this.editor, { 'workbench.colorTheme': name });
+    await this.command('Preferences: Color Theme');
+    const input = this.page.locator('.quick-input-widget input.input');
+    await input.fill(name);
+    await this.page
+      .locator(`.quick-input-widget .monaco-list-row.focused[aria-label^="${name}"]`)
+      .waitFor();
+    await input.press('Enter');
+    await input.waitFor({ state: 'hidden' });
     await this.page.locator(`.monaco-workbench.${base}`).waitFor();
   }
 
