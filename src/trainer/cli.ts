@@ -3,6 +3,7 @@
 import { Argument, Command, CommanderError, Option } from 'commander';
 import { ExitCode, serializeError } from '../protocol/errors';
 import { ignoreClosedPipes, printJson, reportError } from './commands/output';
+import type { CompareOptions } from './commands/compare';
 import type { DecomposeOptions } from './commands/decomposeCommand';
 import type { EvaluateOptions } from './commands/evaluate';
 import type { ExportOptions } from './commands/export';
@@ -62,6 +63,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   addPreview(program);
   addDecompose(program);
   addRuns(program);
+  addCompare(program);
   return program;
 }
 
@@ -177,6 +179,24 @@ function addDecompose(program: Command): void {
   ).action(async (model: string, modules: string[], options: DecomposeOptions) => {
     const { decomposeCommand } = await import('./commands/decomposeCommand');
     await decomposeCommand(model, modules, options);
+  });
+}
+
+function addCompare(program: Command): void {
+  json(
+    program
+      .command('compare')
+      .description('runs side by side: mean and spread over seeds, and why runs do not compare')
+      .argument('<runs...>', 'runs by id or folder')
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot)
+      .option('--allow-differences', 'show numbers that are of different quantities')
+      .option('--markdown', 'a Markdown table')
+      .option('--latex', 'a LaTeX table')
+      .option('--csv', 'every run at full precision')
+      .option('--svg <folder>', 'also write the figures into this folder'),
+  ).action(async (runs: string[], options: CompareOptions) => {
+    const { runCompare } = await import('./commands/compare');
+    await runCompare(runs, options);
   });
 }
 
