@@ -9,6 +9,7 @@ import type { EvaluateOptions } from './commands/evaluate';
 import type { ExportOptions } from './commands/export';
 import type { PreviewOptions } from './commands/preview';
 import type { RunsOptions } from './commands/runs';
+import type { StudyOptions } from './commands/study';
 import type { TrainOptions } from './commands/train';
 
 const exitCodeHelp = `
@@ -64,6 +65,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   addDecompose(program);
   addRuns(program);
   addCompare(program);
+  addStudy(program, finish);
   return program;
 }
 
@@ -197,6 +199,22 @@ function addCompare(program: Command): void {
   ).action(async (runs: string[], options: CompareOptions) => {
     const { runCompare } = await import('./commands/compare');
     await runCompare(runs, options);
+  });
+}
+
+function addStudy(program: Command, finish: (code: ExitCode) => void): void {
+  json(
+    program
+      .command('study')
+      .description('methods x tasks x seeds from one file; a second start goes on where it was')
+      .argument('<config>', 'a *.dota-study.json')
+      .option('--dry-run', 'list the runs and the time they will take')
+      .option('--minutes <n>', 'begin no further run after so many minutes')
+      .option('--report <folder>', 'write study.md and its figures from what is there; run nothing')
+      .option('--stream', 'progress as JSON lines'),
+  ).action(async (config: string, options: StudyOptions) => {
+    const { runStudy } = await import('./commands/study');
+    finish(await runStudy(config, options));
   });
 }
 
