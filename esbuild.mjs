@@ -17,6 +17,8 @@ const node = {
   target: 'node20',
   format: 'cjs',
   outExtension: { '.js': '.cjs' },
+  // Its CommonJS form loads its parts in a way that no bundler follows.
+  alias: { 'jsonc-parser': 'jsonc-parser/lib/esm/main.js' },
 };
 
 const webviews = (existsSync('webview') ? readdirSync('webview', { withFileTypes: true }) : [])

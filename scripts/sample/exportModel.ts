@@ -4,9 +4,7 @@ import path from 'node:path';
 import { fromFloat32, toFloat32 } from '../../src/models/dtype';
 import { SafetensorsFile } from '../../src/models/safetensors/reader';
 import { writeSafetensors, type TensorToWrite } from '../../src/models/safetensors/writer';
-
-/** Name of the file with everything that trained, in a checkpoint folder. */
-const trainedFile = 'adapter_model.safetensors';
+import { modelFile } from '../../src/trainer/training/checkpointFiles';
 
 /** The last checkpoint of a run folder. */
 export function lastCheckpoint(runFolder: string): string {
@@ -20,7 +18,7 @@ export function lastCheckpoint(runFolder: string): string {
 
 /** Rounds all weights to bf16 and writes them under their Hugging Face names. */
 export async function exportModel(checkpoint: string, modelFolder: string): Promise<void> {
-  const source = await SafetensorsFile.open(path.join(checkpoint, trainedFile));
+  const source = await SafetensorsFile.open(path.join(checkpoint, modelFile));
   try {
     const tensors: TensorToWrite[] = [];
     for (const name of source.names) {

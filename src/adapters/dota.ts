@@ -4,6 +4,7 @@ import type { LinearModule } from './adapter';
 import type { AdapterMethod, AttachContext } from './method';
 import { MpoAdapter } from './mpoAdapter';
 import { mpoSpec } from './mpoShape';
+import { checkMpoRank } from './rankLimit';
 
 /** Cores of the truncated MPO of the pretrained weight: A0. */
 export async function initialCores(
@@ -30,6 +31,7 @@ export async function initialCores(
  */
 export const dota: AdapterMethod = {
   help: 'Tensor cores that start from the pretrained weight; the residual is frozen.',
+  validate: checkMpoRank,
   async attach(module, context) {
     const { orientation, residual } = context.options;
     return new MpoAdapter(module, await initialCores(module, context), orientation, residual);

@@ -22,6 +22,11 @@ export interface AttachContext {
 export interface AdapterMethod {
   /** One sentence for people who choose among the methods. */
   readonly help: string;
+  /**
+   * Looks at all chosen modules before the first is attached.
+   * @throws DotaError `adapter.rank`, `adapter.shape`
+   */
+  validate?(modules: readonly LinearModule[], options: AdapterOptions): void;
   /** @throws DotaError `adapter.rank`, `adapter.shape` */
   attach(module: LinearModule, context: AttachContext): Promise<ModuleAdapter>;
 }

@@ -34,6 +34,7 @@ export async function planAdapters(options: PlanOptions): Promise<AdapterPlan> {
   if (options.method === 'full') return fullPlan;
   const method = adapterMethods[options.method];
   const selected = selectModules(options.config, options.options);
+  method.validate?.(selected, options.options);
   const modules = new Map<string, ModuleAdapter>();
   for (const [index, module] of selected.entries()) {
     options.onModule?.(module, index, selected.length);

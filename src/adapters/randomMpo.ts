@@ -5,6 +5,7 @@ import { initialCores } from './dota';
 import type { AdapterMethod } from './method';
 import { MpoAdapter } from './mpoAdapter';
 import { mpoSpec } from './mpoShape';
+import { checkMpoRank } from './rankLimit';
 
 /**
  * The control that DoTA is compared with: cores of the same shapes, Gaussian except for the last,
@@ -13,6 +14,7 @@ import { mpoSpec } from './mpoShape';
  */
 export const randomMpo: AdapterMethod = {
   help: 'The same tensor cores from random values: the control for the initialisation.',
+  validate: checkMpoRank,
   async attach(module, context) {
     const { options, seed } = context;
     const known = context.initialCores?.(module);

@@ -1,4 +1,5 @@
 import { DotaError } from '../protocol/errors';
+import { describeJsonError } from './jsonSyntax';
 import { runConfigSchema, type RunConfig } from './runConfig';
 
 /**
@@ -7,11 +8,12 @@ import { runConfigSchema, type RunConfig } from './runConfig';
  * @throws DotaError `config.invalid`, naming every offending key
  */
 export function parseRunConfig(text: string, where: string): RunConfig {
+  const json = text.replace(/^\uFEFF/, '');
   let raw: unknown;
   try {
-    raw = JSON.parse(text.replace(/^\uFEFF/, ''));
+    raw = JSON.parse(json);
   } catch (cause) {
-    throw new DotaError('config.invalid', `Not valid JSON: ${(cause as Error).message}.`, {
+    throw new DotaError('config.invalid', describeJsonError(json) ?? 'Not valid JSON.', {
       where,
       next: 'Fix the syntax at the place named.',
       cause,

@@ -5,7 +5,7 @@
  */
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Core } from '../core/mpo/types';
 import { toFloat32 } from '../models/dtype';
 import { readText } from '../models/files';

@@ -130,15 +130,29 @@ function floatBitsToHalfBits(word: number): number {
  * @throws DotaError `model.unsupported` for an integer type
  */
 export function toFloat32(tensor: RawTensor, name = 'tensor'): Float32Array {
+  if (tensor.dtype === 'F32') return tensor.data as Float32Array;
+  const values = new Float32Array(tensor.data.length);
+  widenInto(tensor, values, name);
+  return values;
+}
+
+/**
+ * Writes the tensor's values as fp32.
+ * @param into as many elements as the tensor has
+ * @throws DotaError `model.unsupported` for an integer type
+ */
+export function widenInto(tensor: RawTensor, into: Float32Array, name = 'tensor'): void {
   switch (tensor.dtype) {
     case 'F32':
-      return tensor.data as Float32Array;
     case 'F64':
-      return Float32Array.from(tensor.data as Float64Array);
+      into.set(tensor.data as Float32Array | Float64Array);
+      return;
     case 'BF16':
-      return bf16ToF32(tensor.data as Uint16Array);
+      bf16ToF32(tensor.data as Uint16Array, into);
+      return;
     case 'F16':
-      return f16ToF32(tensor.data as Uint16Array);
+      f16ToF32(tensor.data as Uint16Array, into);
+      return;
     case 'I64':
     case 'I32':
     case 'U8':

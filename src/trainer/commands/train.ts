@@ -119,15 +119,18 @@ function report(folder: RunFolder, outcome: TrainerOutcome, options: TrainOption
   }
   const { progress, best, last, trainable, timing } = manifest;
   const lines = [
-    `${manifest.state}: step ${progress?.step ?? 0} of ${progress?.totalSteps ?? '?'}`,
+    progress === undefined
+      ? `${manifest.state} before the first step`
+      : `${manifest.state}: step ${progress.step} of ${progress.totalSteps}`,
     trainable === undefined
       ? ''
       : `trainable parameters ${trainable.parameters} (${(100 * trainable.fraction).toFixed(3)} %)`,
     last?.validationLoss === undefined ? '' : `validation loss ${last.validationLoss.toFixed(4)}`,
     best === undefined ? '' : `best ${best.validationLoss.toFixed(4)} at step ${best.step}`,
-    timing === undefined
+    // A run that never stepped has neither speed nor peak to speak of.
+    timing === undefined || manifest.peakRssMb === undefined
       ? ''
-      : `${duration(timing.seconds)}, ${Math.round(timing.tokensPerSecond)} tokens/s, peak ${manifest.peakRssMb ?? '?'} MB`,
+      : `${duration(timing.seconds)}, ${Math.round(timing.tokensPerSecond)} tokens/s, peak ${manifest.peakRssMb} MB`,
     `run ${folder.path}`,
   ];
   printLine(lines.filter((text) => text !== '').join('\n'));

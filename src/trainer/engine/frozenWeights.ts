@@ -5,10 +5,9 @@
  */
 import { dequantizeNf4, quantizeNf4, type Nf4Tensor } from '../../core/nf4';
 import { sizeOf } from '../../graph/shape';
-import { toFloat32 } from '../../models/dtype';
+import { toFloat32, widenInto } from '../../models/dtype';
 import type { RawTensor, WeightSource } from '../../models/modelConfig';
 import { DotaError } from '../../protocol/errors';
-import { widenInto } from './widen';
 
 export type WeightReader = Pick<WeightSource, 'names' | 'read'>;
 

@@ -1,7 +1,7 @@
 /** What stands in a checkpoint, and how it is read back. */
 import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { AdapterPlan, LinearModule } from '../../adapters/adapter';
 import type { RunConfig } from '../../config/runConfig';
 import type { Core } from '../../core/mpo/types';
@@ -13,7 +13,8 @@ import type { Engine, EngineState, TrainableTensor } from '../engine';
 import type { LoopState } from '../loop';
 
 const adapterFile = 'adapter_model.safetensors';
-const modelFile = 'model.safetensors';
+/** All weights, where all of them train. */
+export const modelFile = 'model.safetensors';
 const optimizerFile = 'optimizer.safetensors';
 const stateFile = 'trainer_state.json';
 /** Cores at step 0, which the merged weight W + MPO(A) - MPO(A0) needs as well. */

@@ -98,6 +98,18 @@ describe('dota', () => {
     ).rejects.toMatchObject({ code: 'adapter.rank', where: 'adapter.rank_pattern["up_proj"]' });
     await expect(adapterMethods.dota.attach(module, context({ r: 500 }))).resolves.toBeDefined();
   });
+
+  it.each(['dota', 'random_mpo'] as const)('%s refuses an r beyond every bond', (method) => {
+    const other = { ...module, path: 'model.layers.0.mlp.other', outFeatures: 8, inFeatures: 8 };
+    const validate = (r: number) =>
+      adapterMethods[method].validate!([other, module], context({ r, mpo_cores: 2 }).options);
+    // 24 x 16 in two cores: the bond is at most the smaller pair of factors' product.
+    expect(() => validate(16)).not.toThrow();
+    expect(() => validate(500)).toThrowError(
+      expect.objectContaining({ code: 'adapter.rank', where: 'adapter.r' }) as Error,
+    );
+    expect(() => validate(500)).toThrowError(module.path);
+  });
 });
 
 describe('random_mpo', () => {

@@ -214,6 +214,12 @@ describe('bad input ends with 65 and says where and what next:', () => {
     expect(`${error.message} ${error.next ?? ''}`).toContain('q_proj');
   });
 
+  it('a rank beyond every full bond', async () => {
+    const error = await fails({ config: { adapter: { r: 1_000_000 } } });
+    expect(error).toMatchObject({ exit: 65, code: 'adapter.rank', where: 'adapter.r' });
+    expect(error.next).toMatch(/Choose at most \d+/);
+  });
+
   it('a device that is not there', async () => {
     const error = await fails({ config: { device: 'webgpu' } });
     expect(error).toMatchObject({ exit: 65, code: 'device.unavailable' });
