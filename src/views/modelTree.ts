@@ -117,7 +117,25 @@ function layersOf(model: ModelEntry): LayerNode[] {
   }
   return [...groups]
     .sort(([a], [b]) => (a ?? Number.MAX_SAFE_INTEGER) - (b ?? Number.MAX_SAFE_INTEGER))
-    .map(([layer, modules]) => ({ kind: 'layer', model, layer, modules }));
+    .map(([layer, modules]) => ({
+      kind: 'layer',
+      model,
+      layer,
+      modules: modules.sort((a, b) => orderOf(a.name) - orderOf(b.name)),
+    }));
+}
+
+/** As the data passes through a layer; a file has them by name. */
+const modulesInOrder = [
+  'input_layernorm',
+  ...['q_proj', 'k_proj', 'v_proj', 'q_norm', 'k_norm', 'o_proj'],
+  'post_attention_layernorm',
+  ...['gate_proj', 'up_proj', 'down_proj'],
+];
+
+function orderOf(tensor: string): number {
+  const at = modulesInOrder.findIndex((name) => tensor.includes(`.${name}.`));
+  return at === -1 ? modulesInOrder.length : at;
 }
 
 export interface NodeText {
