@@ -277,6 +277,13 @@ export class Workbench {
       .first();
   }
 
+  /** Presses a key in a tree, without a click that would open or close a row. */
+  async keyInView(view: string, key: string): Promise<void> {
+    await this.command(`DoTA: Focus on ${view} View`);
+    await this.view(view).locator('.monaco-list:focus-within').waitFor();
+    await this.page.keyboard.press(key);
+  }
+
   async expand(view: string, label: string | RegExp): Promise<void> {
     const row = this.treeRow(view, label);
     await row.waitFor();

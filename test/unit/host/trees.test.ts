@@ -98,9 +98,9 @@ describe('the model tree', () => {
     expect(q!.context).toContain('canDecompose');
     expect(norm!.context).not.toContain('canDecompose');
     expect(modulesToDecompose({ kind: 'model', model: model(false) })).toEqual([
-      'model.layers.10.self_attn.q_proj',
       'model.layers.0.self_attn.q_proj',
       'model.layers.0.self_attn.v_proj',
+      'model.layers.10.self_attn.q_proj',
     ]);
   });
 
