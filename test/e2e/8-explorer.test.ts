@@ -101,7 +101,7 @@ describe('the MPO explorer', () => {
   it('decomposes a module that is not known yet', async () => {
     await workbench.inPanel(title, async (frame) => {
       await frame.locator('.cell').last().click();
-      await frame.getByRole('button', { name: 'Decompose', exact: true }).first().click();
+      await frame.getByRole('button', { name: 'Decompose This Module' }).click();
       await cut(frame).waitFor();
     });
   });
