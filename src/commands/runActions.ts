@@ -52,7 +52,7 @@ export function registerRunActions(context: CommandContext): void {
   });
 
   register(commandIds.runOpenPanel, async (target) => {
-    const run = await choose(context, target);
+    const run = await choose(context, target ?? context.runsView.selection);
     if (run !== undefined) context.metricsPanel.open([run.key]);
   });
   register(commandIds.openMetrics, () => {

@@ -61,11 +61,9 @@ export class RunsView implements TreeDataProvider<RunNode>, Disposable {
       text.icon.color === undefined
         ? new ThemeIcon(text.icon.id)
         : new ThemeIcon(text.icon.id, new ThemeColor(text.icon.color));
-    item.command = {
-      command: commandIds.runOpenPanel,
-      title: 'Open Metrics of Run',
-      arguments: [node],
-    };
+    // Without arguments: those of an item end with its next refresh, which a live run has every moment,
+    // and a click on what was just drawn would find none. The command takes the selected run.
+    item.command = { command: commandIds.runOpenPanel, title: 'Open Metrics of Run' };
     return item;
   }
 
@@ -84,7 +82,7 @@ export class RunsView implements TreeDataProvider<RunNode>, Disposable {
     return undefined;
   }
 
-  /** The run that is selected, for commands from the palette. */
+  /** The run that is selected: what a click on a row is about. */
   get selection(): RunNode | undefined {
     return this.view.selection[0];
   }
