@@ -1,6 +1,7 @@
 /** The metrics panel as a user reads it: its header, its table, its CSV. */
 import { parse } from 'csv-parse/sync';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { expect } from 'vitest';
 import { until, type Workbench } from './workbench';
 
 export const title = 'DoTA Metrics';
@@ -65,6 +66,7 @@ export async function openRun(workbench: Workbench, name: string): Promise<void>
       5000,
     ).catch(() => undefined);
   });
+  expect(await workbench.notification('command not found').count()).toBe(0);
 }
 
 export interface CsvPoint {
