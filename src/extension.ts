@@ -9,6 +9,7 @@ import { registerFineTune } from './commands/fineTune';
 import { commandIds, contextKeys, panelTypes } from './commands/ids';
 import { registerModelActions } from './commands/modelActions';
 import { registerRunActions } from './commands/runActions';
+import { registerUse } from './commands/useModel';
 import { ControlClaims } from './host/controlClaims';
 import { Decomposer } from './host/decomposer';
 import { announceEnds } from './host/endNotification';
@@ -20,6 +21,7 @@ import { Trainer } from './host/trainer';
 import { createUi } from './host/ui';
 import { ExplorerPanel } from './panels/explorerPanel';
 import { MetricsPanel } from './panels/metricsPanel';
+import { PromptPanel } from './panels/promptPanel';
 import { ModelView } from './views/modelView';
 import { RunsView } from './views/runsView';
 import { createStatusBar } from './views/statusBar';
@@ -78,6 +80,13 @@ export function activate(extension: ExtensionContext): void {
   );
   const explorerPanel = new ExplorerPanel(extension.extensionUri, models, decomposer, ui);
 
+  const promptPanel = new PromptPanel(
+    extension.extensionUri,
+    trainer,
+    extension.workspaceState,
+    ui,
+  );
+
   const context: CommandContext = {
     extension,
     ui,
@@ -89,6 +98,7 @@ export function activate(extension: ExtensionContext): void {
     runsView,
     metricsPanel,
     explorerPanel,
+    promptPanel,
     rememberRoot: (runFolder) => {
       roots.remember(path.dirname(runFolder));
     },
@@ -107,6 +117,7 @@ export function activate(extension: ExtensionContext): void {
   registerFineTune(context);
   registerRunActions(context);
   registerModelActions(context, decomposer);
+  registerUse(context);
   registerDoctor(context);
 
   const publish = (): void => {
@@ -122,6 +133,7 @@ export function activate(extension: ExtensionContext): void {
     runsView,
     metricsPanel,
     explorerPanel,
+    promptPanel,
     createStatusBar(monitor),
     announceEnds(monitor, ui),
     monitor.onDidChange(publish),
@@ -135,6 +147,12 @@ export function activate(extension: ExtensionContext): void {
     window.registerWebviewPanelSerializer(panelTypes.explorer, {
       deserializeWebviewPanel: (panel) => {
         explorerPanel.restore(panel);
+        return Promise.resolve();
+      },
+    }),
+    window.registerWebviewPanelSerializer(panelTypes.prompt, {
+      deserializeWebviewPanel: (panel) => {
+        promptPanel.restore(panel);
         return Promise.resolve();
       },
     }),
