@@ -3,11 +3,13 @@
 import { Argument, Command, CommanderError, Option } from 'commander';
 import { ExitCode, serializeError } from '../protocol/errors';
 import { ignoreClosedPipes, printJson, reportError } from './commands/output';
+import type { CompareOptions } from './commands/compare';
 import type { DecomposeOptions } from './commands/decomposeCommand';
 import type { EvaluateOptions } from './commands/evaluate';
 import type { ExportOptions } from './commands/export';
 import type { PreviewOptions } from './commands/preview';
 import type { RunsOptions } from './commands/runs';
+import type { StudyOptions } from './commands/study';
 import type { TrainOptions } from './commands/train';
 
 const exitCodeHelp = `
@@ -62,6 +64,8 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   addPreview(program);
   addDecompose(program);
   addRuns(program);
+  addCompare(program);
+  addStudy(program, finish);
   return program;
 }
 
@@ -183,6 +187,40 @@ function addDecompose(program: Command): void {
   ).action(async (model: string, modules: string[], options: DecomposeOptions) => {
     const { decomposeCommand } = await import('./commands/decomposeCommand');
     await decomposeCommand(model, modules, options);
+  });
+}
+
+function addCompare(program: Command): void {
+  json(
+    program
+      .command('compare')
+      .description('runs side by side: mean and spread over seeds, and why runs do not compare')
+      .argument('<runs...>', 'runs by id or folder')
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot)
+      .option('--allow-differences', 'show numbers that are of different quantities')
+      .option('--markdown', 'a Markdown table')
+      .option('--latex', 'a LaTeX table')
+      .option('--csv', 'every run at full precision')
+      .option('--svg <folder>', 'also write the figures into this folder'),
+  ).action(async (runs: string[], options: CompareOptions) => {
+    const { runCompare } = await import('./commands/compare');
+    await runCompare(runs, options);
+  });
+}
+
+function addStudy(program: Command, finish: (code: ExitCode) => void): void {
+  json(
+    program
+      .command('study')
+      .description('methods x tasks x seeds from one file; a second start goes on where it was')
+      .argument('<config>', 'a *.dota-study.json')
+      .option('--dry-run', 'list the runs and the time they will take')
+      .option('--minutes <n>', 'begin no further run after so many minutes')
+      .option('--report <folder>', 'write study.md and its figures from what is there; run nothing')
+      .option('--stream', 'progress as JSON lines'),
+  ).action(async (config: string, options: StudyOptions) => {
+    const { runStudy } = await import('./commands/study');
+    finish(await runStudy(config, options));
   });
 }
 
