@@ -171,14 +171,14 @@ function addGenerate(program: Command): void {
 function addExport(program: Command): void {
   const forms = new Option(
     '--to, --format <form>',
-    'merged: a model folder; adapter: the native adapter; lora: for PEFT; gguf: for llama.cpp',
+    'merged: a model folder; adapter: the native adapter; lora: for PEFT; gguf: for llama.cpp; onnx: for transformers.js',
   );
   json(
     program
       .command('export')
       .description('what a run trained, in a form that other programs load')
       .argument('<run>', 'a run by id or folder')
-      .addOption(forms.choices(['merged', 'adapter', 'lora', 'gguf']).default('merged'))
+      .addOption(forms.choices(['merged', 'adapter', 'lora', 'gguf', 'onnx']).default('merged'))
       .requiredOption('--out <path>', 'new folder to write; for gguf a new file')
       .option('--checkpoint <which>', 'best, last or a step', 'best')
       .option('--rank <r>', 'rank of the LoRA conversion (16), or its limit with --energy')
