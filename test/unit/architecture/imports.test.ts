@@ -18,12 +18,13 @@ const mayImport: Record<string, readonly string[]> = {
   data: ['protocol', 'core', 'config', 'models'],
   adapters: ['protocol', 'core', 'config', 'graph', 'models'],
   decompose: ['protocol', 'core', 'models'],
+  estimate: ['protocol', 'core', 'config', 'graph', 'models', 'adapters'],
   evaluation: [],
   runs: ['protocol', 'core', 'config'],
   export: ['protocol', 'core', 'config', 'models', 'adapters', 'runs'],
   trainer: [
     ...['protocol', 'core', 'config', 'graph', 'models', 'data', 'adapters', 'decompose'],
-    ...['evaluation', 'runs', 'export'],
+    ...['estimate', 'evaluation', 'runs', 'export'],
   ],
   webview: ['protocol'],
 };
