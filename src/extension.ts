@@ -8,6 +8,7 @@ import { registerDoctor } from './commands/doctor';
 import { registerFineTune } from './commands/fineTune';
 import { commandIds, contextKeys, panelTypes } from './commands/ids';
 import { registerModelActions } from './commands/modelActions';
+import { registerPreviewDataset } from './commands/previewDataset';
 import { registerRunActions } from './commands/runActions';
 import { ControlClaims } from './host/controlClaims';
 import { Decomposer } from './host/decomposer';
@@ -20,6 +21,7 @@ import { Trainer } from './host/trainer';
 import { createUi } from './host/ui';
 import { ExplorerPanel } from './panels/explorerPanel';
 import { MetricsPanel } from './panels/metricsPanel';
+import { PreviewPanel } from './panels/previewPanel';
 import { ModelView } from './views/modelView';
 import { RunsView } from './views/runsView';
 import { createStatusBar } from './views/statusBar';
@@ -77,6 +79,7 @@ export function activate(extension: ExtensionContext): void {
     path.join(extension.globalStorageUri.fsPath, 'decompositions'),
   );
   const explorerPanel = new ExplorerPanel(extension.extensionUri, models, decomposer, ui);
+  const previewPanel = new PreviewPanel(extension.extensionUri, trainer, ui);
 
   const context: CommandContext = {
     extension,
@@ -89,6 +92,7 @@ export function activate(extension: ExtensionContext): void {
     runsView,
     metricsPanel,
     explorerPanel,
+    previewPanel,
     rememberRoot: (runFolder) => {
       roots.remember(path.dirname(runFolder));
     },
@@ -107,6 +111,7 @@ export function activate(extension: ExtensionContext): void {
   registerFineTune(context);
   registerRunActions(context);
   registerModelActions(context, decomposer);
+  registerPreviewDataset(context);
   registerDoctor(context);
 
   const publish = (): void => {
@@ -114,7 +119,7 @@ export function activate(extension: ExtensionContext): void {
     setContext(contextKeys.hasRuns, runs.length > 0);
     setContext(contextKeys.runningCount, runs.filter((run) => run.live).length);
   };
-  const lens = new ConfigCodeLens(commandIds.fineTune);
+  const lens = new ConfigCodeLens(commandIds.fineTune, commandIds.previewDataset);
   extension.subscriptions.push(
     log,
     monitor,
@@ -122,6 +127,7 @@ export function activate(extension: ExtensionContext): void {
     runsView,
     metricsPanel,
     explorerPanel,
+    previewPanel,
     createStatusBar(monitor),
     announceEnds(monitor, ui),
     monitor.onDidChange(publish),
@@ -135,6 +141,12 @@ export function activate(extension: ExtensionContext): void {
     window.registerWebviewPanelSerializer(panelTypes.explorer, {
       deserializeWebviewPanel: (panel) => {
         explorerPanel.restore(panel);
+        return Promise.resolve();
+      },
+    }),
+    window.registerWebviewPanelSerializer(panelTypes.preview, {
+      deserializeWebviewPanel: (panel, state: unknown) => {
+        previewPanel.restore(panel, state);
         return Promise.resolve();
       },
     }),

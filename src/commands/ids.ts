@@ -4,6 +4,7 @@ export const commandIds = {
   fineTune: 'dota.fineTune',
   openMetrics: 'dota.openMetrics',
   openExplorer: 'dota.openExplorer',
+  previewDataset: 'dota.previewDataset',
   decomposeLayer: 'dota.decomposeLayer',
   decomposeModel: 'dota.decomposeModel',
   addModelFolder: 'dota.addModelFolder',
@@ -29,7 +30,11 @@ export type CommandId = (typeof commandIds)[keyof typeof commandIds];
 
 export const viewIds = { models: 'dota.models', runs: 'dota.runs' } as const;
 
-export const panelTypes = { metrics: 'dota.metrics', explorer: 'dota.explorer' } as const;
+export const panelTypes = {
+  metrics: 'dota.metrics',
+  explorer: 'dota.explorer',
+  preview: 'dota.preview',
+} as const;
 
 /** Context keys that `when` clauses of the manifest use. */
 export const contextKeys = {

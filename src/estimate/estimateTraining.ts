@@ -89,7 +89,7 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
     0,
   );
   const quantized = full ? undefined : shape.quantizedBits;
-  const resident = full || (quantized === undefined && float * base <= shape.residentLimit);
+  const resident = full || float * base <= shape.residentLimit;
 
   const targets = full ? [] : selectModules(config, adapter);
   const implicit = !resident && quantized === undefined && adapter.residual === 'implicit';
@@ -114,17 +114,16 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
   const labels = Math.ceil(tokens * (shape.labelled ?? 1));
 
   const streamed = !resident;
+  const held = resident ? float : shape.bytesPerWeight;
   const scratch = streamed ? Math.max(blockNumbers, streamedColumns(config) * hiddenSize) : 0;
   const formsChange = method !== 'lora' || adapter.use_dora;
   const kept = float * tokens * trainedLayers * (hiddenSize + (recompute ? 0 : savedWidth(config)));
   const bytes: Record<MemoryKind, number> = {
     weights: full
       ? 0
-      : resident
-        ? float * base
-        : quantized === undefined
-          ? shape.bytesPerWeight * base
-          : (quantized / 8) * blockMatrices + shape.bytesPerWeight * (base - blockMatrices),
+      : quantized === undefined
+        ? held * base
+        : (quantized / 8) * blockMatrices + held * (base - blockMatrices),
     residual: explicit ? float * adapted : 0,
     adapter: float * (trainable + frozenCores),
     gradients: float * trainable,

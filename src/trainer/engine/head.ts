@@ -9,6 +9,7 @@ import type { FrozenWeights } from './frozenWeights';
 import { headTensorName } from './parameterLayout';
 import type { ParameterStore } from './parameterStore';
 import type { SessionCache } from './sessionCache';
+import { StreamedHead } from './streamedHead';
 
 /** Labels below this are ignored. */
 const FIRST_LABEL = 0;
@@ -25,9 +26,13 @@ export interface HeadOptions {
  */
 export class Head {
   readonly #options: HeadOptions;
+  /** Where the projection isn't in memory as fp32, and must not be. */
+  readonly #streamed: StreamedHead | undefined;
 
   constructor(options: HeadOptions) {
     this.#options = options;
+    const trains = options.store.layout.head !== undefined;
+    this.#streamed = trains || options.frozen.resident ? undefined : new StreamedHead(options);
   }
 
   /**
@@ -45,8 +50,8 @@ export class Head {
     const mode = gradientScale === undefined ? 'loss' : 'gradient';
     const inputGradient = mode === 'gradient' ? new Float32Array(hidden.length) : undefined;
     const rows = labelledRows(labels);
+    if (this.#streamed) return this.#streamed.loss(hidden, rows, labels, gradientScale);
     const chunkRows = headRows(this.#options.config, rows.length, labels.length);
-    // Read once for all chunks: where weights keep the file's type, this widens the projection.
     const weightFeeds = this.#weights();
     let lossSum = 0;
     for (let start = 0; start < rows.length; start += chunkRows) {
@@ -80,6 +85,7 @@ export class Head {
 
   /** @param hidden `[rows, hidden]` @returns `[rows, vocab]` */
   async logits(hidden: Float32Array): Promise<Float32Array> {
+    if (this.#streamed) return this.#streamed.logits(hidden);
     const rows = hidden.length / this.#options.config.hiddenSize;
     const { logits } = await this.#run('logits', rows, { hidden, ...this.#weights() });
     return logits as Float32Array;
