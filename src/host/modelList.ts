@@ -8,6 +8,7 @@ import { elementBytes } from '../models/dtype';
 import type { ModuleDecomposition } from '../protocol/decomposition';
 import { formatError, serializeError } from '../protocol/errors';
 import type { ModelEntry } from '../views/modelTree';
+import { hubModels } from './hubCache';
 import { Listeners } from './listeners';
 
 export interface ModelPlaces {
@@ -16,11 +17,21 @@ export interface ModelPlaces {
   workspaceFolders: readonly string[];
   /** From the settings; relative ones are resolved against the first workspace folder. */
   listed: readonly string[];
+  /** The Hugging Face hub's cache, absolute. */
+  hubCache?: string;
 }
 
 /** Where a workspace keeps models: itself, its folders, and those of a folder `models`. */
 const containers = ['.', 'models'];
 const maxFound = 50;
+
+interface ModelPlace {
+  folder: string;
+  path: string;
+  removable: boolean;
+  /** The folder's own name when absent. */
+  name?: string;
+}
 
 export class ModelList {
   /** Fires with the id of a tree node that changed, or undefined for everything. */
@@ -61,34 +72,31 @@ export class ModelList {
   }
 
   private async load(): Promise<ModelEntry[]> {
-    const { sample, workspaceFolders, listed } = this.places();
+    const { sample, workspaceFolders, listed, hubCache } = this.places();
     const base = workspaceFolders[0] ?? '';
-    const folders: { folder: string; path: string; removable: boolean }[] = [];
+    const folders: ModelPlace[] = [];
     if (await isModelFolder(sample))
       folders.push({ folder: sample, path: 'sample', removable: false });
-    const add = (folder: string, removable: boolean): void => {
-      if (!folders.some((f) => f.folder === folder)) {
-        folders.push({ folder, path: folder, removable });
-      }
+    const add = (folder: string, removable: boolean, name?: string): void => {
+      if (folders.some((f) => f.folder === folder)) return;
+      folders.push({ folder, path: folder, removable, ...(name === undefined ? {} : { name }) });
     };
     for (const entry of listed) add(path.resolve(base, entry), true);
     for (const workspaceFolder of workspaceFolders) {
       for (const folder of await modelFoldersIn(workspaceFolder)) add(folder, false);
     }
+    const hub = hubCache === undefined ? [] : await hubModels(hubCache);
+    for (const { folder, name } of hub) add(folder, false, name);
     const entries = await Promise.all(folders.map((f) => this.readEntry(f)));
     this.entries = entries;
     this.readListeners.fire(entries);
     return entries;
   }
 
-  private async readEntry(place: {
-    folder: string;
-    path: string;
-    removable: boolean;
-  }): Promise<ModelEntry> {
+  private async readEntry(place: ModelPlace): Promise<ModelEntry> {
     const entry: ModelEntry = {
       ...place,
-      name: place.path === 'sample' ? 'sample' : path.basename(place.folder),
+      name: place.name ?? (place.path === 'sample' ? 'sample' : path.basename(place.folder)),
       decompositions: this.resultsOf(place.folder),
     };
     try {

@@ -3,6 +3,8 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { runConfigSchema, type RunConfig } from '../../config/runConfig';
 import { prepareDataset } from '../../data/prepare';
+import { TokenCache } from '../../data/tokenCache';
+import { TensorCache } from '../../models/tensorCache';
 import { DotaError } from '../../protocol/errors';
 import {
   checkpointPath,
@@ -17,7 +19,7 @@ import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { enableGarbageCollection } from '../garbageCollection';
 import { meanLoss } from '../loop';
 import { loadCheckpoint, restoreEngine } from '../training/checkpointFiles';
-import { buildEngine, endTokens, openModel } from '../training/prepareModel';
+import { buildEngine, cacheFolder, endTokens, openModel } from '../training/prepareModel';
 import { scoreFile } from '../training/scoreFile';
 import { evaluationBatches } from '../training/stepBatches';
 import { printJson, printLine } from './output';
@@ -136,6 +138,10 @@ async function validationLoss(
   const data = await prepareDataset(config.data, model.tokenizer, {
     directory,
     seed: config.training.seed,
+    cache: new TokenCache({
+      cache: new TensorCache(cacheFolder(directory)),
+      tokenizerHash: model.tokenizerHash,
+    }),
   });
   const batches = evaluationBatches(data.validation, config, model.tokenizer);
   return batches === undefined ? undefined : meanLoss(engine, batches());

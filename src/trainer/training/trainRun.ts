@@ -2,6 +2,8 @@
 import path from 'node:path';
 import { runConfigSchema, type RunConfig } from '../../config/runConfig';
 import { prepareDataset } from '../../data/prepare';
+import { TokenCache } from '../../data/tokenCache';
+import { TensorCache } from '../../models/tensorCache';
 import type { Channel } from '../../protocol/channel';
 import { DotaError } from '../../protocol/errors';
 import type { RunFingerprint } from '../../protocol/runFiles';
@@ -26,6 +28,7 @@ import {
 import type { ControlFlags } from './controlFlags';
 import {
   buildEngine,
+  cacheFolder,
   endTokens,
   openModel,
   type EngineParts,
@@ -78,11 +81,14 @@ async function trainModel(
   const { training } = config;
   const checkpoint =
     start.checkpoint === undefined ? undefined : await loadCheckpoint(start.checkpoint);
+  const cache = new TensorCache(cacheFolder(directory));
   const data = await prepareDataset(config.data, model.tokenizer, {
     directory,
     seed: training.seed,
-    onProgress: () => {
+    cache: new TokenCache({ cache, tokenizerHash: model.tokenizerHash }),
+    onProgress: ({ fraction }) => {
       refuseWhenStopped(flags);
+      report.phase('loading', { done: Math.floor(100 * fraction), total: 100 });
     },
   });
   const fingerprint: RunFingerprint = {
@@ -100,6 +106,7 @@ async function trainModel(
 
   report.phase('decomposing');
   const parts = await buildEngine(config, model, {
+    cache,
     shouldStop: () => flags.stopped,
     onModule: (done, total) => {
       refuseWhenStopped(flags);
