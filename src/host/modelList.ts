@@ -2,11 +2,12 @@
  * The models that the Model view lists: the sample, folders of the settings, and model folders at the
  * top of the workspace. Only headers are read.
  */
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { elementBytes } from '../models/dtype';
 import type { ModuleDecomposition } from '../protocol/decomposition';
 import { formatError, serializeError } from '../protocol/errors';
+import { formatCount } from '../views/format';
 import type { ModelEntry } from '../views/modelTree';
 import { hubModels } from './hubCache';
 import { Listeners } from './listeners';
@@ -101,7 +102,7 @@ export class ModelList {
     };
     try {
       // Loaded when first needed: checking a model is no part of activation.
-      const { loadModelFolder } = await import('../models/modelFolder');
+      const { loadModelFolder, readLicense } = await import('../models/modelFolder');
       const { config, weights } = await loadModelFolder(place.folder);
       try {
         entry.architecture = config.architecture;
@@ -118,6 +119,9 @@ export class ModelList {
           const size = info === undefined ? 0 : elementBytes[info.dtype];
           return sum + size * (info?.shape ?? []).reduce((a, b) => a * b, 1);
         }, 0);
+        const license = await readLicense(place.folder);
+        if (license !== undefined) entry.license = license;
+        entry.tokenizer = await describeTokenizer(place.folder, config.vocabSize);
       } finally {
         await weights.close();
       }
@@ -135,6 +139,20 @@ export class ModelList {
     }
     return results;
   }
+}
+
+/**
+ * What there is of a tokenizer, in words. It is not parsed: a large vocabulary would hold up the
+ * extension host for a second.
+ */
+async function describeTokenizer(folder: string, vocabSize: number): Promise<string> {
+  const names = await readdir(folder);
+  if (!names.includes('tokenizer.json')) return 'missing: there is no tokenizer.json';
+  const settings = await readFile(path.join(folder, 'tokenizer_config.json'), 'utf8').catch(
+    () => '',
+  );
+  const chat = settings.includes('"chat_template"') || names.includes('chat_template.jinja');
+  return `${formatCount(vocabSize)} tokens${chat ? ', with a chat template' : ''}`;
 }
 
 async function isModelFolder(folder: string): Promise<boolean> {

@@ -12,6 +12,15 @@ import {
 } from '../shared/format';
 import { secondsLeft, type RunData } from './runData';
 
+/** The peak, and the estimate beside it. */
+function memoryNote({ peakRssMb, estimate }: RunSummary): string {
+  const expected =
+    estimate === undefined ? '' : ` (estimate ${formatBytes(estimate.peakRssMb * 1e6)})`;
+  return peakRssMb === undefined
+    ? `resident${expected}`
+    : `peak ${formatBytes(peakRssMb * 1e6)}${expected}`;
+}
+
 const stateLooks: Readonly<Record<RunState, readonly [icon: string, label: string]>> = {
   created: ['clock', 'Starting'],
   running: ['play-circle', 'Running'],
@@ -152,8 +161,8 @@ function tiles(run: RunSummary, data: RunData): HTMLElement {
         ? formatBytes(undefined)
         : formatBytes((at('rssMb') as number) * 1e6),
       '',
-      run.peakRssMb === undefined ? 'resident' : `peak ${formatBytes(run.peakRssMb * 1e6)}`,
-      'Resident memory of the trainer process',
+      memoryNote(run),
+      'Resident memory of the trainer process, and what was expected before the first step',
     ),
     run.trainable === undefined
       ? undefined

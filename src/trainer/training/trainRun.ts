@@ -26,6 +26,7 @@ import {
   type LoadedCheckpoint,
 } from './checkpointFiles';
 import type { ControlFlags } from './controlFlags';
+import { estimateRun, type RunEstimate } from './estimateRun';
 import {
   buildEngine,
   cacheFolder,
@@ -104,6 +105,10 @@ async function trainModel(
   const steps = totalSteps(training, batches.stepsPerEpoch);
   report.totalSteps = steps;
 
+  const { manifest: estimate } = await estimateRun(config, model, data.train, batches);
+  main.notify('facts', { estimate });
+  main.notify('log', { level: 'info', text: estimateText(estimate) });
+
   report.phase('decomposing');
   const parts = await buildEngine(config, model, {
     cache,
@@ -154,6 +159,12 @@ async function trainModel(
   } finally {
     await engine.dispose();
   }
+}
+
+function estimateText({ peakRssMb, secondsPerStep }: RunEstimate['manifest']): string {
+  const time =
+    secondsPerStep === undefined ? '' : `, ${secondsPerStep.toPrecision(2)} s a step on the CPU`;
+  return `Estimate: ${peakRssMb} MB of memory at the peak${time}.`;
 }
 
 /** @throws DotaError `run.stopped` */
