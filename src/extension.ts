@@ -11,6 +11,7 @@ import { commandIds, contextKeys, panelTypes } from './commands/ids';
 import { registerModelActions } from './commands/modelActions';
 import { registerPreviewDataset } from './commands/previewDataset';
 import { registerRunActions } from './commands/runActions';
+import { registerUse } from './commands/useModel';
 import { ControlClaims } from './host/controlClaims';
 import { Decomposer } from './host/decomposer';
 import { announceEnds } from './host/endNotification';
@@ -24,6 +25,7 @@ import { createUi } from './host/ui';
 import { ExplorerPanel } from './panels/explorerPanel';
 import { MetricsPanel } from './panels/metricsPanel';
 import { PreviewPanel } from './panels/previewPanel';
+import { PromptPanel } from './panels/promptPanel';
 import { ModelView } from './views/modelView';
 import { RunsView } from './views/runsView';
 import { createStatusBar } from './views/statusBar';
@@ -81,8 +83,21 @@ export function activate(extension: ExtensionContext): void {
     models,
     path.join(extension.globalStorageUri.fsPath, 'decompositions'),
   );
-  const explorerPanel = new ExplorerPanel(extension.extensionUri, models, decomposer, ui);
   const previewPanel = new PreviewPanel(extension.extensionUri, trainer, ui);
+  const explorerPanel = new ExplorerPanel(
+    extension.extensionUri,
+    models,
+    decomposer,
+    ui,
+    extension.workspaceState,
+  );
+
+  const promptPanel = new PromptPanel(
+    extension.extensionUri,
+    trainer,
+    extension.workspaceState,
+    ui,
+  );
 
   const context: CommandContext = {
     extension,
@@ -96,6 +111,7 @@ export function activate(extension: ExtensionContext): void {
     metricsPanel,
     explorerPanel,
     previewPanel,
+    promptPanel,
     rememberRoot: (runFolder) => {
       roots.remember(path.dirname(runFolder));
     },
@@ -115,6 +131,7 @@ export function activate(extension: ExtensionContext): void {
   registerRunActions(context);
   registerModelActions(context, decomposer);
   registerPreviewDataset(context);
+  registerUse(context);
   registerDoctor(context);
 
   const publish = (): void => {
@@ -131,6 +148,7 @@ export function activate(extension: ExtensionContext): void {
     metricsPanel,
     explorerPanel,
     previewPanel,
+    promptPanel,
     createStatusBar(monitor),
     announceEnds(monitor, ui),
     monitor.onDidChange(publish),
@@ -150,6 +168,12 @@ export function activate(extension: ExtensionContext): void {
     window.registerWebviewPanelSerializer(panelTypes.preview, {
       deserializeWebviewPanel: (panel, state: unknown) => {
         previewPanel.restore(panel, state);
+        return Promise.resolve();
+      },
+    }),
+    window.registerWebviewPanelSerializer(panelTypes.prompt, {
+      deserializeWebviewPanel: (panel) => {
+        promptPanel.restore(panel);
         return Promise.resolve();
       },
     }),

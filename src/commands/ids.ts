@@ -23,6 +23,9 @@ export const commandIds = {
   runRename: 'dota.run.rename',
   runNotes: 'dota.run.notes',
   runDelete: 'dota.run.delete',
+  runEvaluate: 'dota.run.evaluate',
+  runShowEvaluations: 'dota.run.showEvaluations',
+  tryPrompt: 'dota.tryPrompt',
   doctor: 'dota.doctor',
   showLog: 'dota.showLog',
 } as const;
@@ -34,6 +37,7 @@ export const panelTypes = {
   metrics: 'dota.metrics',
   explorer: 'dota.explorer',
   preview: 'dota.preview',
+  prompt: 'dota.prompt',
 } as const;
 
 /** Context keys that `when` clauses of the manifest use. */

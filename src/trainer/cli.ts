@@ -3,11 +3,14 @@
 import { Argument, Command, CommanderError, Option } from 'commander';
 import { ExitCode, serializeError } from '../protocol/errors';
 import { ignoreClosedPipes, printJson, reportError } from './commands/output';
+import type { CompareOptions } from './commands/compare';
 import type { DecomposeOptions } from './commands/decomposeCommand';
 import type { EvaluateOptions } from './commands/evaluate';
 import type { ExportOptions } from './commands/export';
+import type { GenerateCommandOptions } from './commands/generate';
 import type { PreviewOptions } from './commands/preview';
 import type { RunsOptions } from './commands/runs';
+import type { StudyOptions } from './commands/study';
 import type { TrainOptions } from './commands/train';
 
 const exitCodeHelp = `
@@ -58,11 +61,14 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   });
 
   addEvaluate(program);
+  addGenerate(program);
   addDoctor(program);
   addExport(program);
   addPreview(program);
   addDecompose(program);
   addRuns(program);
+  addCompare(program);
+  addStudy(program, finish);
   return program;
 }
 
@@ -88,14 +94,26 @@ function addDoctor(program: Command): void {
 }
 
 function addEvaluate(program: Command): void {
+  const scoring = new Option('--scoring <how>', 'answers, or the likelihood of the choices');
+  const format = new Option('--format <form>', 'of the table').choices([
+    'text',
+    'markdown',
+    'latex',
+  ]);
   json(
     program
       .command('evaluate')
-      .description('validation loss, and accuracy of greedy answers, of a run or a base model')
-      .argument('<run|config>', 'a run by id or folder, or a *.dota.json (its base model)')
+      .description('loss, perplexity and accuracy of a model, a run or adapters')
+      .argument('<model>', 'a model folder, "sample", a *.dota.json, or a run by id or folder')
+      .option('--adapter <run|folder>', 'a run or adapter folder (repeatable)', collect, [])
+      .option('--compare', 'the base model as well')
       .option('--checkpoint <which>', 'best, last, none (the base model) or a step', 'best')
-      .option('--data <file>', 'answer the rows of this file instead of data.test')
+      .option('--data <path...>', 'files, or a folder with sets of LLM-Adapters')
       .option('--task <name>', 'score by the rules of a set of LLM-Adapters, e.g. boolq')
+      .addOption(scoring.choices(['generate', 'loglikelihood']).default('generate'))
+      .option('--num-beams <n>', 'beam search; 4 for the sets of LLM-Adapters')
+      .addOption(format)
+      .option('--outputs <file>', 'write every answer, a JSON line each')
       .option('--limit <rows>', 'answer the first rows only')
       .option('--max-new-tokens <n>', 'longest answer')
       .option('--batch-size <n>', 'rows answered at once')
@@ -107,24 +125,72 @@ function addEvaluate(program: Command): void {
     const { runEvaluate } = await import('./commands/evaluate');
     await runEvaluate(what, options);
   });
+  json(
+    program
+      .command('tasks')
+      .description('the sets that evaluate knows, where they come from, what a folder has of them')
+      .argument('[folder]', 'where you keep them'),
+  ).action(async (folder: string | undefined, options: { json?: boolean }) => {
+    const { runTasks } = await import('./commands/tasks');
+    await runTasks(folder, options);
+  });
+}
+
+function addGenerate(program: Command): void {
+  const device = new Option('--device <kind>', 'where to compute').choices(['cpu', 'webgpu']);
+  const template = new Option('--template <name>', 'how the prompt is put before the model');
+  json(
+    program
+      .command('generate')
+      .description('continue a prompt with a model, with adapters, or with both side by side')
+      .argument('<model>', 'a model folder, "sample", a *.dota.json or a run (its base model)')
+      .option('--adapter <run|folder>', 'a run or adapter folder (repeatable)', collect, [])
+      .option('--compare', 'the base model’s answer as well')
+      .requiredOption('--prompt <text>', 'the prompt; - reads standard input')
+      .addOption(
+        template.choices(['raw', 'plain', 'alpaca', 'llm-adapters', 'chat']).default('raw'),
+      )
+      .option('--max-new-tokens <n>', 'longest answer', '128')
+      .option('--greedy', 'always the most probable token (the default)')
+      .option('--temperature <t>', 'sample; lower is closer to --greedy')
+      .option('--top-k <k>', 'sample among the k most probable tokens')
+      .option('--top-p <p>', 'sample among the most probable tokens that reach p together')
+      .option('--seed <n>', 'of sampling', '0')
+      .option('--num-beams <n>', 'beam search')
+      .option('--length-penalty <x>', 'of beam search: scores are divided by length^x (1)')
+      .option('--stop <text>', 'end the answer before this text (repeatable)', collect, [])
+      .option('--checkpoint <which>', 'of runs: best, last or a step', 'best')
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot)
+      .addOption(device.default('cpu'))
+      .addOption(new Option('--stream', 'JSON lines as the answers grow').hideHelp()),
+  ).action(async (model: string, options: GenerateCommandOptions) => {
+    const { runGenerate } = await import('./commands/generate');
+    await runGenerate(model, options);
+  });
 }
 
 function addExport(program: Command): void {
   const forms = new Option(
-    '--to <form>',
-    'merged: a model folder; adapter: the native adapter; lora: for PEFT',
+    '--to, --format <form>',
+    'merged: a model folder; adapter: the native adapter; lora: for PEFT; gguf: for llama.cpp; onnx: for transformers.js',
   );
   json(
     program
       .command('export')
       .description('what a run trained, in a form that other programs load')
       .argument('<run>', 'a run by id or folder')
-      .addOption(forms.choices(['merged', 'adapter', 'lora']).default('merged'))
-      .requiredOption('--out <folder>', 'new folder to write')
+      .addOption(forms.choices(['merged', 'adapter', 'lora', 'gguf', 'onnx']).default('merged'))
+      .requiredOption('--out <path>', 'new folder to write; for gguf a new file')
       .option('--checkpoint <which>', 'best, last or a step', 'best')
       .option('--rank <r>', 'rank of the LoRA conversion (16), or its limit with --energy')
       .option('--energy <share>', 'smallest rank that keeps this share of each change')
-      .option('--root <folder>', 'folder that holds the runs', defaultRoot),
+      .addOption(
+        new Option('--gguf-type <type>', 'type of the matrices of a GGUF file')
+          .choices(['f16', 'q8_0'])
+          .default('f16'),
+      )
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot)
+      .option('--stream', 'progress as JSON lines'),
   ).action(async (run: string, options: ExportOptions) => {
     const { runExport } = await import('./commands/export');
     await runExport(run, options);
@@ -180,6 +246,40 @@ function addDecompose(program: Command): void {
   ).action(async (model: string, modules: string[], options: DecomposeOptions) => {
     const { decomposeCommand } = await import('./commands/decomposeCommand');
     await decomposeCommand(model, modules, options);
+  });
+}
+
+function addCompare(program: Command): void {
+  json(
+    program
+      .command('compare')
+      .description('runs side by side: mean and spread over seeds, and why runs do not compare')
+      .argument('<runs...>', 'runs by id or folder')
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot)
+      .option('--allow-differences', 'show numbers that are of different quantities')
+      .option('--markdown', 'a Markdown table')
+      .option('--latex', 'a LaTeX table')
+      .option('--csv', 'every run at full precision')
+      .option('--svg <folder>', 'also write the figures into this folder'),
+  ).action(async (runs: string[], options: CompareOptions) => {
+    const { runCompare } = await import('./commands/compare');
+    await runCompare(runs, options);
+  });
+}
+
+function addStudy(program: Command, finish: (code: ExitCode) => void): void {
+  json(
+    program
+      .command('study')
+      .description('methods x tasks x seeds from one file; a second start goes on where it was')
+      .argument('<config>', 'a *.dota-study.json')
+      .option('--dry-run', 'list the runs and the time they will take')
+      .option('--minutes <n>', 'begin no further run after so many minutes')
+      .option('--report <folder>', 'write study.md and its figures from what is there; run nothing')
+      .option('--stream', 'progress as JSON lines'),
+  ).action(async (config: string, options: StudyOptions) => {
+    const { runStudy } = await import('./commands/study');
+    finish(await runStudy(config, options));
   });
 }
 

@@ -13,12 +13,13 @@ import {
 import { secondsLeft, type RunData } from './runData';
 
 /** The peak, and the estimate beside it. */
-function memoryNote({ peakRssMb, estimate }: RunSummary): string {
+function memoryNote({ peakRssMb, estimate }: RunSummary, now: number | undefined): string {
   const expected =
     estimate === undefined ? '' : ` (estimate ${formatBytes(estimate.peakRssMb * 1e6)})`;
+  // The manifest is written more seldom than the journal.
   return peakRssMb === undefined
     ? `resident${expected}`
-    : `peak ${formatBytes(peakRssMb * 1e6)}${expected}`;
+    : `peak ${formatBytes(Math.max(peakRssMb, now ?? 0) * 1e6)}${expected}`;
 }
 
 const stateLooks: Readonly<Record<RunState, readonly [icon: string, label: string]>> = {
@@ -34,7 +35,9 @@ const stateLooks: Readonly<Record<RunState, readonly [icon: string, label: strin
 const methodNames: Readonly<Record<string, string>> = {
   dota: 'DoTA',
   random_mpo: 'Random MPO',
+  mpop: 'MPOP',
   lora: 'LoRA',
+  loretta: 'LoRETTA',
   full: 'Full fine-tuning',
 };
 
@@ -161,7 +164,7 @@ function tiles(run: RunSummary, data: RunData): HTMLElement {
         ? formatBytes(undefined)
         : formatBytes((at('rssMb') as number) * 1e6),
       '',
-      memoryNote(run),
+      memoryNote(run, at('rssMb')),
       'Resident memory of the trainer process, and what was expected before the first step',
     ),
     run.trainable === undefined
@@ -182,7 +185,9 @@ function progress(run: RunSummary, data: RunData): HTMLElement | undefined {
   const bar = h('div', { class: 'progress-bar' });
   const share = p.totalSteps > 0 ? Math.min(1, p.step / p.totalSteps) : 0;
   bar.style.transform = `scaleX(${share})`;
-  const left = run.state === 'running' ? secondsLeft(data, p.totalSteps) : undefined;
+  // A trainer that does not answer may not be stepping: no promise then.
+  const stepping = run.state === 'running' && run.unresponsive !== true;
+  const left = stepping ? secondsLeft(data, p.totalSteps) : undefined;
   const { steps } = data;
   const elapsed = steps.length === 0 ? undefined : steps.column('elapsed')[steps.length - 1];
   const words = [
