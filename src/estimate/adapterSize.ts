@@ -2,9 +2,8 @@
 import type { LinearModule } from '../adapters/adapter';
 import type { AdapterOptions } from '../adapters/method';
 import { mpoSpec } from '../adapters/mpoShape';
-import { matchPattern } from '../adapters/targets';
+import { adapterMethods } from '../adapters/plan';
 import type { Method } from '../config/runConfig';
-import { parameterCount } from '../core/mpo/shapes';
 
 export interface AdapterSize {
   trainable: number;
@@ -26,12 +25,13 @@ export function adapterSize(
   options: AdapterOptions,
   implicit: boolean,
 ): AdapterSize {
+  const trainable = adapterMethods[method].trainableCount(module, options);
   const { outFeatures, inFeatures } = module;
   switch (method) {
     case 'dota':
-    case 'random_mpo': {
-      const { shape, bonds } = mpoSpec(module, options);
-      const trainable = parameterCount(shape, bonds);
+    case 'random_mpo':
+    case 'mpop': {
+      const { bonds } = mpoSpec(module, options);
       const copies = method === 'dota' && implicit ? 2 : 1;
       return {
         trainable,
@@ -41,15 +41,15 @@ export function adapterSize(
         perToken: 0,
       };
     }
-    case 'lora': {
-      const rank =
-        matchPattern(options.rank_pattern, module.path, 'rank_pattern')?.value ?? options.r;
-      const trainable = rank * (outFeatures + inFeatures);
+    case 'lora':
+    case 'loretta': {
+      // LoRETTA's tensor trains are contracted to LoRA's two matrices first.
+      const narrow = options.r * (outFeatures + inFeatures);
       return {
-        trainable: trainable + (options.use_dora ? outFeatures : 0),
+        trainable,
         frozen: 0,
-        merge: options.use_dora ? outFeatures * inFeatures * rank : 0,
-        perToken: trainable,
+        merge: options.use_dora ? outFeatures * inFeatures * options.r : 0,
+        perToken: method === 'lora' ? trainable : narrow,
       };
     }
   }

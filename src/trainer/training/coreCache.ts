@@ -36,7 +36,10 @@ export class CoreCache {
     decoder: DecoderConfig,
     weightsHash: string,
   ): CoreCache | undefined {
-    if (config.method !== 'dota') return undefined;
+    const { method, adapter, quantization } = config;
+    const fromWeight = (method === 'dota' && adapter.init_weights === 'mpo') || method === 'mpop';
+    // With 4-bit weights the start may take several rounds that depend on the quantisation too.
+    if (!fromWeight || quantization.load_in_4bit) return undefined;
     return new CoreCache(cache, selectModules(decoder, config.adapter), weightsHash, config);
   }
 
