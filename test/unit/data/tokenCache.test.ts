@@ -61,7 +61,7 @@ it('gives the same batches and counts, without encoding again', async () => {
   expect(entries()).toBe(1);
   const changes = [{ loss_mask: 'all' }, { max_length: 8 }, { template: 'plain' }];
   for (const change of changes) await prepare(change);
-  await prepare({ max_length: 8, truncation: 'drop' });
+  await prepare({ max_length: 24, truncation: 'drop' });
   expect(entries()).toBe(5);
   writeFileSync(
     path.join(folder, 'rows.json'),

@@ -39,7 +39,8 @@ describe('the cache of a run', () => {
     expect(readdirSync(cache())).toHaveLength(2);
     expect(await train()).toEqual(first);
     for (const name of readdirSync(cache())) {
-      writeFileSync(path.join(cache(), name), readFileSync(path.join(cache(), name)).fill(7, -64));
+      const bytes = readFileSync(path.join(cache(), name));
+      writeFileSync(path.join(cache(), name), bytes.fill(7, bytes.length - 64));
     }
     expect(await train()).toEqual(first);
     // Other ranks are other cores.
