@@ -24,8 +24,8 @@ import { Trainer } from './host/trainer';
 import { createUi } from './host/ui';
 import { ExplorerPanel } from './panels/explorerPanel';
 import { MetricsPanel } from './panels/metricsPanel';
-import { PreviewPanel } from './panels/previewPanel';
 import { PromptPanel } from './panels/promptPanel';
+import { PreviewPanel } from './panels/previewPanel';
 import { ModelView } from './views/modelView';
 import { RunsView } from './views/runsView';
 import { createStatusBar } from './views/statusBar';
@@ -83,7 +83,6 @@ export function activate(extension: ExtensionContext): void {
     models,
     path.join(extension.globalStorageUri.fsPath, 'decompositions'),
   );
-  const previewPanel = new PreviewPanel(extension.extensionUri, trainer, ui);
   const explorerPanel = new ExplorerPanel(
     extension.extensionUri,
     models,
@@ -98,6 +97,7 @@ export function activate(extension: ExtensionContext): void {
     extension.workspaceState,
     ui,
   );
+  const previewPanel = new PreviewPanel(extension.extensionUri, trainer, ui);
 
   const context: CommandContext = {
     extension,
@@ -110,8 +110,8 @@ export function activate(extension: ExtensionContext): void {
     runsView,
     metricsPanel,
     explorerPanel,
-    previewPanel,
     promptPanel,
+    previewPanel,
     rememberRoot: (runFolder) => {
       roots.remember(path.dirname(runFolder));
     },
@@ -130,8 +130,8 @@ export function activate(extension: ExtensionContext): void {
   registerFineTune(context);
   registerRunActions(context);
   registerModelActions(context, decomposer);
-  registerPreviewDataset(context);
   registerUse(context);
+  registerPreviewDataset(context);
   registerDoctor(context);
 
   const publish = (): void => {
@@ -147,8 +147,8 @@ export function activate(extension: ExtensionContext): void {
     runsView,
     metricsPanel,
     explorerPanel,
-    previewPanel,
     promptPanel,
+    previewPanel,
     createStatusBar(monitor),
     announceEnds(monitor, ui),
     monitor.onDidChange(publish),
@@ -165,15 +165,15 @@ export function activate(extension: ExtensionContext): void {
         return Promise.resolve();
       },
     }),
-    window.registerWebviewPanelSerializer(panelTypes.preview, {
-      deserializeWebviewPanel: (panel, state: unknown) => {
-        previewPanel.restore(panel, state);
-        return Promise.resolve();
-      },
-    }),
     window.registerWebviewPanelSerializer(panelTypes.prompt, {
       deserializeWebviewPanel: (panel) => {
         promptPanel.restore(panel);
+        return Promise.resolve();
+      },
+    }),
+    window.registerWebviewPanelSerializer(panelTypes.preview, {
+      deserializeWebviewPanel: (panel, state: unknown) => {
+        previewPanel.restore(panel, state);
         return Promise.resolve();
       },
     }),

@@ -36,8 +36,8 @@ export const viewIds = { models: 'dota.models', runs: 'dota.runs' } as const;
 export const panelTypes = {
   metrics: 'dota.metrics',
   explorer: 'dota.explorer',
-  preview: 'dota.preview',
   prompt: 'dota.prompt',
+  preview: 'dota.preview',
 } as const;
 
 /** Context keys that `when` clauses of the manifest use. */
