@@ -26,7 +26,6 @@ export function adapterSize(
   options: AdapterOptions,
   implicit: boolean,
 ): AdapterSize {
-  const trainable = adapterMethods[method].trainableCount(module, options);
   const { outFeatures, inFeatures } = module;
   const trainable = adapterMethods[method].trainableCount(module, options);
   switch (method) {
