@@ -5,6 +5,7 @@ import type { AdapterOptions } from '../adapters/method';
 import { mpoSpec } from '../adapters/mpoShape';
 import { adapterMethods } from '../adapters/plan';
 import type { Method } from '../config/runConfig';
+import { parameterCount } from '../core/mpo/shapes';
 
 export interface AdapterSize {
   trainable: number;
