@@ -59,9 +59,9 @@ it('gives the same batches and counts, without encoding again', async () => {
   // Every option that changes the ids is part of the key, and so are the data.
   const entries = (): number => readdirSync(path.join(folder, 'cache')).length;
   expect(entries()).toBe(1);
-  const changes = [{ loss_mask: 'all' }, { max_length: 8 }, { template: 'plain' }];
+  const changes = [{ loss_mask: 'all' }, { max_length: 48 }, { template: 'plain' }];
   for (const change of changes) await prepare(change);
-  await prepare({ max_length: 24, truncation: 'drop' });
+  await prepare({ truncation: 'drop' });
   expect(entries()).toBe(5);
   writeFileSync(
     path.join(folder, 'rows.json'),

@@ -3,7 +3,7 @@ import { estimateLine } from '../../../src/commands/fineTuneEstimate';
 
 describe('the estimate of the last step', () => {
   it('says memory and time in one line', () => {
-    expect(estimateLine({ peak_rss_mb: 214, seconds_per_step: 0.07, total_steps: 600 })).toBe(
+    expect(estimateLine({ peak_rss_mb: 214, seconds_per_step: 0.0695, total_steps: 600 })).toBe(
       'About 214 MB of memory and 42 s on the CPU (600 steps)',
     );
     expect(estimateLine({ peak_rss_mb: 4870, seconds_per_step: 31, total_steps: 300 })).toBe(
