@@ -1,5 +1,6 @@
 /** Entry of the extension: builds the objects, registers them, and nothing else. */
 import { randomUUID } from 'node:crypto';
+import { homedir } from 'node:os';
 import path from 'node:path';
 import { commands, languages, window, workspace, type ExtensionContext } from 'vscode';
 import { ConfigCodeLens } from './commands/codeLens';
@@ -14,6 +15,7 @@ import { registerUse } from './commands/useModel';
 import { ControlClaims } from './host/controlClaims';
 import { Decomposer } from './host/decomposer';
 import { announceEnds } from './host/endNotification';
+import { hubCacheFolder } from './host/hubCache';
 import { ModelList } from './host/modelList';
 import { RunMonitor, type RunAccess } from './host/runMonitor';
 import { RunRoots } from './host/runRoots';
@@ -41,6 +43,7 @@ export function activate(extension: ExtensionContext): void {
     sample: path.join(extension.extensionPath, 'media', 'sample', 'model'),
     workspaceFolders: workspaceFolders(),
     listed: settings.modelFolders(),
+    hubCache: hubCacheFolder(process.env, homedir()),
   }));
   const trainer = new Trainer({
     entry: path.join(extension.extensionPath, 'dist', 'trainer', 'cli.cjs'),

@@ -2,7 +2,14 @@
 import { access, copyFile, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { QuickInputButtons, Uri, window, workspace, type QuickPickItem } from 'vscode';
+import {
+  QuickInputButtons,
+  Uri,
+  window,
+  workspace,
+  type QuickPick,
+  type QuickPickItem,
+} from 'vscode';
 import { settings } from '../host/settings';
 import { DotaError } from '../protocol/errors';
 import type { SampleData } from './configFile';
@@ -22,6 +29,9 @@ import { countParameters } from '../views/modelTree';
 import { formatShort } from '../views/format';
 import { startRun } from './startRun';
 
+/** One line about memory and time. */
+type Estimate = (answers: FineTuneAnswers, signal: AbortSignal) => Promise<string | undefined>;
+
 const configPattern = /\.dota\.json$/;
 
 export function registerFineTune(context: CommandContext): void {
@@ -33,7 +43,13 @@ export function registerFineTune(context: CommandContext): void {
       await startRun(context, ['train', file], path.dirname(file));
       return;
     }
-    const answers = await ask(await offerOf(context));
+    const answers = await ask(await offerOf(context), async (soFar, signal) => {
+      const { estimateAnswers } = await import('./fineTuneEstimate');
+      const sample = path.join(context.extension.extensionPath, 'media', 'sample', 'data');
+      const split = (name: string): string => path.join(sample, `arithmetic.${name}.json`);
+      const data = { train: split('train'), validation: split('validation'), test: split('test') };
+      return estimateAnswers(context.trainer, soFar, data, signal);
+    });
     if (answers === undefined) return;
     const config = await writeConfig(context, answers);
     if (answers.finish === 'start') {
@@ -108,10 +124,10 @@ async function offerOf(context: CommandContext): Promise<FineTuneOffer> {
 }
 
 /** Asks step by step; undefined when the user leaves. */
-async function ask(offer: FineTuneOffer): Promise<FineTuneAnswers | undefined> {
+async function ask(offer: FineTuneOffer, estimate: Estimate): Promise<FineTuneAnswers | undefined> {
   const flow = new FineTuneFlow(offer);
   for (let step = flow.step; step !== undefined; step = flow.step) {
-    const choice = await pick(flow, step);
+    const choice = await pick(flow, step, estimate);
     if (choice === undefined) return undefined;
     if (choice === 'back') {
       flow.back();
@@ -124,7 +140,11 @@ async function ask(offer: FineTuneOffer): Promise<FineTuneAnswers | undefined> {
   return flow.result;
 }
 
-function pick(flow: FineTuneFlow, step: Step): Promise<Choice | 'back' | undefined> {
+function pick(
+  flow: FineTuneFlow,
+  step: Step,
+  estimate: Estimate,
+): Promise<Choice | 'back' | undefined> {
   return new Promise((resolve) => {
     const input = window.createQuickPick<QuickPickItem & { choice: Choice }>();
     input.title = `DoTA: Fine-tune · ${step.title}`;
@@ -142,6 +162,8 @@ function pick(flow: FineTuneFlow, step: Step): Promise<Choice | 'back' | undefin
     }));
     const active = input.items[step.preselected];
     if (active !== undefined) input.activeItems = [active];
+    const abort = new AbortController();
+    if (step.id === 'finish') void showEstimate(input, flow, estimate, abort.signal);
     let answer: Choice | 'back' | undefined;
     input.onDidTriggerButton(() => {
       answer = 'back';
@@ -152,11 +174,30 @@ function pick(flow: FineTuneFlow, step: Step): Promise<Choice | 'back' | undefin
       if (answer !== undefined) input.hide();
     });
     input.onDidHide(() => {
+      abort.abort();
       input.dispose();
       resolve(answer);
     });
     input.show();
   });
+}
+
+/** Fills in what the run would cost while its last question is open; a failure is told at the start. */
+async function showEstimate(
+  input: QuickPick<QuickPickItem>,
+  flow: FineTuneFlow,
+  estimate: Estimate,
+  signal: AbortSignal,
+): Promise<void> {
+  input.busy = true;
+  try {
+    const line = await estimate(flow.soFar, signal);
+    if (line !== undefined && !signal.aborted) input.placeholder = line;
+  } catch {
+    // Whatever is wrong with the answers, starting says so with the next step.
+  } finally {
+    if (!signal.aborted) input.busy = false;
+  }
 }
 
 /** Writes the configuration to the workspace, or to the extension's storage where none is open. */

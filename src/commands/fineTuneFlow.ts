@@ -104,7 +104,11 @@ export class FineTuneFlow {
 
   /** All answers, or undefined while a step is open. */
   get result(): FineTuneAnswers | undefined {
-    if (this.step !== undefined) return undefined;
+    return this.step === undefined ? this.soFar : undefined;
+  }
+
+  /** The answers with the later steps' defaults; whole once the last step is reached. */
+  get soFar(): FineTuneAnswers {
     const defaults = { targets: 'all-linear', rank: 8 } as const;
     return { ...defaults, ...this.answers } as FineTuneAnswers;
   }

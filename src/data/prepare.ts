@@ -10,6 +10,7 @@ import { ExampleEncoder, requireRows, type ExampleOptions } from './examples';
 import { readRows, sniffFormat } from './readers/dataset';
 import { readChunks } from './readers/lines';
 import { ReportBuilder } from './report';
+import type { TokenCache, TokenizedFile } from './tokenCache';
 import { TokenizedSet } from './tokenizedSet';
 
 export interface PrepareOptions {
@@ -19,6 +20,8 @@ export interface PrepareOptions {
   seed: number;
   onProgress?: ((progress: { file: string; fraction: number }) => void) | undefined;
   signal?: AbortSignal | undefined;
+  /** Asked before a file is tokenized, and told afterwards. */
+  cache?: TokenCache | undefined;
 }
 
 export interface PreparedData {
@@ -44,13 +47,14 @@ export async function prepareDataset(
   options: PrepareOptions,
 ): Promise<PreparedData> {
   const trainFile = path.resolve(options.directory, data.train);
-  const all = await tokenizeFile(trainFile, tokenizer, data, options);
-  requireRows(all.set.length, trainFile, 'The training file');
   const trainHash = await hashFile(trainFile);
+  const all = await tokenizeFile(trainFile, trainHash, tokenizer, data, options);
+  requireRows(all.set.length, trainFile, 'The training file');
   const shared = { trainReport: all.report, dataPolicy: dataPolicy(data) };
   if (data.validation !== undefined) {
     const file = path.resolve(options.directory, data.validation);
-    const validation = await tokenizeFile(file, tokenizer, data, options);
+    const validationHash = await hashFile(file);
+    const validation = await tokenizeFile(file, validationHash, tokenizer, data, options);
     requireRows(validation.set.length, file, 'The validation file');
     return {
       ...shared,
@@ -58,7 +62,7 @@ export async function prepareDataset(
       validation: validation.set,
       validationReport: validation.report,
       trainHash,
-      validationHash: await hashFile(file),
+      validationHash,
     };
   }
   const split = splitIndices(all.set.length, data.validation_split, options.seed);
@@ -95,11 +99,16 @@ export function exampleOptions(
 
 async function tokenizeFile(
   file: string,
+  fileHash: string,
   tokenizer: Tokenizer,
   data: RunConfig['data'],
   options: PrepareOptions,
-): Promise<{ set: TokenizedSet; report: DatasetReport }> {
-  const encoder = new ExampleEncoder(tokenizer, exampleOptions(data, await sniffFormat(file)));
+): Promise<TokenizedFile> {
+  const encoding = exampleOptions(data, await sniffFormat(file));
+  const key = { fileHash, options: encoding };
+  const known = await options.cache?.read(key);
+  if (known !== undefined) return known;
+  const encoder = new ExampleEncoder(tokenizer, encoding);
   const set = new TokenizedSet();
   const report = new ReportBuilder();
   const onProgress = (fraction: number): void => options.onProgress?.({ file, fraction });
@@ -111,7 +120,9 @@ async function tokenizeFile(
     }
     report.add(encoded);
   }
-  return { set, report: report.snapshot(1) };
+  const tokenized = { set, report: report.snapshot(1) };
+  await options.cache?.write(key, tokenized);
+  return tokenized;
 }
 
 function checkIds(ids: readonly number[], tokenizer: Tokenizer, file: string, line: number): void {

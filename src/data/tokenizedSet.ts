@@ -5,11 +5,31 @@ export class TokenizedSet {
   private ids: Int32Array;
   private mask: Uint8Array;
   /** Start of each sequence, and the end of the last. */
-  private readonly starts: number[] = [0];
+  private starts: number[] = [0];
 
   constructor(capacity = 1 << 16) {
     this.ids = new Int32Array(capacity);
     this.mask = new Uint8Array(capacity);
+  }
+
+  /** A set of these arrays, as `flat` gives them; they are not copied. */
+  static of(ids: Int32Array, mask: Uint8Array, lengths: Int32Array): TokenizedSet {
+    const set = new TokenizedSet(0);
+    set.ids = ids;
+    set.mask = mask;
+    let end = 0;
+    set.starts = [0];
+    for (const length of lengths) set.starts.push((end += length));
+    return set;
+  }
+
+  /** All sequences one after the other (views), with their lengths. */
+  flat(): { ids: Int32Array; mask: Uint8Array; lengths: Int32Array } {
+    return {
+      ids: this.ids.subarray(0, this.tokens),
+      mask: this.mask.subarray(0, this.tokens),
+      lengths: Int32Array.from({ length: this.length }, (_, i) => this.lengthOf(i)),
+    };
   }
 
   /** Number of sequences. */
@@ -72,9 +92,8 @@ export class TokenizedSet {
   /** SHA-256 (hex) of everything that is trained on. */
   fingerprint(): string {
     const hash = createHash('sha256');
-    hash.update(Int32Array.from({ length: this.length }, (_, i) => this.lengthOf(i)));
-    hash.update(this.ids.subarray(0, this.tokens));
-    hash.update(this.mask.subarray(0, this.tokens));
+    const { ids, mask, lengths } = this.flat();
+    hash.update(lengths).update(ids).update(mask);
     return hash.digest('hex');
   }
 }

@@ -116,7 +116,7 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
   const streamed = !resident;
   const held = resident ? float : shape.bytesPerWeight;
   const scratch = streamed ? Math.max(blockNumbers, streamedColumns(config) * hiddenSize) : 0;
-  const formsChange = method !== 'lora' || adapter.use_dora;
+  const formsChange = (method !== 'lora' && method !== 'loretta') || adapter.use_dora;
   const kept = float * tokens * trainedLayers * (hiddenSize + (recompute ? 0 : savedWidth(config)));
   const bytes: Record<MemoryKind, number> = {
     weights: full

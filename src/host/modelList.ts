@@ -2,13 +2,15 @@
  * The models that the Model view lists: the sample, folders of the settings, and model folders at the
  * top of the workspace. Only headers are read.
  */
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { elementBytes } from '../models/dtype';
 import type { ModuleDecomposition } from '../protocol/decomposition';
 import { formatError, serializeError } from '../protocol/errors';
+import { formatCount } from '../views/format';
 import type { DecomposeOptions } from '../protocol/explorerPanel';
 import type { ModelEntry } from '../views/modelTree';
+import { hubModels } from './hubCache';
 import { Listeners } from './listeners';
 
 export interface ModelPlaces {
@@ -17,6 +19,8 @@ export interface ModelPlaces {
   workspaceFolders: readonly string[];
   /** From the settings; relative ones are resolved against the first workspace folder. */
   listed: readonly string[];
+  /** The Hugging Face hub's cache, absolute. */
+  hubCache?: string;
 }
 
 /** A result with the options that it was made with. */
@@ -30,6 +34,14 @@ export interface MadeResult {
 /** Where a workspace keeps models: itself, its folders, and those of a folder `models`. */
 const containers = ['.', 'models'];
 const maxFound = 50;
+
+interface ModelPlace {
+  folder: string;
+  path: string;
+  removable: boolean;
+  /** The folder's own name when absent. */
+  name?: string;
+}
 
 export class ModelList {
   /** Fires with the id of a tree node that changed, or undefined for everything. */
@@ -84,39 +96,36 @@ export class ModelList {
   }
 
   private async load(): Promise<ModelEntry[]> {
-    const { sample, workspaceFolders, listed } = this.places();
+    const { sample, workspaceFolders, listed, hubCache } = this.places();
     const base = workspaceFolders[0] ?? '';
-    const folders: { folder: string; path: string; removable: boolean }[] = [];
+    const folders: ModelPlace[] = [];
     if (await isModelFolder(sample))
       folders.push({ folder: sample, path: 'sample', removable: false });
-    const add = (folder: string, removable: boolean): void => {
-      if (!folders.some((f) => f.folder === folder)) {
-        folders.push({ folder, path: folder, removable });
-      }
+    const add = (folder: string, removable: boolean, name?: string): void => {
+      if (folders.some((f) => f.folder === folder)) return;
+      folders.push({ folder, path: folder, removable, ...(name === undefined ? {} : { name }) });
     };
     for (const entry of listed) add(path.resolve(base, entry), true);
     for (const workspaceFolder of workspaceFolders) {
       for (const folder of await modelFoldersIn(workspaceFolder)) add(folder, false);
     }
+    const hub = hubCache === undefined ? [] : await hubModels(hubCache);
+    for (const { folder, name } of hub) add(folder, false, name);
     const entries = await Promise.all(folders.map((f) => this.readEntry(f)));
     this.entries = entries;
     this.readListeners.fire(entries);
     return entries;
   }
 
-  private async readEntry(place: {
-    folder: string;
-    path: string;
-    removable: boolean;
-  }): Promise<ModelEntry> {
+  private async readEntry(place: ModelPlace): Promise<ModelEntry> {
     const entry: ModelEntry = {
       ...place,
-      name: place.path === 'sample' ? 'sample' : path.basename(place.folder),
+      name: place.name ?? (place.path === 'sample' ? 'sample' : path.basename(place.folder)),
       decompositions: this.resultsOf(place.folder),
     };
     try {
       // Loaded when first needed: checking a model is no part of activation.
-      const { loadModelFolder } = await import('../models/modelFolder');
+      const { loadModelFolder, readLicense } = await import('../models/modelFolder');
       const { config, weights } = await loadModelFolder(place.folder);
       try {
         entry.architecture = config.architecture;
@@ -133,6 +142,9 @@ export class ModelList {
           const size = info === undefined ? 0 : elementBytes[info.dtype];
           return sum + size * (info?.shape ?? []).reduce((a, b) => a * b, 1);
         }, 0);
+        const license = await readLicense(place.folder);
+        if (license !== undefined) entry.license = license;
+        entry.tokenizer = await describeTokenizer(place.folder, config.vocabSize);
       } finally {
         await weights.close();
       }
@@ -150,6 +162,20 @@ export class ModelList {
     }
     return results;
   }
+}
+
+/**
+ * What there is of a tokenizer, in words. It is not parsed: a large vocabulary would hold up the
+ * extension host for a second.
+ */
+async function describeTokenizer(folder: string, vocabSize: number): Promise<string> {
+  const names = await readdir(folder);
+  if (!names.includes('tokenizer.json')) return 'missing: there is no tokenizer.json';
+  const settings = await readFile(path.join(folder, 'tokenizer_config.json'), 'utf8').catch(
+    () => '',
+  );
+  const chat = settings.includes('"chat_template"') || names.includes('chat_template.jinja');
+  return `${formatCount(vocabSize)} tokens${chat ? ', with a chat template' : ''}`;
 }
 
 async function isModelFolder(folder: string): Promise<boolean> {

@@ -25,6 +25,7 @@ export async function summaryOf(run: RunView): Promise<RunSummary> {
     ...(manifest.best === undefined ? {} : { best: manifest.best }),
     ...(manifest.trainable === undefined ? {} : { trainable: manifest.trainable }),
     ...(manifest.peakRssMb === undefined ? {} : { peakRssMb: manifest.peakRssMb }),
+    ...(manifest.estimate === undefined ? {} : { estimate: manifest.estimate }),
     ...(manifest.fingerprint === undefined ? {} : { fingerprint: manifest.fingerprint }),
     changedSettings: await changed(manifest),
     ...(manifest.error === undefined ? {} : { error: manifest.error }),

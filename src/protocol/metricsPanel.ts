@@ -33,6 +33,8 @@ export interface RunSummary {
   best?: { step: number; validationLoss: number };
   trainable?: { parameters: number; fraction: number };
   peakRssMb?: number;
+  /** What was expected before the first step. */
+  estimate?: { peakRssMb: number; secondsPerStep?: number };
   /** Facts that decide whether two runs may be compared. */
   fingerprint?: RunFingerprint;
   changedSettings: readonly ChangedSetting[];

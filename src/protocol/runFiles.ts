@@ -66,6 +66,8 @@ export interface RunManifest {
   evaluation?: Record<string, { accuracy: number; correct: number; total: number }>;
   timing?: { seconds: number; tokensPerSecond: number };
   peakRssMb?: number;
+  /** What was expected before the first step; beside `peakRssMb` and the steps' times. */
+  estimate?: { peakRssMb: number; secondsPerStep?: number };
   error?: SerializedError;
 }
 

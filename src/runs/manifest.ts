@@ -49,6 +49,7 @@ const manifestSchema = z.object({
     .optional(),
   timing: z.object({ seconds: z.number(), tokensPerSecond: z.number() }).optional(),
   peakRssMb: z.number().optional(),
+  estimate: z.object({ peakRssMb: z.number(), secondsPerStep: z.number().optional() }).optional(),
   error: z
     .object({
       // Codes are only compared, never trusted; an unknown one is shown as it is.

@@ -28,6 +28,10 @@ export interface ModelEntry {
   /** Bytes of all weights as stored. */
   weightBytes?: number;
   tensors?: readonly TensorInfo[];
+  /** By the model card. */
+  license?: string;
+  /** In words, e.g. `128,256 tokens, with a chat template`. */
+  tokenizer?: string;
   /** Why the model cannot be used. */
   problem?: string;
   /** Results by module path. */
@@ -285,10 +289,7 @@ export function compression(result: ModuleDecomposition): string {
 export function detailsOf(node: ModelNode): [string, string][] {
   switch (node.kind) {
     case 'model':
-      return [
-        ['Folder', node.model.folder],
-        ['Parameters', formatCount(countParameters(node.model.tensors ?? []))],
-      ];
+      return [['Folder', node.model.folder], ...modelDetails(node.model)];
     case 'module':
       return [
         ['Module', node.module],
@@ -327,6 +328,21 @@ export function detailsOf(node: ModelNode): [string, string][] {
     case 'problem':
       return [];
   }
+}
+
+function modelDetails(model: ModelEntry): [string, string][] {
+  const types = [...new Set((model.tensors ?? []).map(({ dtype }) => dtype))];
+  const details: [string, string | undefined][] = [
+    ['Architecture', model.architecture],
+    ['Parameters', formatCount(countParameters(model.tensors ?? []))],
+    ['Stored as', types.length === 0 ? undefined : types.join(', ')],
+    ['Tokenizer', model.tokenizer],
+    [
+      'Licence (model card)',
+      model.problem === undefined ? (model.license ?? 'not stated') : undefined,
+    ],
+  ];
+  return details.filter((detail): detail is [string, string] => detail[1] !== undefined);
 }
 
 /** The modules that a command on this node decomposes, as full paths. */

@@ -12,6 +12,16 @@ import {
 } from '../shared/format';
 import { secondsLeft, type RunData } from './runData';
 
+/** The peak, and the estimate beside it. */
+function memoryNote({ peakRssMb, estimate }: RunSummary, now: number | undefined): string {
+  const expected =
+    estimate === undefined ? '' : ` (estimate ${formatBytes(estimate.peakRssMb * 1e6)})`;
+  // The manifest is written more seldom than the journal.
+  return peakRssMb === undefined
+    ? `resident${expected}`
+    : `peak ${formatBytes(Math.max(peakRssMb, now ?? 0) * 1e6)}${expected}`;
+}
+
 const stateLooks: Readonly<Record<RunState, readonly [icon: string, label: string]>> = {
   created: ['clock', 'Starting'],
   running: ['play-circle', 'Running'],
@@ -154,11 +164,8 @@ function tiles(run: RunSummary, data: RunData): HTMLElement {
         ? formatBytes(undefined)
         : formatBytes((at('rssMb') as number) * 1e6),
       '',
-      // The manifest is written more seldom than the journal.
-      run.peakRssMb === undefined
-        ? 'resident'
-        : `peak ${formatBytes(Math.max(run.peakRssMb, at('rssMb') ?? 0) * 1e6)}`,
-      'Resident memory of the trainer process',
+      memoryNote(run, at('rssMb')),
+      'Resident memory of the trainer process, and what was expected before the first step',
     ),
     run.trainable === undefined
       ? undefined

@@ -5,13 +5,15 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { prepareDataset } from '../../data/prepare';
+import { TokenCache } from '../../data/tokenCache';
+import { TensorCache } from '../../models/tensorCache';
 import { DotaError } from '../../protocol/errors';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { enableGarbageCollection } from '../garbageCollection';
 import { meanLoss } from '../loop';
 import { resolveModel } from '../training/modelPath';
 import { loadCheckpoint, restoreEngine } from '../training/checkpointFiles';
-import { buildEngine, endTokens, openModel } from '../training/prepareModel';
+import { buildEngine, cacheFolder, endTokens, openModel } from '../training/prepareModel';
 import { scoreFile } from '../training/scoreFile';
 import { evaluationBatches } from '../training/stepBatches';
 import { findTarget, type Target } from '../training/target';
@@ -168,6 +170,10 @@ async function validationLoss(
   const data = await prepareDataset(config.data, model.tokenizer, {
     directory,
     seed: config.training.seed,
+    cache: new TokenCache({
+      cache: new TensorCache(cacheFolder(directory)),
+      tokenizerHash: model.tokenizerHash,
+    }),
   });
   const batches = evaluationBatches(data.validation, config, model.tokenizer);
   return batches === undefined ? undefined : meanLoss(engine, batches());

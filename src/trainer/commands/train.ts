@@ -22,6 +22,8 @@ export interface TrainOptions {
   allowSoftwareGpu?: boolean;
   root: string;
   detach?: boolean;
+  /** Say what the run would need, and don't start it. */
+  estimate?: boolean;
   quiet?: boolean;
   json?: boolean;
 }
@@ -37,6 +39,11 @@ export async function runTrain(
     throw new DotaError('usage', 'Name one configuration file or one run.', {
       next: '"dota train my.dota.json", or "dota train --resume <run>".',
     });
+  }
+  if (options.estimate === true) {
+    const { runEstimate } = await import('./estimate');
+    await runEstimate(what, overrides(options), options.json === true);
+    return ExitCode.done;
   }
   const resume = options.resume !== undefined && options.resume !== false;
   if (options.detach !== true) await ensureComputeEnvironment();
@@ -131,12 +138,24 @@ function report(folder: RunFolder, outcome: TrainerOutcome, options: TrainOption
     timing === undefined || manifest.peakRssMb === undefined
       ? ''
       : `${duration(timing.seconds)}, ${Math.round(timing.tokensPerSecond)} tokens/s, peak ${manifest.peakRssMb} MB`,
+    measuredBeside(manifest),
     `run ${folder.path}`,
   ];
   printLine(lines.filter((text) => text !== '').join('\n'));
   if (outcome.exitCode === ExitCode.resumable) {
     printLine(`Continue with: dota train --resume ${folder.path}`);
   }
+}
+
+/** The estimate beside what was measured. */
+function measuredBeside({ estimate, peakRssMb, timing, progress }: RunManifest): string {
+  if (estimate === undefined || timing === undefined || peakRssMb === undefined) return '';
+  const step = timing.seconds / Math.max(1, progress?.step ?? 1);
+  const time =
+    estimate.secondsPerStep === undefined
+      ? ''
+      : `, ${estimate.secondsPerStep.toPrecision(2)} s a step (measured ${step.toPrecision(2)}, evaluation included)`;
+  return `estimated before: ${estimate.peakRssMb} MB (measured ${peakRssMb})${time}`;
 }
 
 /** What `dota train --json` prints. */
@@ -159,6 +178,7 @@ function trainResult(
     trainable_fraction: manifest.trainable?.fraction ?? null,
     tokens_per_second: manifest.timing?.tokensPerSecond ?? null,
     peak_rss_mb: manifest.peakRssMb ?? null,
+    estimate: manifest.estimate ?? null,
     seconds: manifest.timing?.seconds ?? null,
   };
 }

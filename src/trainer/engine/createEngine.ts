@@ -39,7 +39,7 @@ export interface EngineOptions {
 }
 
 /** Below this many bytes the wider copy costs less than widening at every step. */
-const DEFAULT_RESIDENT_LIMIT = 2 ** 30;
+export const DEFAULT_RESIDENT_LIMIT = 2 ** 30;
 /** Sessions kept: a few kinds of graph times a few batch shapes. */
 const MAX_SESSIONS = 48;
 

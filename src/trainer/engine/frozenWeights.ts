@@ -8,6 +8,7 @@ import { sizeOf } from '../../graph/shape';
 import { toFloat32, widenInto } from '../../models/dtype';
 import type { RawTensor, WeightSource } from '../../models/modelConfig';
 import { DotaError } from '../../protocol/errors';
+import { noteExternal } from '../ort/externalMemory';
 
 export type WeightReader = Pick<WeightSource, 'names' | 'read'>;
 
@@ -82,8 +83,11 @@ export class FrozenWeights {
     for (const item of wanted) {
       const tensor = await readChecked(weights, item);
       // Nothing writes to frozen weights, so fp32 tensors are shared with the reader.
-      if (bytes <= residentLimit) widened.set(item.name, toFloat32(tensor, item.name));
-      else raw.set(item.name, tensor);
+      if (bytes <= residentLimit) {
+        widened.set(item.name, toFloat32(tensor, item.name));
+        // What was read is garbage now, whose weight the collector doesn't feel.
+        if (tensor.dtype !== 'F32') noteExternal(tensor.data.byteLength);
+      } else raw.set(item.name, tensor);
     }
     return new FrozenWeights(raw, widened);
   }

@@ -1,5 +1,6 @@
 /** Opens a model and puts its engine together: what training and evaluation have in common. */
 import os from 'node:os';
+import path from 'node:path';
 import type { AdapterPlan, LinearModule } from '../../adapters/adapter';
 import { planAdapters } from '../../adapters/plan';
 import type { RunConfig } from '../../config/runConfig';
@@ -18,8 +19,10 @@ import { createEngine } from '../engine/createEngine';
 import { readFloat32, type WeightReader } from '../engine/frozenWeights';
 import type { QuantizationError } from '../engine/quantizeBlocks';
 import { randomWeights } from '../engine/randomWeights';
+import type { TensorCache } from '../../models/tensorCache';
 import { OrtGemm } from '../ort/ortGemm';
 import { chooseDevice } from './chooseDevice';
+import { CoreCache, initialCoresOf } from './coreCache';
 import { resolveModel } from './modelPath';
 
 export interface ModelParts {
@@ -83,6 +86,8 @@ export interface EngineHooks {
   onModule?: (done: number, total: number) => void;
   /** Leave the adapters out: the base model, for evaluation. */
   baseOnly?: boolean;
+  /** Keeps cores at step 0 for the next run. */
+  cache?: TensorCache;
   /** Cores at step 0 of a run that is resumed. */
   initialCores?: (module: LinearModule) => readonly Core[] | undefined;
 }
@@ -152,8 +157,13 @@ async function planModel(
   hooks: EngineHooks,
 ): Promise<AdapterPlan> {
   const gemm = new OrtGemm(threads);
+  const cache =
+    hooks.cache === undefined || hooks.initialCores !== undefined
+      ? undefined
+      : CoreCache.for(hooks.cache, config, model.config, model.weightsHash);
+  const known = await cache?.read();
   try {
-    return await planAdapters({
+    const plan = await planAdapters({
       method: config.method,
       config: model.config,
       // What is stored in 4 bits is the residual, so it has to exist.
@@ -167,12 +177,19 @@ async function planModel(
           name: `${module.path}.weight`,
           shape: [module.outFeatures, module.inFeatures],
         }),
-      initialCores: hooks.initialCores,
+      initialCores: known === undefined ? hooks.initialCores : (module) => known.get(module.path),
       onModule: (_module, index, count) => hooks.onModule?.(index, count),
     });
+    if (known === undefined) await cache?.write(initialCoresOf(plan));
+    return plan;
   } finally {
     await gemm.dispose();
   }
+}
+
+/** Where a run beside this configuration keeps what can be computed again. */
+export function cacheFolder(directory: string): string {
+  return path.join(directory, '.dota', 'cache');
 }
 
 /** Two threads of one core share its arithmetic units, so a thread more a core only costs. */

@@ -2,6 +2,8 @@
 import path from 'node:path';
 import { runConfigSchema, type RunConfig } from '../../config/runConfig';
 import { hashFile, prepareDataset } from '../../data/prepare';
+import { TokenCache } from '../../data/tokenCache';
+import { TensorCache } from '../../models/tensorCache';
 import type { Channel } from '../../protocol/channel';
 import { DotaError } from '../../protocol/errors';
 import type { RunFingerprint } from '../../protocol/runFiles';
@@ -24,8 +26,10 @@ import {
   type LoadedCheckpoint,
 } from './checkpointFiles';
 import type { ControlFlags } from './controlFlags';
+import { estimateRun, type RunEstimate } from './estimateRun';
 import {
   buildEngine,
+  cacheFolder,
   endTokens,
   openModel,
   type EngineParts,
@@ -78,11 +82,14 @@ async function trainModel(
   const { training } = config;
   const checkpoint =
     start.checkpoint === undefined ? undefined : await loadCheckpoint(start.checkpoint);
+  const cache = new TensorCache(cacheFolder(directory));
   const data = await prepareDataset(config.data, model.tokenizer, {
     directory,
     seed: training.seed,
-    onProgress: () => {
+    cache: new TokenCache({ cache, tokenizerHash: model.tokenizerHash }),
+    onProgress: ({ fraction }) => {
       refuseWhenStopped(flags);
+      report.phase('loading', { done: Math.floor(100 * fraction), total: 100 });
     },
   });
   const fingerprint: RunFingerprint = {
@@ -101,8 +108,13 @@ async function trainModel(
   const steps = totalSteps(training, batches.stepsPerEpoch);
   report.totalSteps = steps;
 
+  const { manifest: estimate } = await estimateRun(config, model, data.train, batches);
+  main.notify('facts', { estimate });
+  main.notify('log', { level: 'info', text: estimateText(estimate) });
+
   report.phase('decomposing');
   const parts = await buildEngine(config, model, {
+    cache,
     shouldStop: () => flags.stopped,
     onModule: (done, total) => {
       refuseWhenStopped(flags);
@@ -150,6 +162,12 @@ async function trainModel(
   } finally {
     await engine.dispose();
   }
+}
+
+function estimateText({ peakRssMb, secondsPerStep }: RunEstimate['manifest']): string {
+  const time =
+    secondsPerStep === undefined ? '' : `, ${secondsPerStep.toPrecision(2)} s a step on the CPU`;
+  return `Estimate: ${peakRssMb} MB of memory at the peak${time}.`;
 }
 
 /** @throws DotaError `run.stopped` */

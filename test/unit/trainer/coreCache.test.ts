@@ -1,0 +1,71 @@
+/** What a run keeps for the next: the second run takes it from the cache and ends with the same bits. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { journalRows, runCli } from './cliHarness';
+import { writeTinyWorkspace } from './tinyModel';
+
+let folder: string;
+beforeAll(async () => {
+  folder = mkdtempSync(path.join(os.tmpdir(), 'dota-core-cache-'));
+  await writeTinyWorkspace(folder);
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const cache = (): string => path.join(folder, '.dota', 'cache');
+const steps = ['--set', 'training.max_steps=3'];
+
+async function train(...more: string[]): Promise<{ losses: number[]; weights: Buffer }> {
+  const result = await runCli(['train', 'tiny.dota.json', ...steps, ...more, '--json'], folder);
+  expect(result.code, result.stderr).toBe(0);
+  const run = String(result.json?.run);
+  const losses = journalRows(run).flatMap((row) =>
+    row.kind === 'step' ? [Number(row['loss'])] : [],
+  );
+  const checkpoints = path.join(run, 'checkpoints');
+  const last = readdirSync(checkpoints).sort().at(-1)!;
+  const weights = readFileSync(path.join(checkpoints, last, 'adapter_model.safetensors'));
+  return { losses, weights };
+}
+
+describe('the cache of a run', () => {
+  it('changes no bit of the next run, and is built again when damaged', async () => {
+    const first = await train();
+    expect(first.losses).toHaveLength(3);
+    // Tokens and cores.
+    expect(readdirSync(cache())).toHaveLength(2);
+    expect(await train()).toEqual(first);
+    for (const name of readdirSync(cache())) {
+      const bytes = readFileSync(path.join(cache(), name));
+      writeFileSync(path.join(cache(), name), bytes.fill(7, bytes.length - 64));
+    }
+    expect(await train()).toEqual(first);
+    // Other ranks are other cores.
+    await train('--set', 'adapter.r=2');
+    expect(readdirSync(cache())).toHaveLength(3);
+  }, 120_000);
+});
+
+describe('dota train --estimate', () => {
+  it('estimates without making a run, and a run keeps its estimate beside the measured figures', async () => {
+    const args = ['train', 'tiny.dota.json', ...steps];
+    const runs = path.join(folder, '.dota', 'runs');
+    const before = readdirSync(runs).length;
+    const { code, json, stderr } = await runCli([...args, '--estimate', '--json'], folder);
+    expect(code, stderr).toBe(0);
+    expect(readdirSync(runs)).toHaveLength(before);
+    const trained = await runCli([...args, '--json'], folder);
+    expect(json).toMatchObject({
+      total_steps: 3,
+      trainable_parameters: trained.json?.trainable_parameters,
+    });
+    const estimate = trained.json?.estimate as { peakRssMb: number; secondsPerStep: number };
+    expect(estimate.peakRssMb).toBe(json?.peak_rss_mb);
+    expect(estimate.secondsPerStep).toBeGreaterThan(0);
+    const plain = await runCli([...args, '--estimate'], folder);
+    expect(plain.stdout).toContain('peak memory about');
+  }, 60_000);
+});
