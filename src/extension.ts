@@ -78,7 +78,13 @@ export function activate(extension: ExtensionContext): void {
     models,
     path.join(extension.globalStorageUri.fsPath, 'decompositions'),
   );
-  const explorerPanel = new ExplorerPanel(extension.extensionUri, models, decomposer, ui);
+  const explorerPanel = new ExplorerPanel(
+    extension.extensionUri,
+    models,
+    decomposer,
+    ui,
+    extension.workspaceState,
+  );
 
   const promptPanel = new PromptPanel(
     extension.extensionUri,

@@ -1,7 +1,7 @@
 /** What all blocks need to know about a batch: rotary tables and the attention mask. */
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Batch } from '../engine';
-import { inverseFrequencies } from './rotary';
+import { inverseFrequencies } from '../../models/rope';
 
 /**
  * Added to scores that must not count. exp() of it is exactly 0 in fp32, and a row of a padded
