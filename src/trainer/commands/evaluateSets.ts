@@ -62,7 +62,7 @@ export async function runEvaluateSets(
   const outputs: (ScoredItem & { set: string; adapter: string | null; row: number })[] = [];
   try {
     // Without a run's own settings rows are rendered by what their fields suggest.
-    const data = session.data ?? runConfigSchema.parse({ model: what, data: { train: '' } }).data;
+    const data = session.data ?? runConfigSchema.parse({ model: what, data: { train: 'none' } }).data;
     for (const adapter of adaptersOf(what, options, ownRun)) {
       const view = adapter === null ? session.base : await session.withAdapter(adapter);
       for (const { task, file } of sets) {
