@@ -6,6 +6,7 @@ import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { prepareDataset } from '../../data/prepare';
 import { DotaError } from '../../protocol/errors';
+import type { Scoring } from '../../protocol/evaluation';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { enableGarbageCollection } from '../garbageCollection';
 import { meanLoss } from '../loop';
@@ -37,7 +38,7 @@ export interface EvaluateOptions {
   json?: boolean;
   adapter: string[];
   compare?: boolean;
-  scoring: 'generate' | 'loglikelihood';
+  scoring: Scoring;
   numBeams?: string;
   format?: 'text' | 'markdown' | 'latex';
   /** File that takes every answer, a JSON line each. */
@@ -137,7 +138,7 @@ function wantsSets(options: EvaluateOptions): boolean {
     adapter.length > 0 ||
     data.length > 1 ||
     compare === true ||
-    scoring === 'loglikelihood' ||
+    scoring !== 'generate' ||
     [numBeams, format, outputs].some((option) => option !== undefined)
   );
 }

@@ -138,6 +138,30 @@ describe('dota evaluate', () => {
     60_000,
   );
 
+  it('gives the validation loss of a run as training does', async () => {
+    writeFileSync(path.join(folder, 'text.txt'), 'one two three\nfour five six\n');
+    const text = await dota(['evaluate', 'model', '--scoring', 'perplexity', '--data', 'text.txt']);
+    const [plain] = text['results'] as SetEvaluation[];
+    expect(plain!.tokens).toBeGreaterThan(20);
+    expect(plain).toMatchObject({ total: 0 });
+    // The validation split of another file is this whole file.
+    const config = tinyConfig({ data: { validation: 'train.json', validation_split: 0 } });
+    writeFileSync(path.join(folder, 'whole.dota.json'), JSON.stringify(config));
+    const whole = await dota(['evaluate', 'whole.dota.json', '--no-accuracy']);
+    const ours = await dota([
+      'evaluate',
+      'model',
+      '--scoring',
+      'perplexity',
+      '--data',
+      'train.json',
+    ]);
+    const [result] = ours['results'] as SetEvaluation[];
+    // Other batches, so other orders of fp32 sums.
+    expect(result!.loss).toBeCloseTo(Number(whole['val_loss']), 5);
+    expect(result!.tokens).toBe(whole['val_tokens']);
+  }, 60_000);
+
   it('prints tables', async () => {
     const args = ['evaluate', 'model', '--data', path.join(sets, 'boolq/test.json')];
     const table = async (format: string): Promise<string> => {
