@@ -8,6 +8,7 @@ import { registerDoctor } from './commands/doctor';
 import { registerFineTune } from './commands/fineTune';
 import { commandIds, contextKeys, panelTypes } from './commands/ids';
 import { registerModelActions } from './commands/modelActions';
+import { registerPreviewDataset } from './commands/previewDataset';
 import { registerRunActions } from './commands/runActions';
 import { registerUse } from './commands/useModel';
 import { ControlClaims } from './host/controlClaims';
@@ -22,6 +23,7 @@ import { createUi } from './host/ui';
 import { ExplorerPanel } from './panels/explorerPanel';
 import { MetricsPanel } from './panels/metricsPanel';
 import { PromptPanel } from './panels/promptPanel';
+import { PreviewPanel } from './panels/previewPanel';
 import { ModelView } from './views/modelView';
 import { RunsView } from './views/runsView';
 import { createStatusBar } from './views/statusBar';
@@ -92,6 +94,7 @@ export function activate(extension: ExtensionContext): void {
     extension.workspaceState,
     ui,
   );
+  const previewPanel = new PreviewPanel(extension.extensionUri, trainer, ui);
 
   const context: CommandContext = {
     extension,
@@ -105,6 +108,7 @@ export function activate(extension: ExtensionContext): void {
     metricsPanel,
     explorerPanel,
     promptPanel,
+    previewPanel,
     rememberRoot: (runFolder) => {
       roots.remember(path.dirname(runFolder));
     },
@@ -124,6 +128,7 @@ export function activate(extension: ExtensionContext): void {
   registerRunActions(context);
   registerModelActions(context, decomposer);
   registerUse(context);
+  registerPreviewDataset(context);
   registerDoctor(context);
 
   const publish = (): void => {
@@ -131,7 +136,7 @@ export function activate(extension: ExtensionContext): void {
     setContext(contextKeys.hasRuns, runs.length > 0);
     setContext(contextKeys.runningCount, runs.filter((run) => run.live).length);
   };
-  const lens = new ConfigCodeLens(commandIds.fineTune);
+  const lens = new ConfigCodeLens(commandIds.fineTune, commandIds.previewDataset);
   extension.subscriptions.push(
     log,
     monitor,
@@ -140,6 +145,7 @@ export function activate(extension: ExtensionContext): void {
     metricsPanel,
     explorerPanel,
     promptPanel,
+    previewPanel,
     createStatusBar(monitor),
     announceEnds(monitor, ui),
     monitor.onDidChange(publish),
@@ -159,6 +165,12 @@ export function activate(extension: ExtensionContext): void {
     window.registerWebviewPanelSerializer(panelTypes.prompt, {
       deserializeWebviewPanel: (panel) => {
         promptPanel.restore(panel);
+        return Promise.resolve();
+      },
+    }),
+    window.registerWebviewPanelSerializer(panelTypes.preview, {
+      deserializeWebviewPanel: (panel, state: unknown) => {
+        previewPanel.restore(panel, state);
         return Promise.resolve();
       },
     }),
