@@ -94,16 +94,18 @@ describe('dota evaluate', () => {
     expect(greedy['correct']).toBe(trained!.correct);
 
     const stored = JSON.parse(
-      readFileSync(path.join(folder, run, 'evaluations.json'), 'utf8'),
+      readFileSync(path.resolve(folder, run, 'evaluations.json'), 'utf8'),
     ) as StoredEvaluation[];
     expect(stored.map(({ adapter, checkpoint }) => [adapter, checkpoint])).toEqual([
       [null, 'none'],
       [run, 'best'],
     ]);
     await dota(['evaluate', run, '--compare', '--data', 'train.json', '--limit', '5']);
-    const again = readFileSync(path.join(folder, run, 'evaluations.json'), 'utf8');
+    const again = readFileSync(path.resolve(folder, run, 'evaluations.json'), 'utf8');
     expect((JSON.parse(again) as StoredEvaluation[]).map(({ total }) => total)).toEqual([5, 5]);
-    expect(readdirSync(path.join(folder, run)).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+    expect(readdirSync(path.resolve(folder, run)).filter((name) => name.endsWith('.tmp'))).toEqual(
+      [],
+    );
   }, 60_000);
 
   it.each(['generate', 'loglikelihood'])(
