@@ -91,12 +91,13 @@ async function readChain(file: SafetensorsFile, prefix: string): Promise<Core[]>
 async function readPair(
   file: SafetensorsFile,
   module: string,
-  { lora_alpha: alpha }: RunConfig['adapter'],
+  { lora_alpha: alpha, use_rslora: stabilised }: RunConfig['adapter'],
 ): Promise<ModuleUpdate> {
   const a = await file.read(`${module}.lora_A.weight`);
   const b = await file.read(`${module}.lora_B.weight`);
   const [rank = 1] = a.shape;
-  return { kind: 'lora', a: toFloat32(a), b: toFloat32(b), rank, factor: (alpha ?? rank) / rank };
+  const factor = (alpha ?? rank) / (stabilised ? Math.sqrt(rank) : rank);
+  return { kind: 'lora', a: toFloat32(a), b: toFloat32(b), rank, factor };
 }
 
 /**

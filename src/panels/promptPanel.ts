@@ -1,6 +1,7 @@
 /** The Try Prompt panel's host side: answers of a model, and of a run beside its base, as they grow. */
 import type { Disposable, Memento, Uri, WebviewPanel } from 'vscode';
 import { panelTypes } from '../commands/ids';
+import { promptArguments, type PromptTarget } from '../host/promptArguments';
 import { errorIn } from '../host/trainerProcess';
 import type { Trainer } from '../host/trainer';
 import type { Ui } from '../host/ui';
@@ -25,15 +26,6 @@ const historyKey = 'dota.prompt.history';
 const settingsKey = 'dota.prompt.settings';
 const targetKey = 'dota.prompt.target';
 const historyLength = 50;
-
-/** What is asked. */
-export interface PromptTarget {
-  name: string;
-  /** A model folder, or a run that stands for its base model. */
-  model: string;
-  /** The run whose adapter answers beside the base. */
-  run?: string;
-}
 
 export class PromptPanel implements Disposable {
   private panel: WebviewPanel | undefined;
@@ -123,7 +115,7 @@ export class PromptPanel implements Disposable {
     await this.remember(request);
     this.post({ type: 'running', running: true, history: this.history() });
     try {
-      await this.trainer.command(argumentsOf(target, request), {
+      await this.trainer.command(promptArguments(target, request), {
         signal: abort.signal,
         onLine: (line) => {
           this.show(line);
@@ -181,19 +173,6 @@ const endings = {
   length: 'ended at the longest length',
   stopped: 'stopped',
 } as const;
-
-/** The command line of one request. */
-export function argumentsOf(
-  { model, run }: PromptTarget,
-  { prompt, template, maxNewTokens, temperature }: PromptRequest,
-): string[] {
-  return [
-    ...['generate', model, `--prompt=${prompt}`, '--template', template],
-    ...['--max-new-tokens', String(maxNewTokens), '--stream'],
-    ...(temperature > 0 ? ['--temperature', String(temperature)] : ['--greedy']),
-    ...(run === undefined ? [] : ['--adapter', run, '--compare']),
-  ];
-}
 
 function isTarget(value: unknown): value is PromptTarget {
   return (

@@ -1,5 +1,9 @@
 /** Results of `dota evaluate`, as it prints them and as a run keeps them. */
-import { isNumber, isObject, isString } from './guards';
+import { isNumber, isObject, isOneOf, isString } from './guards';
+
+/** `perplexity` leaves the answers alone: `total` is 0. */
+export const scorings = ['generate', 'loglikelihood', 'perplexity'] as const;
+export type Scoring = (typeof scorings)[number];
 
 /** One set, one model. */
 export interface SetEvaluation {
@@ -9,8 +13,8 @@ export interface SetEvaluation {
   set: string;
   title: string;
   file: string;
-  scoring: 'generate' | 'loglikelihood';
-  /** null for log-likelihoods. */
+  scoring: Scoring;
+  /** null where nothing is generated. */
   num_beams: number | null;
   correct: number;
   total: number;
@@ -41,7 +45,7 @@ export function isStoredEvaluation(value: unknown): value is StoredEvaluation {
     isString(value.checkpoint) &&
     isString(value.set) &&
     isString(value.title) &&
-    isString(value.scoring) &&
+    isOneOf(scorings, value.scoring) &&
     isNumber(value.correct) &&
     isNumber(value.total) &&
     isNumber(value.accuracy) &&

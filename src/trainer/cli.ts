@@ -94,7 +94,7 @@ function addDoctor(program: Command): void {
 }
 
 function addEvaluate(program: Command): void {
-  const scoring = new Option('--scoring <how>', 'answers, or the likelihood of the choices');
+  const scoring = new Option('--scoring <how>', 'answers, likelihood of the choices, or neither');
   const format = new Option('--format <form>', 'of the table').choices([
     'text',
     'markdown',
@@ -110,7 +110,7 @@ function addEvaluate(program: Command): void {
       .option('--checkpoint <which>', 'best, last, none (the base model) or a step', 'best')
       .option('--data <path...>', 'files, or a folder with sets of LLM-Adapters')
       .option('--task <name>', 'score by the rules of a set of LLM-Adapters, e.g. boolq')
-      .addOption(scoring.choices(['generate', 'loglikelihood']).default('generate'))
+      .addOption(scoring.choices(['generate', 'loglikelihood', 'perplexity']).default('generate'))
       .option('--num-beams <n>', 'beam search; 4 for the sets of LLM-Adapters')
       .addOption(format)
       .option('--outputs <file>', 'write every answer, a JSON line each')

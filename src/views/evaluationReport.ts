@@ -23,12 +23,12 @@ export function evaluationReport(name: string, evaluations: readonly StoredEvalu
       line([
         one.title,
         one.adapter === null ? 'base model' : `checkpoint ${one.checkpoint}`,
-        percent(one.accuracy),
-        one.interval.map(percent).join(' to '),
+        one.total === 0 ? '-' : percent(one.accuracy),
+        one.total === 0 ? '-' : one.interval.map(percent).join(' to '),
         `${one.correct} of ${one.total}`,
         String(one.unanswered),
         one.perplexity?.toFixed(3) ?? '-',
-        one.num_beams === null ? 'log-likelihood' : scoring(one.num_beams),
+        how(one),
         one.at.slice(0, 16).replace('T', ' '),
       ]),
     ),
@@ -38,8 +38,15 @@ export function evaluationReport(name: string, evaluations: readonly StoredEvalu
   ].join('\n');
 }
 
-function scoring(beams: number): string {
-  return beams === 1 ? 'greedy' : `${beams} beams`;
+function how({ scoring, num_beams: beams }: StoredEvaluation): string {
+  switch (scoring) {
+    case 'generate':
+      return beams === 1 ? 'greedy' : `${beams ?? '?'} beams`;
+    case 'loglikelihood':
+      return 'log-likelihood';
+    case 'perplexity':
+      return 'perplexity only';
+  }
 }
 
 function percent(share: number): string {

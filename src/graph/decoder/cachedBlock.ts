@@ -7,58 +7,12 @@ import { type BuiltGraph, Graph, type Tensor } from '../graph';
 import { add } from '../ops/elementwise';
 import { concat } from '../ops/layout';
 import { gemm } from '../ops/matmul';
-import { type BlockInputs, blockTensors, decoderBlock, type LinearPath } from './block';
+import { blockTensors, decoderBlock, type LinearPath } from './block';
 import { type BlockShape, frozenInput } from './blockGraphs';
 
 export interface CachedBlockShape extends BlockShape {
   /** Slots of the cache, filled or not; the mask says which count. 0 = there is no past yet. */
   past: number;
-}
-
-export interface CachedBlockTensors {
-  /** Keys and values of earlier tokens, `[batch, keyValueHeads, past, headDim]`, rotated already. */
-  past: { key: Tensor; value: Tensor } | undefined;
-  /** A base weight by its path inside the block, e.g. `self_attn.q_proj.weight`. */
-  weight: (name: string) => Tensor;
-}
-
-export interface CachedBlock {
-  /** `[batch * sequence, hidden]` */
-  output: Tensor;
-  /** Of the tokens at hand alone, `[batch, keyValueHeads, sequence, headDim]`. */
-  current: { key: Tensor; value: Tensor };
-  /** Past and current ones, `[batch, keyValueHeads, past + sequence, headDim]`. */
-  present: { key: Tensor; value: Tensor };
-}
-
-/**
- * One block without adapters (their change is part of the weights) on any graph: the engine's
- * one-block graphs and whole exported models are made of it.
- * @param inputs mask `[batch, 1, 1, sequence, past + sequence]`
- */
-export function cachedBlock(
-  config: DecoderConfig,
-  inputs: BlockInputs,
-  { past, weight }: CachedBlockTensors,
-): CachedBlock {
-  const current: Partial<CachedBlock['current']> = {};
-  const present: Partial<CachedBlock['present']> = {};
-  const output = decoderBlock(config, inputs, {
-    norm: (path) => weight(`${path}.weight`),
-    linear: denseLinear(config, weight),
-    saved: (_name, value) => value,
-    prependPast: (kind, rows) => {
-      const all = past ? concat([past[kind], rows], 2) : rows;
-      current[kind] = rows;
-      present[kind] = all;
-      return all;
-    },
-  });
-  return {
-    output,
-    current: current as CachedBlock['current'],
-    present: present as CachedBlock['present'],
-  };
 }
 
 /** Linear layers as they stand in the checkpoint, with their biases. */
@@ -75,8 +29,8 @@ function denseLinear(
 }
 
 /**
- * The graph that all blocks share. Inputs `hidden [batch * sequence, hidden]`, `cos` and `sin`
- * `[batch * sequence, 1, headDim / 2]`, `mask [batch, 1, 1, sequence, past + sequence]`,
+ * The graph that all blocks share, without adapters: their change is part of the weights. Inputs
+ * `hidden [batch * sequence, hidden]`, `cos` and `sin` `[batch * sequence, 1, headDim / 2]`, `mask [batch, 1, 1, sequence, past + sequence]`,
  * `past_key`, `past_value` (where past > 0), `frozen.*`. Outputs `output`, and of the tokens at hand
  * `key` and `value`, which the caller puts into its cache.
  */
@@ -92,7 +46,12 @@ export function buildCachedBlock(config: DecoderConfig, shape: CachedBlockShape)
       graph.input(frozenInput(name), dtype, size),
     ]),
   );
-  const { output, current } = cachedBlock(
+  const weight = (name: string): Tensor => {
+    const found = weights.get(name);
+    if (!found) throw new Error(`block has no tensor "${name}"`);
+    return found;
+  };
+  const output = decoderBlock(
     config,
     {
       batch,
@@ -103,22 +62,16 @@ export function buildCachedBlock(config: DecoderConfig, shape: CachedBlockShape)
       mask: graph.input('mask', dtype, [batch, 1, 1, sequence, past + sequence]),
     },
     {
-      past:
-        past === 0
-          ? undefined
-          : {
-              key: graph.input('past_key', dtype, cacheShape),
-              value: graph.input('past_value', dtype, cacheShape),
-            },
-      weight: (name) => {
-        const found = weights.get(name);
-        if (!found) throw new Error(`block has no tensor "${name}"`);
-        return found;
+      norm: (path) => weight(`${path}.weight`),
+      linear: denseLinear(config, weight),
+      saved: (_name, value) => value,
+      prependPast: (kind, current) => {
+        graph.output(kind, current);
+        if (past === 0) return current;
+        return concat([graph.input(`past_${kind}`, dtype, cacheShape), current], 2);
       },
     },
   );
   graph.output('output', output);
-  graph.output('key', current.key);
-  graph.output('value', current.value);
   return graph.build();
 }

@@ -8,6 +8,7 @@ import { prepareDataset } from '../../data/prepare';
 import { TokenCache } from '../../data/tokenCache';
 import { TensorCache } from '../../models/tensorCache';
 import { DotaError } from '../../protocol/errors';
+import type { Scoring } from '../../protocol/evaluation';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { enableGarbageCollection } from '../garbageCollection';
 import { meanLoss } from '../loop';
@@ -39,7 +40,7 @@ export interface EvaluateOptions {
   json?: boolean;
   adapter: string[];
   compare?: boolean;
-  scoring: 'generate' | 'loglikelihood';
+  scoring: Scoring;
   numBeams?: string;
   format?: 'text' | 'markdown' | 'latex';
   /** File that takes every answer, a JSON line each. */
@@ -139,7 +140,7 @@ function wantsSets(options: EvaluateOptions): boolean {
     adapter.length > 0 ||
     data.length > 1 ||
     compare === true ||
-    scoring === 'loglikelihood' ||
+    scoring !== 'generate' ||
     [numBeams, format, outputs].some((option) => option !== undefined)
   );
 }

@@ -62,7 +62,8 @@ export async function runEvaluateSets(
   const outputs: (ScoredItem & { set: string; adapter: string | null; row: number })[] = [];
   try {
     // Without a run's own settings rows are rendered by what their fields suggest.
-    const data = session.data ?? runConfigSchema.parse({ model: what, data: { train: '' } }).data;
+    const data =
+      session.data ?? runConfigSchema.parse({ model: what, data: { train: 'none' } }).data;
     for (const adapter of adaptersOf(what, options, ownRun)) {
       const view = adapter === null ? session.base : await session.withAdapter(adapter);
       for (const { task, file } of sets) {
@@ -146,8 +147,9 @@ interface Average {
 }
 
 function averagesOf(results: readonly SetEvaluation[]): Average[] {
-  return [...new Set(results.map(({ adapter }) => adapter))].map((adapter) => {
-    const own = results.filter((result) => result.adapter === adapter);
+  const scored = results.filter(({ total }) => total > 0);
+  return [...new Set(scored.map(({ adapter }) => adapter))].map((adapter) => {
+    const own = scored.filter((result) => result.adapter === adapter);
     const { accuracy, low, high } = macroAverage(own);
     return { adapter, sets: own.length, accuracy, interval: [low, high] };
   });
@@ -183,8 +185,8 @@ function textTable(results: readonly SetEvaluation[]): string {
     ...results.map((result) => [
       result.adapter === null ? 'base model' : path.basename(result.adapter),
       result.title,
-      percent(result.accuracy),
-      result.interval.map(percent).join(' - '),
+      result.total === 0 ? '-' : percent(result.accuracy),
+      result.total === 0 ? '-' : result.interval.map(percent).join(' - '),
       `${result.correct}/${result.total}`,
       String(result.unanswered),
       result.perplexity?.toFixed(3) ?? '-',
@@ -192,7 +194,8 @@ function textTable(results: readonly SetEvaluation[]): string {
   ]);
 }
 
-function sentence({ adapter, title, correct, total, accuracy }: SetEvaluation): string {
+function sentence({ adapter, title, correct, total, accuracy, perplexity }: SetEvaluation): string {
+  if (total === 0) return `${adapter ?? 'base model'}, ${title}: perplexity ${perplexity ?? '-'}`;
   return `${adapter ?? 'base model'}, ${title}: ${percent(accuracy)} (${correct} of ${total})`;
 }
 

@@ -1,15 +1,18 @@
 /** One set, one model: answers or likelihoods, scored by the set's rule. */
 import type { RunConfig } from '../../config/runConfig';
-import { requireRows } from '../../data/examples';
+import { ExampleEncoder, requireRows } from '../../data/examples';
+import { exampleOptions } from '../../data/prepare';
+import { readRows, sniffFormat } from '../../data/readers/dataset';
 import { choicesOf, scoreOutputs, type ScoredItem } from '../../evaluation/score';
 import { ruleForAnswers, type EvaluationTask } from '../../evaluation/tasks';
+import type { Tokenizer } from '../../models/tokenizer';
 import { DotaError } from '../../protocol/errors';
-import type { SetEvaluation } from '../../protocol/evaluation';
+import type { Scoring, SetEvaluation } from '../../protocol/evaluation';
 import { generateAll, type Strategy } from '../generation/generate';
 import type { GenerationSession } from '../generation/session';
 import type { WeightView } from '../generation/weightView';
 import { readItems, type Item } from '../training/scoreFile';
-import { logLikelihoods, type ScoredText } from './likelihood';
+import { continued, logLikelihoods, type ScoredText } from './likelihood';
 
 export interface SetOptions {
   /** undefined: the answers decide how they are compared. */
@@ -17,7 +20,7 @@ export interface SetOptions {
   /** Absolute. */
   file: string;
   data: RunConfig['data'];
-  scoring: 'generate' | 'loglikelihood';
+  scoring: Scoring;
   numBeams: number;
   maxNewTokens: number | undefined;
   limit: number | undefined;
@@ -39,11 +42,12 @@ export async function evaluateSet(
   options: SetOptions,
 ): Promise<SetOutcome> {
   const { task, file, data, limit, scoring } = options;
+  const likelihood = await perplexity(session, view, options);
+  if (scoring === 'perplexity') return { result: { ...unscored(file), ...likelihood }, items: [] };
   const purpose = task === undefined ? 'train' : 'eval';
   const items = await readItems(session.tokenizer, data, file, purpose, limit);
   requireRows(items.length, file, 'The test file');
   const rule = task?.rule ?? ruleForAnswers(items.map(({ answer }) => answer));
-  const likelihood = await perplexity(session, view, items, options);
   const generated =
     scoring === 'generate'
       ? await answer(session, view, items, options)
@@ -69,6 +73,20 @@ export async function evaluateSet(
   };
 }
 
+/** Of a set whose answers are left alone. */
+function unscored(file: string) {
+  return {
+    file,
+    scoring: 'perplexity',
+    num_beams: null,
+    correct: 0,
+    total: 0,
+    accuracy: 0,
+    interval: [0, 1],
+    unanswered: 0,
+  } as const;
+}
+
 /** Beam search (greedy for one beam), prompts of similar length together. */
 async function answer(
   session: GenerationSession,
@@ -82,7 +100,8 @@ async function answer(
     numBeams > 1 ? { kind: 'beams', numBeams, lengthPenalty: 1 } : { kind: 'greedy' };
   const answers = items.map(() => '');
   const prompts = Math.max(1, Math.floor(batchSize / numBeams));
-  for (const chosen of batches(items, prompts)) {
+  const lengths = items.map(({ prompt }) => prompt.length);
+  for (const chosen of batches(lengths, prompts)) {
     const outcome = await generateAll(
       session.decoder,
       view,
@@ -123,10 +142,7 @@ async function choose(
     const scores = await logLikelihoods(
       session.decoder,
       view,
-      choices.map(({ completion }) => ({
-        prompt,
-        continuation: session.tokenizer.encode(completion),
-      })),
+      choices.map(({ completion }) => continued(prompt, session.tokenizer.encode(completion))),
     );
     const best = scores.reduce(
       (at, { logProbability }, i) =>
@@ -139,24 +155,22 @@ async function choose(
   return answers;
 }
 
-/** Of the expected answers (with the end token where there is one) after their prompts. */
+/** Of what training would learn from the rows: the expected answers, or whole texts. */
 async function perplexity(
   session: GenerationSession,
   view: WeightView,
-  items: readonly Item[],
-  { batchSize, shouldStop }: SetOptions,
+  { file, data, limit, batchSize, shouldStop }: SetOptions,
 ): Promise<{ loss: number | null; perplexity: number | null; tokens: number }> {
-  const { eosTokenId } = session.tokenizer;
+  const texts = await readTexts(session.tokenizer, data, file, limit);
   let sum = 0;
   let tokens = 0;
-  for (const chosen of batches(items, batchSize)) {
+  for (const chosen of batches(
+    texts.map(({ ids }) => ids.length),
+    batchSize,
+  )) {
     if (shouldStop()) throw new DotaError('run.stopped', 'Stopped while scoring.');
-    const texts = chosen.map((i): ScoredText => {
-      const { prompt, completion } = items[i] as Item;
-      const end = eosTokenId === undefined ? [] : [eosTokenId];
-      return { prompt, continuation: [...session.tokenizer.encode(completion), ...end] };
-    });
-    for (const scored of await logLikelihoods(session.decoder, view, texts)) {
+    const part = chosen.map((i) => texts[i] as ScoredText);
+    for (const scored of await logLikelihoods(session.decoder, view, part)) {
       sum -= scored.logProbability;
       tokens += scored.tokens;
     }
@@ -165,10 +179,27 @@ async function perplexity(
   return { loss, perplexity: loss === null ? null : Math.exp(loss), tokens };
 }
 
-/** Indices in groups, by the length of their prompts: little padding, few shapes. */
-function batches(items: readonly Item[], size: number): number[][] {
-  const length = (i: number): number => items[i]?.prompt.length ?? 0;
-  const order = items.map((_, i) => i).sort((a, b) => length(a) - length(b));
+async function readTexts(
+  tokenizer: Tokenizer,
+  data: RunConfig['data'],
+  file: string,
+  limit = Infinity,
+): Promise<ScoredText[]> {
+  const encoder = new ExampleEncoder(tokenizer, exampleOptions(data, await sniffFormat(file)));
+  const texts: ScoredText[] = [];
+  let rows = 0;
+  for await (const { row, line } of readRows(file)) {
+    if (++rows > limit) break;
+    for (const { inputIds, lossMask } of encoder.encode(row, { file, line }).examples) {
+      texts.push({ ids: inputIds, mask: lossMask.map((counts) => (counts === 0 ? 0 : 1)) });
+    }
+  }
+  return texts;
+}
+
+/** Indices in groups of similar length: little padding, few shapes. */
+function batches(lengths: readonly number[], size: number): number[][] {
+  const order = [...lengths.keys()].sort((a, b) => (lengths[a] ?? 0) - (lengths[b] ?? 0));
   return Array.from({ length: Math.ceil(order.length / size) }, (_, k) =>
     order.slice(k * size, (k + 1) * size),
   );

@@ -4,17 +4,25 @@ import { logSoftmax } from '../generation/sampling';
 import type { WeightView } from '../generation/weightView';
 
 export interface ScoredText {
-  prompt: readonly number[];
-  /** The tokens whose probability counts. */
-  continuation: readonly number[];
+  ids: readonly number[];
+  /** As long as `ids`: tokens whose probability counts, given those before them. */
+  mask: readonly (0 | 1)[];
+}
+
+/** A continuation after its prompt. */
+export function continued(prompt: readonly number[], continuation: readonly number[]): ScoredText {
+  return {
+    ids: [...prompt, ...continuation],
+    mask: [...prompt.map(() => 0 as const), ...continuation.map(() => 1 as const)],
+  };
 }
 
 /** Rows of final hidden states that are kept before their logits are computed. */
 const MAX_ROWS = 64;
 
 /**
- * Log-probability (nats) of each continuation after its prompt.
- * @param texts a batch; where a prompt is empty the first token has no condition and does not count
+ * Log-probability (nats) of the tokens that count in each text.
+ * @param texts a batch; a first token has no condition and never counts
  */
 export async function logLikelihoods(
   decoder: CachedDecoder,
@@ -22,7 +30,7 @@ export async function logLikelihoods(
   texts: readonly ScoredText[],
 ): Promise<{ logProbability: number; tokens: number }[]> {
   const results = texts.map(() => ({ logProbability: 0, tokens: 0 }));
-  const rows = texts.map(({ prompt, continuation }) => [...prompt, ...continuation].slice(0, -1));
+  const rows = texts.map(({ ids }) => ids.slice(0, -1));
   const pending: { row: number; target: number; hidden: Float32Array }[] = [];
   const readable = rows.map((row, i) => ({ row, i })).filter(({ row }) => row.length > 0);
   if (readable.length === 0) return results;
@@ -32,9 +40,10 @@ export async function logLikelihoods(
     readable.map(({ row }) => row),
     (batchRow, index, hidden) => {
       const row = readable[batchRow]?.i ?? 0;
-      const { prompt, continuation } = texts[row] as ScoredText;
-      const target = continuation[index + 1 - prompt.length];
-      if (target !== undefined) pending.push({ row, target, hidden: hidden.slice() });
+      const { ids, mask } = texts[row] as ScoredText;
+      const target = ids[index + 1];
+      if (target === undefined || mask[index + 1] !== 1) return;
+      pending.push({ row, target, hidden: hidden.slice() });
     },
   );
   const { hiddenSize, vocabSize } = decoder.config;

@@ -150,11 +150,12 @@ export function endTokens(model: Pick<ModelParts, 'config' | 'tokenizer'>): numb
 /** No adapter and nothing to train: the model as it was found. */
 const basePlan: AdapterPlan = { trainsBaseWeights: false, modules: new Map() };
 
-async function planModel(
+/** @throws DotaError `adapter.noTarget`, `adapter.rank`, `adapter.shape` */
+export async function planModel(
   config: RunConfig,
-  model: ModelParts,
+  model: Pick<ModelParts, 'config' | 'weights'>,
   threads: number,
-  hooks: EngineHooks,
+  hooks: Pick<EngineHooks, 'initialCores' | 'onModule'>,
 ): Promise<AdapterPlan> {
   const gemm = new OrtGemm(threads);
   const cache =

@@ -106,6 +106,8 @@ describe('manifest', () => {
       commandIds.decomposeLayer,
       commandIds.decomposeModel,
       commandIds.runResume,
+      commandIds.runEvaluate,
+      commandIds.tryPrompt,
       commandIds.doctor,
     ];
     for (const id of starts)

@@ -1,0 +1,209 @@
+/** `dota evaluate` by the protocol, on small sets written for this repository. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { taskIds } from '../../../src/evaluation/tasks';
+import type { SetEvaluation, StoredEvaluation } from '../../../src/protocol/evaluation';
+import { runCli } from '../trainer/cliHarness';
+import { tinyConfig, writeTinyWorkspace } from '../trainer/tinyModel';
+
+const sets = path.resolve('test/fixtures/evaluation/sets');
+let folder: string;
+let run: string;
+beforeAll(async () => {
+  folder = mkdtempSync(path.join(os.tmpdir(), 'dota-evaluate-'));
+  await writeTinyWorkspace(folder);
+  // Ten different sums: enough steps to know some of them.
+  const config = tinyConfig({
+    adapter: { r: 16, target_modules: ['q_proj', 'v_proj', 'up_proj', 'down_proj'] },
+    training: { max_steps: 120, num_train_epochs: 1, learning_rate: 0.02 },
+  });
+  writeFileSync(path.join(folder, 'sums.dota.json'), JSON.stringify(config));
+  run = String((await dota(['train', 'sums.dota.json']))['run']);
+}, 120_000);
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function dota(args: readonly string[]): Promise<Record<string, unknown>> {
+  const result = await runCli([...args, '--json'], folder);
+  expect(result.code, result.stderr).toBe(0);
+  return result.json!;
+}
+
+interface Output {
+  set: string;
+  adapter: string | null;
+  row: number;
+  response: string;
+}
+
+function outputsOf(file: string): Output[] {
+  const lines = readFileSync(path.join(folder, file), 'utf8').trimEnd().split('\n');
+  return lines.map((line) => JSON.parse(line) as Output);
+}
+
+/** The scripts' own expressions, written down again: nothing of the product takes part. */
+function countsAsRight(set: string, response: string, answer: string): boolean {
+  const labels: Record<string, RegExp> = {
+    boolq: /true|false/,
+    piqa: /solution1|solution2/,
+    hellaswag: /ending1|ending2|ending3|ending4/,
+    winogrande: /option1|option2/,
+    AQuA: /[ABCDE]/,
+  };
+  if (['gsm8k', 'mawps', 'SVAMP', 'train.json'].includes(set)) {
+    const numbers = response.replaceAll(',', '').match(/-?\d+\.?\d*/g) ?? [];
+    return Math.abs(Number(numbers.at(-1) ?? NaN) - Number(answer)) <= 0.001;
+  }
+  return (labels[set] ?? /answer[1-5]/).exec(response)?.[0] === answer;
+}
+
+describe('dota evaluate', () => {
+  it('scores a trained run as an independent count of its answers does', async () => {
+    const result = await dota([
+      'evaluate',
+      run,
+      '--compare',
+      '--data',
+      'train.json',
+      '--outputs',
+      'sums.jsonl',
+    ]);
+    const [base, trained] = result['results'] as SetEvaluation[];
+    expect([base!.adapter, trained!.adapter]).toEqual([null, run]);
+    const rows = JSON.parse(readFileSync(path.join(folder, 'train.json'), 'utf8')) as {
+      completion: string;
+    }[];
+    const outputs = outputsOf('sums.jsonl');
+    for (const side of [base!, trained!]) {
+      const own = outputs.filter((output) => output.adapter === side.adapter);
+      expect(own).toHaveLength(60);
+      const right = own.filter(({ response, row }) =>
+        countsAsRight('train.json', response, rows[row]!.completion),
+      ).length;
+      expect(side.correct).toBe(right);
+      expect(side.accuracy).toBe(right / 60);
+    }
+    expect(trained!.correct).toBeGreaterThan(0);
+    expect(trained!.perplexity!).toBeLessThan(base!.perplexity!);
+
+    // The same answers as the greedy path without a cache, which evaluates a run's own test file.
+    const greedy = await dota(['evaluate', run, '--no-loss', '--data', 'train.json']);
+    expect(greedy['correct']).toBe(trained!.correct);
+
+    const stored = JSON.parse(
+      readFileSync(path.resolve(folder, run, 'evaluations.json'), 'utf8'),
+    ) as StoredEvaluation[];
+    expect(stored.map(({ adapter, checkpoint }) => [adapter, checkpoint])).toEqual([
+      [null, 'none'],
+      [run, 'best'],
+    ]);
+    await dota(['evaluate', run, '--compare', '--data', 'train.json', '--limit', '5']);
+    const again = readFileSync(path.resolve(folder, run, 'evaluations.json'), 'utf8');
+    expect((JSON.parse(again) as StoredEvaluation[]).map(({ total }) => total)).toEqual([5, 5]);
+    expect(readdirSync(path.resolve(folder, run)).filter((name) => name.endsWith('.tmp'))).toEqual(
+      [],
+    );
+  }, 60_000);
+
+  it.each(['generate', 'loglikelihood'])(
+    'scores all sets of a folder by %s',
+    async (scoring) => {
+      const choices = taskIds.slice(0, 8).flatMap((id) => path.join(sets, id, 'test.json'));
+      const result = await dota([
+        ...['evaluate', 'model', '--scoring', scoring, '--max-new-tokens', '6'],
+        ...['--data', ...(scoring === 'generate' ? [sets] : choices), '--outputs', 'all.jsonl'],
+      ]);
+      const results = result['results'] as SetEvaluation[];
+      expect(results.map(({ set }) => set)).toEqual(
+        taskIds.slice(0, scoring === 'generate' ? undefined : 8),
+      );
+      const outputs = outputsOf('all.jsonl');
+      for (const one of results) {
+        expect(one).toMatchObject({ total: 3, num_beams: scoring === 'generate' ? 4 : null });
+        const rows = JSON.parse(readFileSync(one.file, 'utf8')) as { answer: string }[];
+        const own = outputs.filter(({ set }) => set === one.set);
+        const right = own.filter(({ response, row }) =>
+          countsAsRight(one.set, response, rows[row]!.answer),
+        );
+        expect(one.correct, one.set).toBe(right.length);
+        expect(one.perplexity!).toBeGreaterThan(1);
+      }
+      if (scoring === 'loglikelihood')
+        expect(results.every((one) => one.unanswered === 0)).toBe(true);
+      const mean = results.reduce((sum, { accuracy }) => sum + accuracy, 0) / results.length;
+      const [average] = result['averages'] as { accuracy: number; sets: number }[];
+      expect(average!.accuracy).toBeCloseTo(mean, 12);
+    },
+    60_000,
+  );
+
+  it('gives the validation loss of a run as training does', async () => {
+    writeFileSync(path.join(folder, 'text.txt'), 'one two three\nfour five six\n');
+    const text = await dota(['evaluate', 'model', '--scoring', 'perplexity', '--data', 'text.txt']);
+    const [plain] = text['results'] as SetEvaluation[];
+    expect(plain!.tokens).toBeGreaterThan(20);
+    expect(plain).toMatchObject({ total: 0 });
+    // The validation split of another file is this whole file.
+    const config = tinyConfig({ data: { validation: 'train.json', validation_split: 0 } });
+    writeFileSync(path.join(folder, 'whole.dota.json'), JSON.stringify(config));
+    const whole = await dota(['evaluate', 'whole.dota.json', '--no-accuracy']);
+    const ours = await dota([
+      'evaluate',
+      'model',
+      '--scoring',
+      'perplexity',
+      '--data',
+      'train.json',
+    ]);
+    const [result] = ours['results'] as SetEvaluation[];
+    // Other batches, so other orders of fp32 sums.
+    expect(result!.loss).toBeCloseTo(Number(whole['val_loss']), 5);
+    expect(result!.tokens).toBe(whole['val_tokens']);
+  }, 60_000);
+
+  it('prints tables', async () => {
+    const args = ['evaluate', 'model', '--data', path.join(sets, 'boolq/test.json')];
+    const table = async (format: string): Promise<string> => {
+      const options = ['--max-new-tokens', '2', '--format', format];
+      return (await runCli([...args, ...options], folder)).stdout;
+    };
+    expect(await table('markdown')).toContain('| base model | 0.0 ±');
+    expect(await table('latex')).toContain('\\begin{tabular}{lrr}');
+  }, 60_000);
+
+  it('says what to do without data, and without choices', async () => {
+    const nothing = await runCli(['evaluate', 'model', '--json'], folder);
+    expect(nothing.code).toBe(64);
+    const numbers = path.join(sets, 'gsm8k/test.json');
+    const none = await runCli(
+      ['evaluate', 'model', '--scoring', 'loglikelihood', '--data', numbers, '--json'],
+      folder,
+    );
+    expect(none.code).toBe(65);
+    expect(none.stderr).toContain('--scoring generate');
+  });
+});
+
+describe('dota tasks', () => {
+  it('names every set with its source, and checks a folder', async () => {
+    const known = (await dota(['tasks']))['tasks'] as { task: string; source: string }[];
+    expect(known.map(({ task }) => task)).toEqual([...taskIds]);
+    for (const { source } of known)
+      expect(source).toMatch(/^https:\/\/github\.com\/AGI-Edgerunners\//);
+    const found = (await dota(['tasks', sets]))['tasks'] as {
+      task: string;
+      file: string;
+      found_rows: number;
+      problem: string;
+    }[];
+    for (const { task, file, found_rows, problem } of found) {
+      expect(file).toBe(path.join(sets, task, 'test.json'));
+      expect(found_rows).toBe(3);
+      // The samples are no published sets, and it says so.
+      expect(problem).toContain('3 rows, the published set has');
+    }
+  });
+});

@@ -1,0 +1,71 @@
+import type { Browser } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { PromptViewMessage } from '../../src/protocol/promptPanel';
+import { lowContrast, overflowing } from './audit';
+import { launchBrowser, openWebview, type Webview } from './harness';
+import { themes } from './themes';
+
+let browser: Browser;
+let view: Webview;
+beforeAll(async () => {
+  browser = await launchBrowser();
+});
+afterAll(async () => {
+  await browser.close();
+});
+afterEach(async () => {
+  expect(view.problems).toEqual([]);
+  await view.close();
+});
+
+const init = {
+  type: 'init',
+  title: 'my run',
+  sides: ['Base model', 'my run'],
+  history: ['an earlier prompt'],
+  request: { prompt: 'Hello', template: 'raw', maxNewTokens: 32, temperature: 0 },
+};
+
+describe.each(themes)('Try Prompt in $name', (theme) => {
+  it('asks, shows both answers as they grow, and stops', async () => {
+    view = await openWebview(browser, 'prompt', { theme });
+    await view.post(init);
+    const { page } = view;
+    expect(await page.inputValue('textarea')).toBe('Hello');
+    await page.fill('textarea', 'What is <b>2 + 2</b>?');
+    await page.click('button:has-text("Generate")');
+    await view.post({ type: 'running', running: true, history: ['What is <b>2 + 2</b>?'] });
+    expect(await page.isDisabled('button:has-text("Generate")')).toBe(true);
+    await view.post({ type: 'text', index: 0, text: '<i>five</i>', note: '' });
+    await view.post({ type: 'text', index: 1, text: 'four', note: '1 tokens, 9.0 tokens/s' });
+    expect(await page.textContent('.answer >> nth=0 >> pre')).toBe('<i>five</i>');
+    expect(await page.textContent('.answer >> nth=1 >> footer')).toContain('9.0 tokens/s');
+    await page.click('button:has-text("Stop")');
+    await view.post({ type: 'running', running: false, history: [] });
+    const sent = await view.sent<PromptViewMessage>();
+    expect(sent).toEqual([
+      { type: 'ready' },
+      {
+        type: 'generate',
+        request: { ...init.request, prompt: 'What is <b>2 + 2</b>?' },
+      },
+      { type: 'stop' },
+    ]);
+    expect(await page.textContent('.answer >> nth=0 >> footer')).toBe('Stopped');
+    await view.post({ type: 'error', message: 'The adapter was trained on other weights.' });
+    expect(await page.textContent('[role=alert]')).toContain('other weights');
+    expect(await lowContrast(page)).toEqual([]);
+    expect(await overflowing(page)).toEqual([]);
+    await view.screenshot(`prompt-${theme.name}`);
+  });
+});
+
+it('takes an earlier prompt, and refuses lengths that are none', async () => {
+  view = await openWebview(browser, 'prompt', { theme: themes[0]! });
+  await view.post(init);
+  await view.page.selectOption('select >> nth=1', { index: 1 });
+  expect(await view.page.inputValue('textarea')).toBe('an earlier prompt');
+  await view.page.fill('input >> nth=0', '0');
+  await view.page.click('button:has-text("Generate")');
+  expect((await view.sent()).map(({ type }) => type)).toEqual(['ready']);
+});
