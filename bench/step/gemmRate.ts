@@ -26,7 +26,7 @@ export class CountingDevice implements Device {
 
   async compile(...args: Parameters<Device['compile']>): Promise<Session> {
     const [graph] = args;
-    const session = await this.#inner.compile(graph);
+    const session = await this.#inner.compile(...args);
     const products = graph.nodes.filter(({ op }) => op === 'Gemm' || op === 'MatMul');
     return {
       inputs: session.inputs,
@@ -46,8 +46,24 @@ export class CountingDevice implements Device {
     else this.#products.set(key, { node, count: 1 });
   }
 
-  pin(...args: Parameters<Device['pin']>): void {
-    this.#inner.pin(...args);
+  upload(...args: Parameters<Device['upload']>): ReturnType<Device['upload']> {
+    return this.#inner.upload(...args);
+  }
+
+  read(...args: Parameters<Device['read']>): ReturnType<Device['read']> {
+    return this.#inner.read(...args);
+  }
+
+  free(...args: Parameters<Device['free']>): Promise<void> {
+    return this.#inner.free(...args);
+  }
+
+  scope<T>(work: () => Promise<T>): Promise<T> {
+    return this.#inner.scope(work);
+  }
+
+  memory(): ReturnType<Device['memory']> {
+    return this.#inner.memory();
   }
 
   dispose(): Promise<void> {

@@ -85,7 +85,8 @@ function dynamicMap(): Float32Array {
 }
 
 const nf4Thresholds = midpoints(NF4_VALUES);
-const scaleValues = dynamicMap();
+/** What the codes of 8-bit scales stand for, before their group's scale. */
+export const scaleValues = dynamicMap();
 const scaleThresholds = midpoints(scaleValues);
 
 /** Quantises the block scales to 8 bits. */

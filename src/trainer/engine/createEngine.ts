@@ -3,10 +3,12 @@ import type { AdapterPlan } from '../../adapters/adapter';
 import { expectedWeights } from '../../models/config';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Engine } from '../engine';
-import { type Device, type DeviceKind, openDevice } from '../ort/device';
+import { type Device, openDevice } from '../ort/device';
+import type { DeviceKind } from '../ort/sessionOptions';
+import { BatchContexts } from './batchContext';
 import { Blocks } from './blocks';
 import { DecoderEngine, type Progress } from './decoderEngine';
-import { Embedding } from './embedding';
+import { openEmbedding } from './embedding';
 import { FrozenWeights, readFloat32, type WeightReader } from './frozenWeights';
 import { Head } from './head';
 import { DenseDeltas } from './denseDeltas';
@@ -52,7 +54,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       ? openDevice({ kind: options.device, threads: options.threads })
       : options.device;
   const layout = planParameters(config, options.adapters);
-  const store = new ParameterStore(layout, device);
+  const store = await ParameterStore.create(layout, device);
   const sessions = new SessionCache(device, MAX_SESSIONS);
 
   const trainable = new Set(layout.tensors.map(({ name }) => name));
@@ -62,6 +64,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       .map(([name, shape]) => ({ name, shape }))
       .filter(({ name }) => !trainable.has(name)),
     options.residentLimit ?? DEFAULT_RESIDENT_LIMIT,
+    { narrow: device.kind !== 'cpu' },
   );
   await initialiseParameters(store, weights, options.adapters);
   const adapters = explicitWhereResident(options.adapters, frozen);
@@ -70,13 +73,15 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     await quantizeBlocks(frozen, weights, config, adapters, options.quantization);
   }
 
-  device.pin(frozen.residentArrays());
-
+  const shapes = expectedWeights(config);
+  await frozen.moveTo(device, (name) => shapes.get(name) ?? []);
+  const parts = { config, frozen, store, sessions, device };
   return new DecoderEngine({
     config,
-    embedding: new Embedding(config, frozen, store),
-    blocks: new Blocks({ config, adapters, frozen, store, sessions, recompute }),
-    head: new Head({ config, frozen, store, sessions }),
+    contexts: new BatchContexts(config, device, sessions),
+    embedding: openEmbedding(parts),
+    blocks: await Blocks.create({ ...parts, adapters, recompute }),
+    head: new Head(parts),
     store,
     sessions,
     device,
@@ -90,7 +95,7 @@ async function initialiseParameters(
   weights: WeightReader,
   adapters: AdapterPlan,
 ): Promise<void> {
-  const state = store.readState();
+  const state = await store.readState();
   const initial = new Map<string, Float32Array>(
     [...adapters.modules].flatMap(([path, adapter]) =>
       adapter.tensors.map((tensor) => [`${path}.${tensor.name}`, tensor.initial] as const),
@@ -100,7 +105,7 @@ async function initialiseParameters(
     const values = initial.get(tensor.name) ?? (await readFloat32(weights, tensor));
     state.parameters.set(values, tensor.offset);
   }
-  store.writeState(state);
+  await store.writeState(state);
 }
 
 /** A resident weight is the engine's own copy: A0 is subtracted there once instead of every step. */

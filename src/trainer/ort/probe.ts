@@ -2,7 +2,8 @@
 import { Graph } from '../../graph/graph';
 import { gemm } from '../../graph/ops/matmul';
 import { DotaError } from '../../protocol/errors';
-import { openDevice, type DeviceKind, type Session } from './device';
+import { openDevice, type Session } from './device';
+import type { DeviceKind } from './sessionOptions';
 
 export interface ProbeResult {
   kind: DeviceKind;
@@ -47,7 +48,7 @@ export async function probeDevice(kind: DeviceKind): Promise<ProbeResult> {
 
 async function open(kind: DeviceKind, graph: Graph): Promise<Session> {
   try {
-    return await openDevice({ kind, threads: 0 }).compile(graph.build());
+    return await openDevice({ kind, threads: 0 }).compile(graph.build(), { host: ['product'] });
   } catch (cause) {
     // The runtime reports its source line; what matters to people is the last part.
     if (!(cause instanceof Error) || !cause.message.includes('WebGPU adapter')) throw cause;
