@@ -44,6 +44,7 @@ export const elementType: Record<DType, number> = {
   int32: 6,
   int64: 7,
   bool: 9,
+  float16: 10,
   float64: 11,
 };
 /** AttributeProto.AttributeType */

@@ -1,9 +1,10 @@
 import type { Tensor } from '../graph';
 import { reshape } from '../ops/broadcast';
 import { add, scale } from '../ops/elementwise';
-import { concat, slice, transpose } from '../ops/layout';
+import { concat, slice, transpose, transposeLast } from '../ops/layout';
 import { matmul } from '../ops/matmul';
 import { softmax } from '../ops/reduce';
+import { dimension } from '../shape';
 
 export interface AttentionShape {
   batch: number;
@@ -30,12 +31,21 @@ export function queriesAtOnce(
 }
 
 /**
+ * Puts the keys or values of earlier tokens before those of the current ones.
+ * @param current `[batch, keyValueHeads, sequence, headDim]`
+ * @returns `[batch, keyValueHeads, total, headDim]`, total >= sequence
+ */
+export type PrependPast = (kind: 'key' | 'value', current: Tensor) => Tensor;
+
+/**
  * Causal grouped-query attention. The query heads that share a key head are folded into rows, so keys
  * and values are never repeated and their gradients' sums over the group happen inside the product.
  * Long sequences are cut into chunks of queries, each of which looks at no later key.
  * @param query `[tokens, heads, headDim]` with tokens = batch * sequence
  * @param key `[tokens, keyValueHeads, headDim]`, as `value`
- * @param mask added to the scores, `[batch, 1, 1, sequence, sequence]`; blocks later keys
+ * @param mask added to the scores, `[batch, 1, 1, sequence, total]`; blocks later keys
+ * @param prependPast for generation; without it total = sequence
+ * @param atOnce queries a chunk
  * @returns `[tokens, heads * headDim]`
  */
 export function attention(
@@ -44,6 +54,7 @@ export function attention(
   value: Tensor,
   mask: Tensor,
   shape: AttentionShape,
+  prependPast?: PrependPast,
   atOnce = queriesAtOnce(shape),
 ): Tensor {
   const { batch, sequence, heads, keyValueHeads, headDim } = shape;
@@ -52,16 +63,22 @@ export function attention(
   const grouped = reshape(query, [batch, sequence, keyValueHeads, group, headDim]);
   const q = transpose(scale(grouped, 1 / Math.sqrt(headDim)), [0, 2, 3, 1, 4]);
   const perHead = [batch, sequence, keyValueHeads, headDim];
-  const k = transpose(reshape(key, perHead), [0, 2, 3, 1]);
-  const v = transpose(reshape(value, perHead), [0, 2, 1, 3]);
+  const headsFirst = (x: Tensor): Tensor => transpose(reshape(x, perHead), [0, 2, 1, 3]);
+  const k = prependPast
+    ? transposeLast(prependPast('key', headsFirst(key)))
+    : transpose(reshape(key, perHead), [0, 2, 3, 1]);
+  const v = prependPast ? prependPast('value', headsFirst(value)) : headsFirst(value);
+  const total = dimension(v.shape, 2);
 
-  const chunk = (first: number, end: number): Tensor => {
-    const count = end - first;
+  const chunk = (first: number, last: number): Tensor => {
+    const count = last - first;
+    // Every query of the chunk looks at all keys before the current ones.
+    const end = total - sequence + last;
     const folded = [batch, keyValueHeads, group * count];
-    const some = slice(q, [0, 0, 0, first, 0], [batch, keyValueHeads, group, end, headDim]);
+    const some = slice(q, [0, 0, 0, first, 0], [batch, keyValueHeads, group, last, headDim]);
     const keys = slice(k, [0, 0, 0, 0], [batch, keyValueHeads, headDim, end]);
     const values = slice(v, [0, 0, 0, 0], [batch, keyValueHeads, end, headDim]);
-    const allowed = slice(mask, [0, 0, 0, first, 0], [batch, 1, 1, end, end]);
+    const allowed = slice(mask, [0, 0, 0, first, 0], [dimension(mask.shape, 0), 1, 1, last, end]);
     const scores = matmul(reshape(some, [...folded, headDim]), keys);
     const unfolded = reshape(scores, [batch, keyValueHeads, group, count, end]);
     const weights = reshape(softmax(add(unfolded, allowed)), [...folded, end]);

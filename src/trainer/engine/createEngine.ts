@@ -14,7 +14,7 @@ import { Head } from './head';
 import { DenseDeltas } from './denseDeltas';
 import { planParameters } from './parameterLayout';
 import { quantizeBlocks, type QuantizationOptions } from './quantizeBlocks';
-import { ParameterStore } from './parameterStore';
+import { type OptimizerKind, ParameterStore } from './parameterStore';
 import { SessionCache } from './sessionCache';
 
 export interface EngineOptions {
@@ -26,6 +26,8 @@ export interface EngineOptions {
   threads: number;
   /** Keep the blocks' frozen matrices (with `dota`: the residual) in 4 bits. */
   quantization?: QuantizationOptions | undefined;
+  /** How AdamW keeps its moments (default `adamw_torch`: fp32). */
+  optimizer?: OptimizerKind;
   /** Recompute a block's activations in its backward pass: less memory, more arithmetic. */
   recompute?: boolean;
   /**
@@ -54,7 +56,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       ? openDevice({ kind: options.device, threads: options.threads })
       : options.device;
   const layout = planParameters(config, options.adapters);
-  const store = await ParameterStore.create(layout, device);
+  const store = await ParameterStore.create(layout, device, options.optimizer);
   const sessions = new SessionCache(device, MAX_SESSIONS);
 
   const trainable = new Set(layout.tensors.map(({ name }) => name));
@@ -95,7 +97,7 @@ async function initialiseParameters(
   weights: WeightReader,
   adapters: AdapterPlan,
 ): Promise<void> {
-  const state = await store.readState();
+  const parameters = new Float32Array(store.layout.size);
   const initial = new Map<string, Float32Array>(
     [...adapters.modules].flatMap(([path, adapter]) =>
       adapter.tensors.map((tensor) => [`${path}.${tensor.name}`, tensor.initial] as const),
@@ -103,9 +105,9 @@ async function initialiseParameters(
   );
   for (const tensor of store.layout.tensors) {
     const values = initial.get(tensor.name) ?? (await readFloat32(weights, tensor));
-    state.parameters.set(values, tensor.offset);
+    parameters.set(values, tensor.offset);
   }
-  await store.writeState(state);
+  await store.writeState({ parameters });
 }
 
 /** A resident weight is the engine's own copy: A0 is subtracted there once instead of every step. */

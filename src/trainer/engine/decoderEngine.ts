@@ -1,7 +1,14 @@
 /** The engine: forward, backward and update of a decoder, block by block. */
 import type { DecoderConfig } from '../../models/modelConfig';
 import { DotaError } from '../../protocol/errors';
-import type { Batch, Engine, EngineState, OptimizerOptions, TrainableTensor } from '../engine';
+import type {
+  Batch,
+  Engine,
+  EngineState,
+  EngineStatePart,
+  OptimizerOptions,
+  TrainableTensor,
+} from '../engine';
 import type { Device } from '../ort/device';
 import type { Value } from '../ort/values';
 import type { BatchContexts } from './batchContext';
@@ -149,7 +156,7 @@ export class DecoderEngine implements Engine {
     return this.#parts.store.readState();
   }
 
-  writeState(state: EngineState): Promise<void> {
+  writeState(state: EngineStatePart): Promise<void> {
     return this.#parts.store.writeState(state);
   }
 

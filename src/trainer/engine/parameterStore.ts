@@ -3,13 +3,26 @@
  * vectors, of which graphs read and write contiguous views without a copy; on a GPU each group has
  * four tensors, which stay there from step to step.
  */
+import type { RunConfig } from '../../config/runConfig';
 import { DotaError } from '../../protocol/errors';
-import type { EngineState, OptimizerOptions } from '../engine';
+import type { EngineState, EngineStatePart, Moment, OptimizerOptions } from '../engine';
 import type { Device } from '../ort/device';
 import type { Slot } from '../ort/values';
 import { hostArray } from '../ort/values';
+import { Moments8bit } from './moments8bit';
+import { copyOf, momentWrite, wrongOptimizer, wrongState } from './moments';
 import type { ParameterGroup, ParameterLayout } from './parameterLayout';
-import { type Unit, Updater, updateUnits, type VectorName, vectorNames } from './updates';
+import {
+  adamWFactors,
+  clipFactor,
+  type Unit,
+  Updater,
+  updateUnits,
+  type VectorName,
+  vectorNames,
+} from './updates';
+
+export type OptimizerKind = RunConfig['training']['optim'];
 
 type Vectors = Record<VectorName, Slot>;
 
@@ -21,13 +34,17 @@ export class ParameterStore {
   readonly #groups = new Map<ParameterGroup, Vectors>();
   readonly #units: readonly (Unit & { vectors: Vectors })[];
   readonly #updater: Updater;
+  /** In place of the moments among the vectors, with the 8-bit optimizer. */
+  readonly #moments8bit: Moments8bit | undefined;
 
   private constructor(
     layout: ParameterLayout,
     device: Device,
     groups: Map<ParameterGroup, Vectors>,
     flat: Record<VectorName, Float32Array> | undefined,
+    moments8bit: Moments8bit | undefined,
   ) {
+    this.#moments8bit = moments8bit;
     this.layout = layout;
     this.#device = device;
     this.#groups = groups;
@@ -39,13 +56,30 @@ export class ParameterStore {
     }));
   }
 
-  /** All vectors are zero. */
-  static async create(layout: ParameterLayout, device: Device): Promise<ParameterStore> {
+  /**
+   * All vectors are zero.
+   * @throws DotaError `config.invalid` for the 8-bit optimizer on a GPU
+   */
+  static async create(
+    layout: ParameterLayout,
+    device: Device,
+    optimizer: OptimizerKind = 'adamw_torch',
+  ): Promise<ParameterStore> {
     const groups = new Map<ParameterGroup, Vectors>();
+    const eightBit = optimizer === 'adamw_8bit';
     if (device.kind === 'cpu') {
-      const flat = eachVector(() => new Float32Array(layout.size));
+      const ownMoments = (name: VectorName): boolean =>
+        eightBit && (name === 'first_moment' || name === 'second_moment');
+      const flat = eachVector((name) => new Float32Array(ownMoments(name) ? 0 : layout.size));
       for (const group of layoutGroups(layout)) groups.set(group, viewsOf(flat, group));
-      return new ParameterStore(layout, device, groups, flat);
+      const moments = eightBit ? new Moments8bit(layout.tensors) : undefined;
+      return new ParameterStore(layout, device, groups, flat, moments);
+    }
+    if (eightBit) {
+      throw new DotaError('config.invalid', 'The 8-bit optimizer computes on the CPU only.', {
+        where: 'training.optim',
+        next: 'Set "optim": "adamw_torch", or "device": "cpu".',
+      });
     }
     for (const group of layoutGroups(layout)) {
       const zeros = new Float32Array(group.size);
@@ -55,7 +89,7 @@ export class ParameterStore {
       }
       groups.set(group, vectors as Vectors);
     }
-    return new ParameterStore(layout, device, groups, undefined);
+    return new ParameterStore(layout, device, groups, undefined, undefined);
   }
 
   /** The vectors of one group, to be fed to the graph that owns it. */
@@ -80,6 +114,13 @@ export class ParameterStore {
   }
 
   async adamWStep(options: OptimizerOptions, gradientNorm: number): Promise<void> {
+    if (this.#moments8bit && this.#flat) {
+      const { parameters, gradient } = this.#flat;
+      const clip = clipFactor(options, gradientNorm);
+      this.#moments8bit.step(parameters, gradient, (tensor) => adamWFactors(options, tensor, clip));
+      await this.zeroGradient();
+      return;
+    }
     for (const { runs, vectors } of this.#units) {
       await this.#updater.adamW(runs, vectors, options, gradientNorm);
     }
@@ -94,26 +135,37 @@ export class ParameterStore {
   }
 
   async readState(): Promise<EngineState> {
+    const moments = this.#moments8bit;
     return {
       parameters: await this.#read('parameters'),
-      firstMoment: await this.#read('first_moment'),
-      secondMoment: await this.#read('second_moment'),
+      firstMoment: moments ? copyOf(moments.first) : await this.#read('first_moment'),
+      secondMoment: moments ? copyOf(moments.second) : await this.#read('second_moment'),
     };
   }
 
-  async writeState(state: EngineState): Promise<void> {
+  async writeState({ parameters, firstMoment, secondMoment }: EngineStatePart): Promise<void> {
     const size = this.layout.size;
-    const lengths = [state.parameters, state.firstMoment, state.secondMoment].map((v) => v.length);
-    if (lengths.some((length) => length !== size)) {
-      throw new DotaError(
-        'run.corrupt',
-        `The saved state holds ${lengths.join(', ')} numbers; this model and adapter have ${size}.`,
-        { next: 'Resume with the configuration that the checkpoint was made with.' },
-      );
-    }
-    await this.#write('parameters', state.parameters);
-    await this.#write('first_moment', state.firstMoment);
-    await this.#write('second_moment', state.secondMoment);
+    if (parameters.length !== size) throw wrongState(parameters.length, size);
+    // All is checked before anything is overwritten.
+    const writes = [
+      () => this.#write('parameters', parameters),
+      firstMoment && this.#momentWrite('first_moment', firstMoment),
+      secondMoment && this.#momentWrite('second_moment', secondMoment),
+    ];
+    for (const write of writes) await write?.();
+  }
+
+  /** @throws DotaError `run.corrupt` where the saved moment is of another size or optimizer */
+  #momentWrite(
+    name: 'first_moment' | 'second_moment',
+    saved: Moment,
+  ): () => Promise<void> | undefined {
+    const moments = this.#moments8bit;
+    const own = name === 'first_moment' ? moments?.first : moments?.second;
+    if (own) return momentWrite(saved, own);
+    if (!(saved instanceof Float32Array)) throw wrongOptimizer();
+    if (saved.length !== this.layout.size) throw wrongState(saved.length, this.layout.size);
+    return () => this.#write(name, saved);
   }
 
   readGradient(): Promise<Float32Array> {

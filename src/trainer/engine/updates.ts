@@ -1,12 +1,12 @@
 /** AdamW, the gradient's norm and clearing, in units that one graph handles at once. */
 import {
-  adamWScalars,
   type AdamWScalar,
   buildAdamW,
   buildFill,
   buildSumOfSquares,
   runScalar,
 } from '../../graph/optimizer/adamw';
+import type { AdamWFactors } from '../../core/blockwise8bit';
 import type { OptimizerOptions } from '../engine';
 import type { Device, Session } from '../ort/device';
 import { hostNumber, type Slot, type Value } from '../ort/values';
@@ -105,8 +105,7 @@ export class Updater {
     options: OptimizerOptions,
     gradientNorm: number,
   ): Promise<void> {
-    const { maxGradNorm } = options;
-    const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradientNorm + 1e-6)) : 1;
+    const clip = clipFactor(options, gradientNorm);
     const lengths = runs.map(({ size }) => size);
     const session = await this.#session(`adamw:${lengths.join()}`, () => buildAdamW(lengths));
     await session.run(
@@ -115,8 +114,7 @@ export class Updater {
         first_moment: vectors.first_moment.value,
         second_moment: vectors.second_moment.value,
         gradient: vectors.gradient.value,
-        ...scalarFeeds(options, clip),
-        ...runFeeds(options, runs),
+        ...scalarFeeds(options, runs, clip),
       },
       {
         next_parameters: vectors.parameters,
@@ -151,33 +149,51 @@ function lengthOf(runs: readonly UpdateRun[]): number {
   return runs.reduce((sum, { size }) => sum + size, 0);
 }
 
-function scalarFeeds(options: OptimizerOptions, clip: number): Record<AdamWScalar, Float32Array> {
+/** Factor of the gradient that brings its norm down to the largest allowed one. */
+export function clipFactor({ maxGradNorm }: OptimizerOptions, gradientNorm: number): number {
+  return maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradientNorm + 1e-6)) : 1;
+}
+
+export function adamWFactors(
+  options: OptimizerOptions,
+  { weightDecay, learningRateFactor }: Omit<UpdateRun, 'size'>,
+  clip: number,
+): AdamWFactors {
   const { step, adamBeta1, adamBeta2, adamEpsilon } = options;
-  const values: Record<AdamWScalar, number> = {
+  const learningRate = options.learningRate * learningRateFactor;
+  return {
     clip,
+    decay: 1 - learningRate * (weightDecay ? options.weightDecay : 0),
+    beta1: adamBeta1,
     beta2: adamBeta2,
-    rate1: 1 - adamBeta1,
-    rate2: 1 - adamBeta2,
+    stepSize: learningRate / (1 - adamBeta1 ** step),
     correction2: Math.sqrt(1 - adamBeta2 ** step),
     epsilon: adamEpsilon,
   };
-  return Object.fromEntries(
-    adamWScalars.map((name) => [name, Float32Array.of(values[name])]),
-  ) as Record<AdamWScalar, Float32Array>;
 }
 
-function runFeeds(
-  { step, adamBeta1, ...options }: OptimizerOptions,
+/** The scalar inputs of one update. */
+function scalarFeeds(
+  options: OptimizerOptions,
   runs: readonly UpdateRun[],
+  clip: number,
 ): Record<string, Float32Array> {
-  return Object.fromEntries(
-    runs.flatMap(({ weightDecay, learningRateFactor }, i) => {
-      const learningRate = options.learningRate * learningRateFactor;
-      const decay = 1 - learningRate * (weightDecay ? options.weightDecay : 0);
-      return [
-        [runScalar('decay', i), Float32Array.of(decay)],
-        [runScalar('step_size', i), Float32Array.of(learningRate / (1 - adamBeta1 ** step))],
-      ];
-    }),
-  );
+  const factors = runs.map((run) => adamWFactors(options, run, clip));
+  const { beta1, beta2, correction2, epsilon } = factors[0] as AdamWFactors;
+  const shared: Record<AdamWScalar, number> = {
+    clip,
+    beta2,
+    rate1: 1 - beta1,
+    rate2: 1 - beta2,
+    correction2,
+    epsilon,
+  };
+  const values: [string, number][] = [
+    ...Object.entries(shared),
+    ...factors.flatMap(({ decay, stepSize }, run): [string, number][] => [
+      [runScalar('decay', run), decay],
+      [runScalar('step_size', run), stepSize],
+    ]),
+  ];
+  return Object.fromEntries(values.map(([name, value]) => [name, Float32Array.of(value)]));
 }

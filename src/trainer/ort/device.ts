@@ -262,6 +262,7 @@ function hostTensor(info: ValueInfo, data: Value | undefined): ort.Tensor {
     case 'int32':
     case 'uint8':
       return new ort.Tensor(info.dtype as 'float32', data as Float32Array, info.shape);
+    case 'float16':
     case 'int64':
     case 'bool':
       throw new Error(`"${info.name}": ${info.dtype} doesn't cross a graph's boundary`);

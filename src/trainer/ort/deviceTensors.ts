@@ -68,6 +68,7 @@ interface Owned {
 const bytesOf: Record<DType, number> = {
   float32: 4,
   float64: 8,
+  float16: 2,
   int32: 4,
   int64: 8,
   uint8: 1,

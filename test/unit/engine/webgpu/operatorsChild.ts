@@ -88,6 +88,7 @@ const cases: Record<string, Build> = {
       f('v', [14, 2, 6]),
       f('m', [2, 1, 1, 7, 7]),
       { batch: 2, sequence: 7, heads: 4, keyValueHeads: 2, headDim: 6 },
+      undefined,
       3,
     ),
 };
