@@ -9,6 +9,7 @@ import { registerFineTune } from './commands/fineTune';
 import { commandIds, contextKeys, panelTypes } from './commands/ids';
 import { registerModelActions } from './commands/modelActions';
 import { registerRunActions } from './commands/runActions';
+import { registerUse } from './commands/useModel';
 import { ControlClaims } from './host/controlClaims';
 import { Decomposer } from './host/decomposer';
 import { announceEnds } from './host/endNotification';
@@ -20,6 +21,7 @@ import { Trainer } from './host/trainer';
 import { createUi } from './host/ui';
 import { ExplorerPanel } from './panels/explorerPanel';
 import { MetricsPanel } from './panels/metricsPanel';
+import { PromptPanel } from './panels/promptPanel';
 import { ModelView } from './views/modelView';
 import { RunsView } from './views/runsView';
 import { createStatusBar } from './views/statusBar';
@@ -84,6 +86,13 @@ export function activate(extension: ExtensionContext): void {
     extension.workspaceState,
   );
 
+  const promptPanel = new PromptPanel(
+    extension.extensionUri,
+    trainer,
+    extension.workspaceState,
+    ui,
+  );
+
   const context: CommandContext = {
     extension,
     ui,
@@ -95,6 +104,7 @@ export function activate(extension: ExtensionContext): void {
     runsView,
     metricsPanel,
     explorerPanel,
+    promptPanel,
     rememberRoot: (runFolder) => {
       roots.remember(path.dirname(runFolder));
     },
@@ -113,6 +123,7 @@ export function activate(extension: ExtensionContext): void {
   registerFineTune(context);
   registerRunActions(context);
   registerModelActions(context, decomposer);
+  registerUse(context);
   registerDoctor(context);
 
   const publish = (): void => {
@@ -128,6 +139,7 @@ export function activate(extension: ExtensionContext): void {
     runsView,
     metricsPanel,
     explorerPanel,
+    promptPanel,
     createStatusBar(monitor),
     announceEnds(monitor, ui),
     monitor.onDidChange(publish),
@@ -141,6 +153,12 @@ export function activate(extension: ExtensionContext): void {
     window.registerWebviewPanelSerializer(panelTypes.explorer, {
       deserializeWebviewPanel: (panel) => {
         explorerPanel.restore(panel);
+        return Promise.resolve();
+      },
+    }),
+    window.registerWebviewPanelSerializer(panelTypes.prompt, {
+      deserializeWebviewPanel: (panel) => {
+        promptPanel.restore(panel);
         return Promise.resolve();
       },
     }),

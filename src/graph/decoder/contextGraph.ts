@@ -8,7 +8,7 @@ import { lookUp } from '../ops/indexing';
  * Added to scores that must not count. exp() of it is exactly 0 in fp32, and a row of a padded
  * position still sees itself, so no softmax is ever 0 / 0.
  */
-const BLOCKED = -1e9;
+export const BLOCKED = -1e9;
 
 export interface ContextShape {
   batch: number;

@@ -1,10 +1,10 @@
 /** What all blocks need to know about a batch: rotary tables and the attention mask. */
 import { buildContext } from '../../graph/decoder/contextGraph';
 import type { DecoderConfig } from '../../models/modelConfig';
+import { inverseFrequencies } from '../../models/rope';
 import type { Batch } from '../engine';
 import type { Device } from '../ort/device';
 import type { Value } from '../ort/values';
-import { inverseFrequencies } from './rotary';
 import type { SessionCache } from './sessionCache';
 
 export interface BatchContext {
@@ -66,7 +66,10 @@ export class BatchContexts {
     if (known && known.positions >= needed) return known;
     if (known) await this.#device.free([known.cos, known.sin]);
     const positions = 2 ** Math.ceil(Math.log2(needed));
-    const { cos, sin } = rotaryTables(this.#config, positions);
+    const { cos, sin } = rotaryTables(
+      this.#config,
+      Int32Array.from({ length: positions }, (_, i) => i),
+    );
     const shape = [positions, this.#config.headDim / 2];
     this.#tables = {
       positions,
@@ -77,17 +80,20 @@ export class BatchContexts {
   }
 }
 
-/** `[positions, headDim / 2]` each, computed in fp64. */
-function rotaryTables(config: DecoderConfig, positions: number) {
+/** Cosines and sines of the positions' angles, in fp64: `[positions, 1, headDim / 2]` each. */
+export function rotaryTables(
+  config: DecoderConfig,
+  positions: Int32Array,
+): { cos: Float32Array; sin: Float32Array } {
   const frequencies = inverseFrequencies(config);
   const half = frequencies.length;
-  const cos = new Float32Array(positions * half);
-  const sin = new Float32Array(positions * half);
-  for (let position = 0; position < positions; position++) {
+  const cos = new Float32Array(positions.length * half);
+  const sin = new Float32Array(positions.length * half);
+  for (let token = 0; token < positions.length; token++) {
     for (let i = 0; i < half; i++) {
-      const angle = position * (frequencies[i] as number);
-      cos[position * half + i] = Math.cos(angle);
-      sin[position * half + i] = Math.sin(angle);
+      const angle = (positions[token] as number) * (frequencies[i] as number);
+      cos[token * half + i] = Math.cos(angle);
+      sin[token * half + i] = Math.sin(angle);
     }
   }
   return { cos, sin };

@@ -84,7 +84,7 @@ export class FrozenWeights {
     weights: WeightReader,
     wanted: readonly NamedShape[],
     residentLimit: number,
-    { narrow }: { narrow: boolean },
+    { narrow = false }: { narrow?: boolean } = {},
   ): Promise<FrozenWeights> {
     const bytes = wanted.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
     const raw = new Map<string, RawTensor>();
