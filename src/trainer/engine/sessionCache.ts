@@ -22,7 +22,10 @@ export class SessionCache {
       this.#sessions.set(key, known);
       return known;
     }
-    const session = await this.#device.compile(build(), options);
+    const session = await this.#device.compile(build(), {
+      label: key.split(' ', 1)[0] as string,
+      ...options,
+    });
     this.#sessions.set(key, session);
     for (const [oldKey, old] of this.#sessions) {
       if (this.#sessions.size <= this.#capacity) break;

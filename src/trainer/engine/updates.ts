@@ -139,7 +139,7 @@ export class Updater {
   #session(key: string, build: () => Parameters<Device['compile']>[0]): Promise<Session> {
     const known = this.#sessions.get(key);
     if (known) return known;
-    const session = this.#device.compile(build());
+    const session = this.#device.compile(build(), { label: 'optimizer' });
     this.#sessions.set(key, session);
     return session;
   }

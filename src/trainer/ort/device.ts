@@ -30,6 +30,8 @@ export interface Session {
 export interface CompileOptions {
   /** Outputs that come back to the host; all others stay on the device. */
   host?: readonly string[];
+  /** What the graph is for, in a profile: one word. */
+  label?: string;
 }
 
 export interface Device {
@@ -65,8 +67,9 @@ class CpuDevice implements Device {
     this.#options = options;
   }
 
-  async compile(graph: BuiltGraph): Promise<Session> {
-    const session = await ort.InferenceSession.create(graph.model, sessionOptions(this.#options));
+  async compile(graph: BuiltGraph, { label }: CompileOptions = {}): Promise<Session> {
+    const options = sessionOptions(this.#options, label);
+    const session = await ort.InferenceSession.create(graph.model, options);
     return new CpuSession(session, graph);
   }
 
@@ -145,10 +148,11 @@ class WebGpuDevice implements Device {
   async #open(
     model: Uint8Array,
     extra: ort.InferenceSession.SessionOptions,
+    label?: string,
   ): Promise<ort.InferenceSession> {
     try {
       return await ort.InferenceSession.create(model, {
-        ...sessionOptions(this.#options),
+        ...sessionOptions(this.#options, label),
         ...extra,
       });
     } catch (cause) {
@@ -156,12 +160,11 @@ class WebGpuDevice implements Device {
     }
   }
 
-  async compile(graph: BuiltGraph, { host = [] }: CompileOptions = {}): Promise<Session> {
-    const session = await this.#open(graph.model, {
-      preferredOutputLocation: Object.fromEntries(
-        graph.outputs.map(({ name }) => [name, host.includes(name) ? 'cpu' : 'gpu-buffer']),
-      ),
-    });
+  async compile(graph: BuiltGraph, { host = [], label }: CompileOptions = {}): Promise<Session> {
+    const preferredOutputLocation = Object.fromEntries(
+      graph.outputs.map(({ name }) => [name, host.includes(name) ? 'cpu' : 'gpu-buffer'] as const),
+    );
+    const session = await this.#open(graph.model, { preferredOutputLocation }, label);
     return new WebGpuSession(this.#tensors.producer(session), graph, this.#tensors, host);
   }
 

@@ -1,5 +1,8 @@
 /** How the runtime is set up on each kind of device. */
+import path from 'node:path';
 import type * as ort from 'onnxruntime-node';
+
+let profiles = 0;
 
 export type DeviceKind = 'cpu' | 'webgpu';
 
@@ -7,8 +10,8 @@ export interface DeviceOptions {
   kind: DeviceKind;
   /** Threads inside one operation; 0 lets the runtime choose. */
   threads: number;
-  /** Writes the runtime's profile to files that begin with this path (see ./profile). */
-  profilePrefix?: string;
+  /** Folder that the runtime writes a profile of each session to, named by the session's label. */
+  profileFolder?: string;
 }
 
 /**
@@ -17,18 +20,21 @@ export interface DeviceOptions {
  * execution is slower; spinning threads starve an editor's machine; the graph comes optimised, so
  * the higher levels only cost compile time.
  */
-export function sessionOptions({
-  kind,
-  threads,
-  profilePrefix,
-}: DeviceOptions): ort.InferenceSession.SessionOptions {
+export function sessionOptions(
+  { kind, threads, profileFolder }: DeviceOptions,
+  label = 'other',
+): ort.InferenceSession.SessionOptions {
   const common: ort.InferenceSession.SessionOptions = {
     graphOptimizationLevel: 'basic',
     executionMode: 'sequential',
     interOpNumThreads: 1,
     enableCpuMemArena: false,
     ...(threads > 0 && { intraOpNumThreads: threads }),
-    ...(profilePrefix !== undefined && { enableProfiling: true, profileFilePrefix: profilePrefix }),
+    ...(profileFolder !== undefined && {
+      enableProfiling: true,
+      // The runtime's own file names are the same for all sessions of a second.
+      profileFilePrefix: path.join(profileFolder, `${label}.${(profiles += 1)}`),
+    }),
   };
   switch (kind) {
     case 'cpu':

@@ -18,7 +18,9 @@ import { createEngine } from '../engine/createEngine';
 import { readFloat32, type WeightReader } from '../engine/frozenWeights';
 import type { QuantizationError } from '../engine/quantizeBlocks';
 import { randomWeights } from '../engine/randomWeights';
+import type { Device } from '../ort/device';
 import { OrtGemm } from '../ort/ortGemm';
+import type { DeviceOptions } from '../ort/sessionOptions';
 import { chooseDevice } from './chooseDevice';
 import { resolveModel } from './modelPath';
 
@@ -85,6 +87,8 @@ export interface EngineHooks {
   baseOnly?: boolean;
   /** Cores at step 0 of a run that is resumed. */
   initialCores?: (module: LinearModule) => readonly Core[] | undefined;
+  /** Opens the device that was chosen, where it is to be watched. */
+  openDevice?: (options: DeviceOptions) => Device;
 }
 
 /**
@@ -104,7 +108,7 @@ export async function buildEngine(
     config: model.config,
     weights: model.weights,
     adapters: plan,
-    device: device.kind,
+    device: hooks.openDevice?.({ kind: device.kind, threads }) ?? device.kind,
     threads,
     quantization:
       hooks.baseOnly !== true && config.quantization.load_in_4bit

@@ -1,11 +1,12 @@
 /**
  * How long the matrix products of a step take on their own: the roof that the step is held against.
  */
-import { Graph, type GraphNode } from '../../src/graph/graph';
-import { slice } from '../../src/graph/ops/layout';
-import { gemm, matmul } from '../../src/graph/ops/matmul';
-import { sizeOf } from '../../src/graph/shape';
-import type { Device, Session } from '../../src/trainer/ort/device';
+import { savedValue } from '../../graph/decoder/blockGraphs';
+import { Graph, type GraphNode } from '../../graph/graph';
+import { slice } from '../../graph/ops/layout';
+import { gemm, matmul } from '../../graph/ops/matmul';
+import { sizeOf } from '../../graph/shape';
+import type { Device, Session } from '../ort/device';
 
 export interface Product {
   node: GraphNode;
@@ -18,6 +19,8 @@ export class CountingDevice implements Device {
   readonly kind;
   readonly #inner: Device;
   readonly #products = new Map<string, Product>();
+  #savedBytes = 0;
+  #lastSavedBytes = 0;
 
   constructor(inner: Device) {
     this.#inner = inner;
@@ -27,12 +30,15 @@ export class CountingDevice implements Device {
   async compile(...args: Parameters<Device['compile']>): Promise<Session> {
     const [graph] = args;
     const session = await this.#inner.compile(...args);
+    const saves = graph.outputs.some(({ name }) => name.startsWith(savedValue('')));
+    const outputBytes = graph.outputs.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
     const products = graph.nodes.filter(({ op }) => op === 'Gemm' || op === 'MatMul');
     return {
       inputs: session.inputs,
       outputs: session.outputs,
       run: (feeds, into) => {
         products.forEach((node) => this.#count(node));
+        if (saves) this.#savedBytes += outputBytes;
         return session.run(feeds, into);
       },
       release: () => session.release(),
@@ -74,7 +80,14 @@ export class CountingDevice implements Device {
   take(): Product[] {
     const products = [...this.#products.values()];
     this.#products.clear();
+    this.#lastSavedBytes = this.#savedBytes;
+    this.#savedBytes = 0;
     return products;
+  }
+
+  /** Bytes that forward passes kept for backward passes, before the last `take`. */
+  takeSavedBytes(): number {
+    return this.#lastSavedBytes;
   }
 }
 
@@ -121,7 +134,7 @@ export async function prepareProducts(device: Device, products: readonly Product
           shape.map(() => 1),
         ),
       );
-      const session = await device.compile(graph.build());
+      const session = await device.compile(graph.build(), { host: ['corner'] });
       const feeds = Object.fromEntries(
         node.inputShapes.map((shape_, i) => [`x${i}`, new Float32Array(sizeOf(shape_)).fill(0.01)]),
       );
