@@ -5,6 +5,7 @@ import { commands, languages, window, workspace, type ExtensionContext } from 'v
 import { ConfigCodeLens } from './commands/codeLens';
 import type { CommandContext } from './commands/context';
 import { registerDoctor } from './commands/doctor';
+import { registerProfile } from './commands/profile';
 import { registerFineTune } from './commands/fineTune';
 import { commandIds, contextKeys, panelTypes } from './commands/ids';
 import { registerModelActions } from './commands/modelActions';
@@ -125,6 +126,7 @@ export function activate(extension: ExtensionContext): void {
   registerModelActions(context, decomposer);
   registerUse(context);
   registerDoctor(context);
+  registerProfile(context);
 
   const publish = (): void => {
     const runs = monitor.list();

@@ -107,6 +107,7 @@ describe('manifest', () => {
       commandIds.decomposeModel,
       commandIds.runResume,
       commandIds.doctor,
+      commandIds.profileStep,
     ];
     for (const id of starts)
       expect(contributes.commands.find((c) => c.command === id)?.enablement, id).toBe(
