@@ -2,7 +2,7 @@
  * How long the matrix products of a step take on their own: the roof that the step is held against.
  */
 import { savedValue } from '../../graph/decoder/blockGraphs';
-import { Graph, type GraphNode } from '../../graph/graph';
+import { Graph, type GraphNode, type Tensor } from '../../graph/graph';
 import { slice } from '../../graph/ops/layout';
 import { gemm, matmul } from '../../graph/ops/matmul';
 import { sizeOf } from '../../graph/shape';
@@ -93,10 +93,10 @@ export class CountingDevice implements Device {
 
 export function flops({ node, count }: Product): number {
   const [a, b] = node.inputShapes as [readonly number[], readonly number[]];
-  const k = flag(node, 'transA') ? a.at(-2)! : a.at(-1)!;
-  const n = flag(node, 'transB') ? b.at(-2)! : b.at(-1)!;
+  const k = flag(node, 'transA') ? (a.at(-2) as number) : (a.at(-1) as number);
+  const n = flag(node, 'transB') ? (b.at(-2) as number) : (b.at(-1) as number);
   // Rows of the product, over all batches after broadcasting.
-  const m = flag(node, 'transA') ? a.at(-1)! : a.at(-2)!;
+  const m = flag(node, 'transA') ? (a.at(-1) as number) : (a.at(-2) as number);
   const batches = Math.max(sizeOf(a.slice(0, -2)), sizeOf(b.slice(0, -2)), broadcast(a, b));
   return 2 * m * n * k * batches * count;
 }
@@ -119,11 +119,14 @@ export async function prepareProducts(device: Device, products: readonly Product
   const prepared = await Promise.all(
     products.map(async ({ node, count }) => {
       const graph = new Graph();
-      const [a, b] = node.inputShapes.map((shape, i) => graph.input(`x${i}`, 'float32', shape));
+      const [a, b] = node.inputShapes.map((shape, i) => graph.input(`x${i}`, 'float32', shape)) as [
+        Tensor,
+        Tensor,
+      ];
       const product =
         node.op === 'Gemm'
-          ? gemm(a!, b!, { transposeA: flag(node, 'transA'), transposeB: flag(node, 'transB') })
-          : matmul(a!, b!);
+          ? gemm(a, b, { transposeA: flag(node, 'transA'), transposeB: flag(node, 'transB') })
+          : matmul(a, b);
       // One element is fetched: the product is computed, its copy to the host isn't measured.
       const { shape } = product;
       graph.output(

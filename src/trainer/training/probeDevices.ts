@@ -6,6 +6,7 @@ import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { z } from 'zod';
 import { DotaError, type SerializedError } from '../../protocol/errors';
 import { isObject, isString } from '../../protocol/guards';
@@ -58,7 +59,7 @@ interface Ending {
 function answerOf(kind: DeviceKind, ending: Ending): ProbeAnswer {
   const { stdout, env } = ending;
   // The runtime colours its messages.
-  const stderr = ending.stderr.replaceAll(/\u001b\[[\d;]*m/g, '').trim();
+  const stderr = stripVTControlCharacters(ending.stderr).trim();
   const answer = lastJson(stdout);
   const probed = deviceProbe.safeParse(answer);
   if (probed.success) {
