@@ -6,6 +6,7 @@ import { commands, languages, window, workspace, type ExtensionContext } from 'v
 import { ConfigCodeLens } from './commands/codeLens';
 import type { CommandContext } from './commands/context';
 import { registerDoctor } from './commands/doctor';
+import { registerProfile } from './commands/profile';
 import { registerFineTune } from './commands/fineTune';
 import { commandIds, contextKeys, panelTypes } from './commands/ids';
 import { registerModelActions } from './commands/modelActions';
@@ -133,6 +134,7 @@ export function activate(extension: ExtensionContext): void {
   registerUse(context);
   registerPreviewDataset(context);
   registerDoctor(context);
+  registerProfile(context);
 
   const publish = (): void => {
     const runs = monitor.list();

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { openDevice } from '../../src/trainer/ort/device';
-import { CountingDevice, flops, prepareProducts } from './gemmRate';
+import { CountingDevice, flops, prepareProducts } from '../../src/trainer/profile/gemmRate';
 import { type BenchOptions, openEngine, randomBatch } from './setup';
 
 /** High-water mark of resident memory, MB. */

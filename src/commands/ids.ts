@@ -26,6 +26,7 @@ export const commandIds = {
   runEvaluate: 'dota.run.evaluate',
   runShowEvaluations: 'dota.run.showEvaluations',
   tryPrompt: 'dota.tryPrompt',
+  profileStep: 'dota.profileStep',
   doctor: 'dota.doctor',
   showLog: 'dota.showLog',
 } as const;

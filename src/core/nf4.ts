@@ -50,7 +50,8 @@ export interface Nf4Tensor {
 export const SCALE_BLOCK = 256;
 
 const nf4Thresholds = midpoints(NF4_VALUES);
-const scaleValues = dynamicMap(true);
+/** What the codes of 8-bit scales stand for, before their group's scale. */
+export const scaleValues = dynamicMap(true);
 const scaleThresholds = midpoints(scaleValues);
 
 /** Quantises the block scales to 8 bits. */

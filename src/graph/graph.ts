@@ -106,6 +106,11 @@ export class Graph {
     return this.#constant(dtype, shape, data);
   }
 
+  /** Constants of int32: indices that are computed with. */
+  int32s(values: readonly number[], shape: Shape): Tensor {
+    return this.#constant('int32', shape, Int32Array.from(values));
+  }
+
   /** A vector of int64, as ONNX wants shapes and axes. */
   integers(values: readonly number[]): Tensor {
     return this.#constant('int64', [values.length], BigInt64Array.from(values.map(BigInt)));

@@ -8,6 +8,7 @@ import type { DecomposeOptions } from './commands/decomposeCommand';
 import type { EvaluateOptions } from './commands/evaluate';
 import type { ExportOptions } from './commands/export';
 import type { GenerateCommandOptions } from './commands/generate';
+import type { ProfileOptions } from './commands/profile';
 import type { PreviewOptions } from './commands/preview';
 import type { RunsOptions } from './commands/runs';
 import type { StudyOptions } from './commands/study';
@@ -63,6 +64,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   addEvaluate(program);
   addGenerate(program);
   addDoctor(program);
+  addProfile(program);
   addExport(program);
   addPreview(program);
   addDecompose(program);
@@ -70,6 +72,22 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   addCompare(program);
   addStudy(program, finish);
   return program;
+}
+
+function addProfile(program: Command): void {
+  json(
+    program
+      .command('profile')
+      .description('where the time and the memory of a training step go')
+      .argument('<config>', 'a *.dota.json')
+      .option('--steps <n>', 'steps to measure', '5')
+      .option('--set <key=value>', 'override a key of the configuration (repeatable)', collect, [])
+      .addOption(deviceOption())
+      .addOption(softwareGpuOption()),
+  ).action(async (file: string, options: ProfileOptions) => {
+    const { runProfile } = await import('./commands/profile');
+    await runProfile(file, options);
+  });
 }
 
 function addDoctor(program: Command): void {

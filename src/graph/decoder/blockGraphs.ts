@@ -10,14 +10,20 @@ import type { FloatType } from '../dtype';
 import type { Tensor } from '../graph';
 import { type BlockTensorShape, decoderBlock, type LinearPath } from './block';
 import { add } from '../ops/elementwise';
+import { type Storage, storedWeight } from '../layers/storedWeight';
 import { flatten, unflatten } from '../ops/layout';
+
+/** A tensor that doesn't train, and how it is stored: fp32 unless said otherwise. */
+export interface FrozenTensorShape extends BlockTensorShape {
+  storage?: Storage;
+}
 
 /** What distinguishes one kind of block from another; blocks of one kind share their sessions. */
 export interface BlockPlan {
   config: DecoderConfig;
   /** In the order in which they lie in the block's flat parameter vector. */
   trainable: readonly BlockTensorShape[];
-  frozen: readonly BlockTensorShape[];
+  frozen: readonly FrozenTensorShape[];
   /**
    * Applies a linear layer with its bias and adapter.
    * @param tensor looks up a trainable or frozen tensor by its name
@@ -57,8 +63,8 @@ function assemble(
   const mask = graph.input('mask', dtype, [batch, 1, 1, sequence, sequence]);
 
   const tensors = new Map<string, Tensor>();
-  for (const { name, shape } of plan.frozen) {
-    tensors.set(name, graph.input(frozenInput(name), dtype, shape));
+  for (const tensor of plan.frozen) {
+    tensors.set(tensor.name, declareFrozen(graph, tensor, dtype));
   }
   const trainable = declareTrainable(graph, plan.trainable, dtype);
   plan.trainable.forEach(({ name }, i) => tensors.set(name, trainable[i] as Tensor));
@@ -78,6 +84,16 @@ function assemble(
     },
   );
   return { graph, hidden, trainable, output };
+}
+
+/** Declares the inputs of a frozen tensor; stored forms are widened to fp32. */
+export function declareFrozen(
+  graph: Graph,
+  { name, shape, storage }: FrozenTensorShape,
+  dtype: FloatType,
+): Tensor {
+  const input = frozenInput(name);
+  return storage ? storedWeight(graph, input, shape, storage) : graph.input(input, dtype, shape);
 }
 
 /** Declares the flat input `parameters` and cuts it into tensors; nothing when there are none. */

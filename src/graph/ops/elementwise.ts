@@ -1,6 +1,7 @@
 /** Elementwise operations with NumPy broadcasting, and the reduction that undoes a broadcast. */
 import { broadcastShapes } from '../shape';
 import type { DType } from '../dtype';
+import { elementType } from '../onnx';
 import type { Tensor } from '../graph';
 import { unbroadcast } from './broadcast';
 
@@ -95,15 +96,24 @@ export function addScalar(x: Tensor, summand: number): Tensor {
 
 /** Converts between element types; not differentiable. */
 export function cast(x: Tensor, dtype: DType): Tensor {
-  const elementType: Record<DType, number> = {
-    float32: 1,
-    int32: 6,
-    int64: 7,
-    bool: 9,
-    float64: 11,
-  };
   return x.graph.node('Cast', [x], x.shape, {
     dtype,
     attributes: [{ name: 'to', int: elementType[dtype] }],
   });
+}
+
+/** Elementwise comparison with broadcasting; the result is boolean and has no gradient. */
+export function compare(op: 'Equal' | 'Less' | 'LessOrEqual', a: Tensor, b: Tensor): Tensor {
+  return a.graph.node(op, [a, b], broadcastShapes(a.shape, b.shape), { dtype: 'bool' });
+}
+
+export function logicalAnd(a: Tensor, b: Tensor): Tensor {
+  return a.graph.node('And', [a, b], broadcastShapes(a.shape, b.shape), { dtype: 'bool' });
+}
+
+/** One of two numbers, by a condition; not differentiable. */
+export function choose(condition: Tensor, whereTrue: number, whereFalse: number): Tensor {
+  const { graph } = condition;
+  const numbers = [whereTrue, whereFalse].map((value) => graph.floats('float32', [value]));
+  return graph.node('Where', [condition, ...numbers], condition.shape, { dtype: 'float32' });
 }

@@ -1,31 +1,35 @@
-/** Look-ups by int32 indices. */
-import { dimension } from '../shape';
+/** Reading and adding at places that are known only at run time. */
 import type { Tensor } from '../graph';
+import { reshape } from './broadcast';
+import { cast } from './elementwise';
 
-/** Rows of `table [rows, width]`: `[count, width]` for `indices [count]`. */
-export function gatherRows(table: Tensor, indices: Tensor): Tensor {
-  const count = dimension(indices.shape, 0);
-  const width = dimension(table.shape, 1);
-  const { graph } = table;
-  return graph.node('Gather', [table, indices], [count, width], {
+/**
+ * Entries of a table's first axis, at every index: `[n, ...rest]` by `[...indices]` gives
+ * `[...indices, ...rest]`. Not differentiable.
+ */
+export function lookUp(table: Tensor, indices: Tensor): Tensor {
+  return table.graph.node('Gather', [table, indices], [...indices.shape, ...table.shape.slice(1)], {
     attributes: [{ name: 'axis', int: 0 }],
-    origin: {
-      inputs: [table, indices],
-      vjp: (dy) => [scatterAddRows(graph.zeros(table.dtype, table.shape), indices, dy), undefined],
-    },
+  });
+}
+
+/** Rows of a matrix: `table [rows, width]`, `indices int32 [count]` -> `[count, width]`. */
+export function gatherRows(table: Tensor, indices: Tensor): Tensor {
+  const { graph } = table;
+  return graph.withOrigin(lookUp(table, indices), {
+    inputs: [table, indices],
+    vjp: (dy) => [scatterAddRows(graph.zeros(table.dtype, table.shape), indices, dy), undefined],
   });
 }
 
 /** `base [rows, width]` with `updates [count, width]` added at row `indices[i]`; repeats add up. */
 export function scatterAddRows(base: Tensor, indices: Tensor, updates: Tensor): Tensor {
   const { graph } = base;
-  const column = graph.node('Unsqueeze', [indices, graph.integers([1])], [...indices.shape, 1]);
-  const wide = graph.node('Expand', [column, graph.integers(updates.shape)], updates.shape);
-  return graph.node('ScatterElements', [base, wide, updates], base.shape, {
-    attributes: [
-      { name: 'axis', int: 0 },
-      { name: 'reduction', string: 'add' },
-    ],
+  // Each index, which ScatterND takes as int64, is a whole row; reshaped before, as int64 has few
+  // kernels on a GPU.
+  const column = cast(reshape(indices, [...indices.shape, 1]), 'int64');
+  return graph.node('ScatterND', [base, column, updates], base.shape, {
+    attributes: [{ name: 'reduction', string: 'add' }],
   });
 }
 

@@ -6,7 +6,10 @@ import path from 'node:path';
 import { DotaError, formatError } from '../../protocol/errors';
 import { newSocketPath } from '../../runs/controlServer';
 import { physicalCores } from '../training/prepareModel';
-import { probeInChild } from '../training/chooseDevice';
+import { hasWebGpu } from '../training/chooseDevice';
+import { gpuStates, type GpuState } from '../training/gpuMemory';
+import { type ProbeAnswer, rememberProbe } from '../training/probeDevices';
+import { nvidiaDriver } from '../training/vulkan';
 import { printJson, printLine } from './output';
 import { versions } from './versions';
 
@@ -18,28 +21,27 @@ interface Check {
 
 const minimumNode = 20;
 
-/** @throws DotaError `node.missing` or `device.unavailable` when nothing can be trained here */
-export async function runDoctor(options: { json?: boolean }): Promise<void> {
+export interface DoctorOptions {
+  json?: boolean;
+}
+
+/** @throws DotaError `device.unavailable` when nothing can be trained here */
+export async function runDoctor(options: DoctorOptions): Promise<void> {
   const found = await versions();
-  const [cpu, webgpu] = [await probeInChild('cpu'), await probeInChild('webgpu')];
+  // One after the other: two probes at once would measure each other.
+  const cpu = await rememberProbe('cpu', found.onnxruntime);
+  const webgpu = hasWebGpu() ? await rememberProbe('webgpu', found.onnxruntime) : noWebGpu();
+  const gpus = await gpuStates();
   const checks: Check[] = [
     {
       name: 'Node.js',
       ok: Number.parseInt(found.node, 10) >= minimumNode,
       text: `${found.node} (${process.execPath})`,
     },
-    {
-      name: 'onnxruntime',
-      ok: found.onnxruntime !== 'missing',
-      text: found.onnxruntime,
-    },
-    ...[cpu, webgpu].map((probe) => ({
-      name: `device ${probe.kind}`,
-      ok: probe.ok,
-      text: probe.ok
-        ? `${probe.gflops.toFixed(1)} GFLOP/s, numbers checked in fp32${probe.software ? ', software' : ''}`
-        : formatError(probe.error),
-    })),
+    { name: 'onnxruntime', ok: found.onnxruntime !== 'missing', text: found.onnxruntime },
+    ...[cpu, webgpu].map(deviceCheck),
+    ...gpus.map(gpuCheck),
+    ...cudaCheck(gpus),
     { name: 'control socket', ...(await socketWorks()) },
     { name: 'temporary space', ...(await temporarySpace()) },
   ];
@@ -57,8 +59,62 @@ export async function runDoctor(options: { json?: boolean }): Promise<void> {
   }
   if (!cpu.ok) throw DotaError.from(cpu.error);
   if (options.json === true) {
-    printJson({ ok: true, dota: found.dota, ...machine, checks, devices: [cpu, webgpu] });
+    printJson({ ok: true, dota: found.dota, ...machine, checks, devices: [cpu, webgpu], gpus });
   }
+}
+
+function noWebGpu(): ProbeAnswer {
+  return {
+    kind: 'webgpu',
+    ok: false,
+    error: {
+      code: 'device.unavailable',
+      message: `onnxruntime has no GPU provider for ${process.platform}-${process.arch}.`,
+      next: 'Training uses the processor.',
+    },
+    stderr: '',
+  };
+}
+
+function deviceCheck(probe: ProbeAnswer): Check {
+  const name = `device ${probe.kind}`;
+  if (!probe.ok) {
+    const said =
+      probe.stderr === '' ? '' : `\n       ${probe.stderr.split('\n').join('\n       ')}`;
+    return { name, ok: false, text: formatError(probe.error) + said };
+  }
+  const { gflops, error, halfError, bufferMb, software } = probe;
+  const parts = [
+    `${gflops.toFixed(1)} GFLOP/s`,
+    `fp32 checked (error ${error.toExponential(1)})`,
+    ...(probe.kind === 'cpu'
+      ? []
+      : [
+          halfError === undefined
+            ? 'no half precision (not needed)'
+            : `half precision checked (error ${halfError.toExponential(1)})`,
+          `buffers up to ${bufferMb} MiB`,
+        ]),
+  ];
+  if (!software) return { name, ok: true, text: parts.join(', ') };
+  const refused =
+    'refused: a software adapter computes on the processor, only slower; --allow-software-gpu takes it for tests';
+  return { name, ok: false, text: `${parts.join(', ')}; ${refused}` };
+}
+
+function gpuCheck({ name, driver, totalMb, usedMb }: GpuState): Check {
+  const version = driver === undefined ? '' : `, driver ${driver}`;
+  return { name: 'GPU', ok: true, text: `${name}: ${usedMb} of ${totalMb} MB in use${version}` };
+}
+
+/** CUDA is found and explained; training on a GPU goes through WebGPU. */
+function cudaCheck(gpus: readonly GpuState[]): Check[] {
+  const driver = nvidiaDriver() ?? gpus.find(({ vendor }) => vendor === 'nvidia')?.driver;
+  if (driver === undefined) return [];
+  const text =
+    `driver ${driver} found, not used: there is no CUDA path in this version; an NVIDIA GPU trains ` +
+    'through WebGPU, which needs the Vulkan part of its driver.';
+  return [{ name: 'CUDA', ok: true, text }];
 }
 
 /** Without sockets the trainer takes commands from a file, which is slower but works. */

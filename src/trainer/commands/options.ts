@@ -1,4 +1,4 @@
-/** Numbers from the command line. */
+/** Options that several commands have in common. */
 import { DotaError } from '../../protocol/errors';
 
 /** @throws DotaError `usage` */
@@ -26,4 +26,17 @@ export function numberOption(
   const range = high === Infinity ? `at least ${low}` : `from ${low} to ${high}`;
   const kind = whole ? 'a whole number' : 'a number';
   throw new DotaError('usage', `${name} needs ${kind} ${range}, got "${text}".`);
+}
+
+export interface DeviceChoice {
+  device?: 'auto' | 'cpu' | 'webgpu';
+  allowSoftwareGpu?: boolean;
+}
+
+/** The device's shorthands as `--set` takes them; to stand before what is said in full. */
+export function deviceOverrides({ device, allowSoftwareGpu }: DeviceChoice): string[] {
+  return [
+    ...(device === undefined ? [] : [`device=${device}`]),
+    ...(allowSoftwareGpu === true ? ['allow_software_gpu=true'] : []),
+  ];
 }

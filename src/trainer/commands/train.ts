@@ -14,12 +14,12 @@ import { ProgressLine } from './progressLine';
 import { loadRunConfig } from './runConfigFile';
 import { versions } from './versions';
 
-export interface TrainOptions {
+import { type DeviceChoice, deviceOverrides } from './options';
+
+export interface TrainOptions extends DeviceChoice {
   /** `true`, or the run where no other argument names it. */
   resume?: boolean | string;
   set: string[];
-  device?: 'auto' | 'cpu' | 'webgpu';
-  allowSoftwareGpu?: boolean;
   root: string;
   detach?: boolean;
   /** Say what the run would need, and don't start it. */
@@ -60,12 +60,8 @@ export async function runTrain(
 }
 
 /** `--set` last: what is said in full wins over a shorthand. */
-function overrides({ set, device, allowSoftwareGpu }: TrainOptions): string[] {
-  return [
-    ...(device === undefined ? [] : [`device=${device}`]),
-    ...(allowSoftwareGpu === true ? ['allow_software_gpu=true'] : []),
-    ...set,
-  ];
+function overrides(options: TrainOptions): string[] {
+  return [...deviceOverrides(options), ...options.set];
 }
 
 /** The run to work on; a configuration file makes a new one. */

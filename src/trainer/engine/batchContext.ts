@@ -1,34 +1,86 @@
 /** What all blocks need to know about a batch: rotary tables and the attention mask. */
+import { buildContext } from '../../graph/decoder/contextGraph';
 import type { DecoderConfig } from '../../models/modelConfig';
-import type { Batch } from '../engine';
 import { inverseFrequencies } from '../../models/rope';
-
-/**
- * Added to scores that must not count. exp() of it is exactly 0 in fp32, and a row of a padded
- * position still sees itself, so no softmax is ever 0 / 0.
- */
-export const BLOCKED = -1e9;
+import type { Batch } from '../engine';
+import type { Device } from '../ort/device';
+import type { Value } from '../ort/values';
+import type { SessionCache } from './sessionCache';
 
 export interface BatchContext {
   batch: number;
   sequence: number;
   /** `[batch * sequence, 1, headDim / 2]` */
-  cos: Float32Array;
-  sin: Float32Array;
+  cos: Value;
+  sin: Value;
   /** `[batch, 1, 1, sequence, sequence]` */
-  mask: Float32Array;
+  mask: Value;
 }
 
-export function batchContext(config: DecoderConfig, batch: Batch): BatchContext {
-  return {
-    batch: batch.batchSize,
-    sequence: batch.sequenceLength,
-    ...rotaryTables(config, batch.positionIds),
-    mask: attentionMask(batch, config.slidingWindow ?? Infinity),
-  };
+interface RotaryTables {
+  positions: number;
+  cos: Value;
+  sin: Value;
 }
 
-/** Cosines and sines of the positions' angles, `[positions, 1, headDim / 2]` each. */
+export class BatchContexts {
+  readonly #config: DecoderConfig;
+  readonly #device: Device;
+  readonly #sessions: SessionCache;
+  /** Of the largest position so far; they stay on the device. */
+  #tables: RotaryTables | undefined;
+
+  constructor(config: DecoderConfig, device: Device, sessions: SessionCache) {
+    this.#config = config;
+    this.#device = device;
+    this.#sessions = sessions;
+  }
+
+  async of(batch: Batch): Promise<BatchContext> {
+    const { batchSize, sequenceLength, positionIds, segmentIds } = batch;
+    const { headDim, slidingWindow: window } = this.#config;
+    const { positions, cos, sin } = await this.#tablesFor(positionIds);
+    const session = await this.#sessions.get(
+      `context ${batchSize}x${sequenceLength} ${positions}`,
+      () =>
+        buildContext({ batch: batchSize, sequence: sequenceLength, headDim, positions, window }),
+    );
+    const results = await session.run({
+      position_ids: positionIds,
+      segment_ids: segmentIds,
+      cos_table: cos,
+      sin_table: sin,
+    });
+    return {
+      batch: batchSize,
+      sequence: sequenceLength,
+      cos: results['cos'] as Value,
+      sin: results['sin'] as Value,
+      mask: results['mask'] as Value,
+    };
+  }
+
+  async #tablesFor(positionIds: Int32Array): Promise<RotaryTables> {
+    const needed = positionIds.reduce((largest, id) => Math.max(largest, id), 0) + 1;
+    const known = this.#tables;
+    if (known && known.positions >= needed) return known;
+    if (known) await this.#device.free([known.cos, known.sin]);
+    const positions = 2 ** Math.ceil(Math.log2(needed));
+    const { cos, sin } = rotaryTables(
+      this.#config,
+      Int32Array.from({ length: positions }, (_, i) => i),
+    );
+    const shape = [positions, this.#config.headDim / 2];
+    this.#tables = {
+      positions,
+      cos: await this.#device.upload(cos, 'float32', shape),
+      sin: await this.#device.upload(sin, 'float32', shape),
+    };
+    return this.#tables;
+  }
+}
+
+/** Cosines and sines of the positions' angles, in fp64: `[positions, 1, headDim / 2]` each. */
 export function rotaryTables(
   config: DecoderConfig,
   positions: Int32Array,
@@ -45,20 +97,4 @@ export function rotaryTables(
     }
   }
   return { cos, sin };
-}
-
-/** Causal, within equal segment ids, at most `window` tokens back (the query itself included). */
-function attentionMask(batch: Batch, window: number): Float32Array {
-  const { batchSize, sequenceLength: length, segmentIds } = batch;
-  const mask = new Float32Array(batchSize * length * length).fill(BLOCKED);
-  for (let b = 0; b < batchSize; b++) {
-    const segments = segmentIds.subarray(b * length, (b + 1) * length);
-    for (let query = 0; query < length; query++) {
-      const row = (b * length + query) * length;
-      for (let key = Math.max(0, query - window + 1); key <= query; key++) {
-        if (segments[key] === segments[query]) mask[row + key] = 0;
-      }
-    }
-  }
-  return mask;
 }

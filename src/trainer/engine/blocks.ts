@@ -12,22 +12,25 @@ import {
   buildBlockBackward,
   buildBlockForward,
   frozenInput,
+  type FrozenTensorShape,
 } from '../../graph/decoder/blockGraphs';
 import type { Tensor } from '../../graph/graph';
 import type { DecoderConfig } from '../../models/modelConfig';
-import type { HostArrays } from '../ort/hostArray';
+import type { Value, Values } from '../ort/values';
+import type { Device } from '../ort/device';
 import type { BatchContext } from './batchContext';
 import type { FrozenWeights } from './frozenWeights';
 import { layerPrefix } from './parameterLayout';
 import type { ParameterStore } from './parameterStore';
 import type { SessionCache } from './sessionCache';
+import { storageSignature } from '../../graph/layers/storedWeight';
 import { add } from '../../graph/ops/elementwise';
 import { gemm } from '../../graph/ops/matmul';
 
 /** What the backward pass of one block needs from its forward pass. */
 export interface BlockTape {
-  hidden: Float32Array;
-  saved: HostArrays;
+  hidden: Value;
+  saved: Values;
 }
 
 interface Block {
@@ -37,7 +40,7 @@ interface Block {
   /** Base weights, by their path inside the block. */
   baseNames: readonly string[];
   /** Frozen adapter tensors under their input names. */
-  adapterFeeds: HostArrays;
+  adapterFeeds: Values;
 }
 
 export interface BlocksOptions {
@@ -46,6 +49,7 @@ export interface BlocksOptions {
   frozen: FrozenWeights;
   store: ParameterStore;
   sessions: SessionCache;
+  device: Device;
   recompute: boolean;
 }
 
@@ -55,22 +59,29 @@ export class Blocks {
   /** The lowest block with trainable parameters: the backward pass ends there. */
   readonly firstTrainable: number;
 
-  constructor(options: BlocksOptions) {
+  private constructor(options: BlocksOptions, blocks: readonly Block[]) {
     this.#options = options;
-    this.#blocks = Array.from({ length: options.config.numLayers }, (_, layer) =>
-      planBlock(options.config, options.adapters, layer),
-    );
+    this.#blocks = blocks;
     const first = options.store.layout.blocks.findIndex((group) => group.size > 0);
     this.firstTrainable = first < 0 ? options.config.numLayers : first;
+  }
+
+  /** Plans all blocks and puts their frozen adapter tensors on the device. */
+  static async create(options: BlocksOptions): Promise<Blocks> {
+    const blocks: Block[] = [];
+    for (let layer = 0; layer < options.config.numLayers; layer++) {
+      blocks.push(await planBlock(options, layer));
+    }
+    return new Blocks(options, blocks);
   }
 
   /** @param keep whether a backward pass of this block follows */
   async forward(
     layer: number,
-    hidden: Float32Array,
+    hidden: Value,
     context: BatchContext,
     keep: boolean,
-  ): Promise<{ output: Float32Array; tape: BlockTape | undefined }> {
+  ): Promise<{ output: Value; tape: BlockTape | undefined }> {
     const block = this.#blocks[layer] as Block;
     const save = keep && !this.#options.recompute;
     const shape = blockShape(context);
@@ -80,7 +91,7 @@ export class Blocks {
     );
     const { output, ...saved } = await session.run(this.#feeds(layer, hidden, context));
     return {
-      output: output as Float32Array,
+      output: output as Value,
       tape: keep ? { hidden, saved } : undefined,
     };
   }
@@ -92,10 +103,10 @@ export class Blocks {
   async backward(
     layer: number,
     tape: BlockTape,
-    outputGradient: Float32Array,
+    outputGradient: Value,
     context: BatchContext,
     inputGradient: boolean,
-  ): Promise<Float32Array | undefined> {
+  ): Promise<Value | undefined> {
     const { recompute, store, sessions } = this.#options;
     const block = this.#blocks[layer] as Block;
     const shape = blockShape(context);
@@ -104,36 +115,33 @@ export class Blocks {
       () => buildBlockBackward(block.plan, shape, { recompute, inputGradient }),
     );
     const group = store.layout.blocks[layer];
-    const gradient = group && group.size > 0 ? store.gradient(group) : undefined;
+    const gradient = group && group.size > 0 ? store.group(group).gradient : undefined;
     const results = await session.run(
       {
         ...this.#feeds(layer, tape.hidden, context),
         ...tape.saved,
         output_gradient: outputGradient,
-        ...(gradient && { gradient }),
+        ...(gradient && { gradient: gradient.value }),
       },
       gradient && { next_gradient: gradient },
     );
-    return results['input_gradient'] as Float32Array | undefined;
+    return results['input_gradient'];
   }
 
-  #feeds(layer: number, hidden: Float32Array, context: BatchContext): HostArrays {
+  #feeds(layer: number, hidden: Value, context: BatchContext): Values {
     const { frozen, store } = this.#options;
     const { baseNames, adapterFeeds } = this.#blocks[layer] as Block;
     const { cos, sin, mask } = context;
     const prefix = layerPrefix(layer);
-    const weights = frozen.read(baseNames.map((name) => prefix + name));
     const group = store.layout.blocks[layer];
     return {
       hidden,
       cos,
       sin,
       mask,
-      ...Object.fromEntries(
-        baseNames.map((name, i) => [frozenInput(name), weights[i] as Float32Array]),
-      ),
+      ...frozen.feeds(baseNames.map((name) => ({ name: prefix + name, input: frozenInput(name) }))),
       ...adapterFeeds,
-      ...(group && group.size > 0 && { parameters: store.parameters(group) }),
+      ...(group && group.size > 0 && { parameters: store.group(group).parameters.value }),
     };
   }
 }
@@ -142,7 +150,10 @@ function blockShape({ batch, sequence }: BatchContext): BlockShape {
   return { batch, sequence, dtype: 'float32' };
 }
 
-function planBlock(config: DecoderConfig, adapters: AdapterPlan, layer: number): Block {
+async function planBlock(
+  { config, adapters, frozen, device }: BlocksOptions,
+  layer: number,
+): Promise<Block> {
   const own = new Map<LinearPath, ModuleAdapter>();
   for (const path of linearPaths) {
     const adapter = adapters.modules.get(layerPrefix(layer) + path);
@@ -154,7 +165,12 @@ function planBlock(config: DecoderConfig, adapters: AdapterPlan, layer: number):
         .filter((tensor) => tensor.trainable === trainable)
         .map(({ name, shape, initial }) => ({ name: `${path}.${name}`, shape, initial })),
     );
-  const base = blockTensors(config);
+  const base: FrozenTensorShape[] = blockTensors(config).map((tensor) => {
+    const storage = adapters.trainsBaseWeights
+      ? undefined
+      : frozen.storage(layerPrefix(layer) + tensor.name);
+    return { ...tensor, ...(storage && { storage }) };
+  });
   const frozenAdapter = tensors(false);
   const trainsBase = adapters.trainsBaseWeights;
   const biases = new Set(base.map(({ name }) => name).filter((name) => name.endsWith('.bias')));
@@ -168,6 +184,11 @@ function planBlock(config: DecoderConfig, adapters: AdapterPlan, layer: number):
     const bias = `${path}.bias`;
     return biases.has(bias) ? add(product, tensor(bias)) : product;
   };
+  const adapterFeeds: Record<string, Value> = {};
+  for (const { name, shape, initial } of frozenAdapter) {
+    adapterFeeds[frozenInput(name)] = await device.upload(initial, 'float32', shape);
+  }
+  const stored = base.map(({ storage }) => (storage ? storageSignature(storage) : '')).join(',');
   return {
     plan: {
       config,
@@ -175,10 +196,11 @@ function planBlock(config: DecoderConfig, adapters: AdapterPlan, layer: number):
       frozen: trainsBase ? [] : [...base, ...frozenAdapter],
       linear,
     },
-    signature: [...own].map(([path, adapter]) => `${path}=${adapter.signature}`).join(' '),
+    signature: [...own]
+      .map(([path, adapter]) => `${path}=${adapter.signature}`)
+      .concat(stored)
+      .join(' '),
     baseNames: trainsBase ? [] : base.map(({ name }) => name),
-    adapterFeeds: Object.fromEntries(
-      frozenAdapter.map(({ name, initial }) => [frozenInput(name), initial]),
-    ),
+    adapterFeeds,
   };
 }

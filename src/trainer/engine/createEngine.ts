@@ -3,10 +3,12 @@ import type { AdapterPlan } from '../../adapters/adapter';
 import { expectedWeights } from '../../models/config';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Engine } from '../engine';
-import { type Device, type DeviceKind, openDevice } from '../ort/device';
+import { type Device, openDevice } from '../ort/device';
+import type { DeviceKind } from '../ort/sessionOptions';
+import { BatchContexts } from './batchContext';
 import { Blocks } from './blocks';
 import { DecoderEngine, type Progress } from './decoderEngine';
-import { Embedding } from './embedding';
+import { openEmbedding } from './embedding';
 import { FrozenWeights, readFloat32, type WeightReader } from './frozenWeights';
 import { Head } from './head';
 import { DenseDeltas } from './denseDeltas';
@@ -54,7 +56,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       ? openDevice({ kind: options.device, threads: options.threads })
       : options.device;
   const layout = planParameters(config, options.adapters);
-  const store = new ParameterStore(layout, device, options.optimizer);
+  const store = await ParameterStore.create(layout, device, options.optimizer);
   const sessions = new SessionCache(device, MAX_SESSIONS);
 
   const trainable = new Set(layout.tensors.map(({ name }) => name));
@@ -64,6 +66,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       .map(([name, shape]) => ({ name, shape }))
       .filter(({ name }) => !trainable.has(name)),
     options.residentLimit ?? DEFAULT_RESIDENT_LIMIT,
+    { narrow: device.kind !== 'cpu' },
   );
   await initialiseParameters(store, weights, options.adapters);
   const adapters = explicitWhereResident(options.adapters, frozen);
@@ -72,13 +75,15 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     await quantizeBlocks(frozen, weights, config, adapters, options.quantization);
   }
 
-  device.pin(frozen.residentArrays());
-
+  const shapes = expectedWeights(config);
+  await frozen.moveTo(device, (name) => shapes.get(name) ?? []);
+  const parts = { config, frozen, store, sessions, device };
   return new DecoderEngine({
     config,
-    embedding: new Embedding(config, frozen, store),
-    blocks: new Blocks({ config, adapters, frozen, store, sessions, recompute }),
-    head: new Head({ config, frozen, store, sessions }),
+    contexts: new BatchContexts(config, device, sessions),
+    embedding: openEmbedding(parts),
+    blocks: await Blocks.create({ ...parts, adapters, recompute }),
+    head: new Head(parts),
     store,
     sessions,
     device,
@@ -102,7 +107,7 @@ async function initialiseParameters(
     const values = initial.get(tensor.name) ?? (await readFloat32(weights, tensor));
     parameters.set(values, tensor.offset);
   }
-  store.writeState({ parameters });
+  await store.writeState({ parameters });
 }
 
 /** A resident weight is the engine's own copy: A0 is subtracted there once instead of every step. */

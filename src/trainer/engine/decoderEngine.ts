@@ -10,8 +10,8 @@ import type {
   TrainableTensor,
 } from '../engine';
 import type { Device } from '../ort/device';
-import { noteExternal } from '../ort/externalMemory';
-import { batchContext } from './batchContext';
+import type { Value } from '../ort/values';
+import type { BatchContexts } from './batchContext';
 import type { Blocks, BlockTape } from './blocks';
 import type { Embedding } from './embedding';
 import type { Head } from './head';
@@ -25,6 +25,7 @@ export interface Progress {
 
 export interface DecoderEngineParts {
   config: DecoderConfig;
+  contexts: BatchContexts;
   embedding: Embedding;
   blocks: Blocks;
   head: Head;
@@ -47,61 +48,69 @@ export class DecoderEngine implements Engine {
   }
 
   async forwardBackward(batch: Batch, gradientScale: number): Promise<{ lossSum: number }> {
-    const { config, embedding, blocks, head } = this.#parts;
     this.#check(batch);
-    const context = batchContext(config, batch);
+    return this.#parts.device.scope(() => this.#forwardBackward(batch, gradientScale));
+  }
+
+  async #forwardBackward(batch: Batch, gradientScale: number): Promise<{ lossSum: number }> {
+    const { config, contexts, embedding, blocks, head, device } = this.#parts;
+    const context = await contexts.of(batch);
     // Below the lowest layer that trains, nothing is kept and no gradient flows.
     const lowest = embedding.trains ? 0 : blocks.firstTrainable;
 
-    let hidden = embedding.forward(batch.inputIds);
+    let hidden = await embedding.forward(batch.inputIds);
     const tapes: (BlockTape | undefined)[] = [];
     for (let layer = 0; layer < config.numLayers; layer++) {
       this.#enter('forward', layer);
       const { output, tape } = await blocks.forward(layer, hidden, context, layer >= lowest);
       tapes.push(tape);
+      if (!tape) await device.free([hidden]);
       hidden = output;
     }
 
     const { lossSum, inputGradient } = await head.loss(hidden, batch.labels, gradientScale);
+    await device.free([hidden]);
     let gradient = inputGradient;
     for (let layer = config.numLayers - 1; layer >= lowest && gradient; layer--) {
       this.#enter('backward', layer);
       const needsInput = layer > lowest || embedding.trains;
       const tape = tapes.pop() as BlockTape;
-      gradient = await blocks.backward(layer, tape, gradient, context, needsInput);
-      noteExternal(tapeBytes(tape));
+      const next = await blocks.backward(layer, tape, gradient, context, needsInput);
+      await device.free([gradient, tape.hidden, ...Object.values(tape.saved)]);
+      gradient = next;
     }
-    if (gradient) embedding.backward(batch.inputIds, gradient);
+    if (gradient) await embedding.backward(batch.inputIds, gradient);
     return { lossSum };
   }
 
   async evaluate(batch: Batch): Promise<{ lossSum: number }> {
-    const hidden = await this.#forward(batch);
-    const { lossSum } = await this.#parts.head.loss(hidden, batch.labels);
-    return { lossSum };
+    this.#check(batch);
+    const { head, device } = this.#parts;
+    return device.scope(async () => {
+      const hidden = await this.#forward(batch);
+      const { lossSum } = await head.loss(hidden, batch.labels);
+      return { lossSum };
+    });
   }
 
   async logits(batch: Batch, positions: Int32Array): Promise<Float32Array> {
-    const { config, head } = this.#parts;
-    const hidden = await this.#forward(batch);
-    const width = config.hiddenSize;
-    const rows = new Float32Array(positions.length * width);
-    positions.forEach((position, row) => {
-      const token = row * batch.sequenceLength + position;
-      rows.set(hidden.subarray(token * width, (token + 1) * width), row * width);
-    });
-    return head.logits(rows);
+    this.#check(batch);
+    const { head, device } = this.#parts;
+    const tokens = batch.batchSize * batch.sequenceLength;
+    const rows = positions.map((position, row) => row * batch.sequenceLength + position);
+    return device.scope(async () => head.logits(await this.#forward(batch), tokens, rows));
   }
 
-  /** The last block's output, `[tokens, hidden]`. */
-  async #forward(batch: Batch): Promise<Float32Array> {
-    const { config, embedding, blocks } = this.#parts;
-    this.#check(batch);
-    const context = batchContext(config, batch);
-    let hidden = embedding.forward(batch.inputIds);
+  /** The last block's output, `[tokens, hidden]`; each block's input is freed at once. */
+  async #forward(batch: Batch): Promise<Value> {
+    const { config, contexts, embedding, blocks, device } = this.#parts;
+    const context = await contexts.of(batch);
+    let hidden = await embedding.forward(batch.inputIds);
     for (let layer = 0; layer < config.numLayers; layer++) {
       this.#enter('forward', layer);
-      ({ output: hidden } = await blocks.forward(layer, hidden, context, false));
+      const { output } = await blocks.forward(layer, hidden, context, false);
+      await device.free([hidden]);
+      hidden = output;
     }
     return hidden;
   }
@@ -124,41 +133,41 @@ export class DecoderEngine implements Engine {
     );
   }
 
-  async gradientNorm(): Promise<number> {
-    return this.#parts.store.gradientNorm();
+  gradientNorm(): Promise<number> {
+    const { device, store } = this.#parts;
+    return device.scope(() => store.gradientNorm());
   }
 
-  async optimizerStep(options: OptimizerOptions, gradNorm: number): Promise<void> {
-    await this.#parts.store.adamWStep(options, gradNorm);
+  optimizerStep(options: OptimizerOptions, gradNorm: number): Promise<void> {
+    const { device, store } = this.#parts;
+    return device.scope(() => store.adamWStep(options, gradNorm));
   }
 
-  async zeroGradient(): Promise<void> {
-    this.#parts.store.zeroGradient();
+  zeroGradient(): Promise<void> {
+    const { device, store } = this.#parts;
+    return device.scope(() => store.zeroGradient());
   }
 
-  async findNonFinite(): Promise<string | undefined> {
+  findNonFinite(): Promise<string | undefined> {
     return this.#parts.store.findNonFinite();
   }
 
-  async readState(): Promise<EngineState> {
+  readState(): Promise<EngineState> {
     return this.#parts.store.readState();
   }
 
-  async writeState(state: EngineStatePart): Promise<void> {
-    this.#parts.store.writeState(state);
+  writeState(state: EngineStatePart): Promise<void> {
+    return this.#parts.store.writeState(state);
   }
 
-  async readGradient(): Promise<Float32Array> {
+  readGradient(): Promise<Float32Array> {
     return this.#parts.store.readGradient();
   }
 
   async dispose(): Promise<void> {
-    await this.#parts.sessions.dispose();
-    await this.#parts.store.dispose();
-    await this.#parts.device.dispose();
+    const { sessions, store, device } = this.#parts;
+    await sessions.dispose();
+    await store.dispose();
+    await device.dispose();
   }
-}
-
-function tapeBytes({ hidden, saved }: BlockTape): number {
-  return Object.values(saved).reduce((sum, { byteLength }) => sum + byteLength, hidden.byteLength);
 }

@@ -2,6 +2,7 @@
 import type { ModuleAdapter } from '../../adapters/adapter';
 import { type BuiltGraph, Graph } from '../../graph/graph';
 import { type Device, openDevice, type Session } from '../ort/device';
+import { hostArray } from '../ort/values';
 
 /** Values of an adapter's tensors by name (`mpo_cores.0`); step 0's where one is missing. */
 export type AdapterValues = ReadonlyMap<string, Float32Array>;
@@ -36,7 +37,7 @@ export class DenseDeltas {
       ({ name, initial }) => [name, values.get(name) ?? initial] as const,
     );
     const results = await session.run({ ...Object.fromEntries(feeds), [weightName]: weight });
-    return results['delta'] as Float32Array;
+    return hostArray(results['delta']) as Float32Array;
   }
 
   /** `weight - delta(step 0)`, the frozen part of an explicit residual. */

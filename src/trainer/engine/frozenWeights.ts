@@ -4,10 +4,14 @@
  * they are quantised: a dense copy beside the 4-bit one would defeat its purpose.
  */
 import { dequantizeNf4, quantizeNf4, type Nf4Tensor } from '../../core/nf4';
-import { sizeOf } from '../../graph/shape';
+import type { Storage } from '../../graph/layers/storedWeight';
+import { type Shape, sizeOf } from '../../graph/shape';
 import { toFloat32, widenInto } from '../../models/dtype';
 import type { RawTensor, WeightSource } from '../../models/modelConfig';
 import { DotaError } from '../../protocol/errors';
+import type { Device } from '../ort/device';
+import type { Value, Values } from '../ort/values';
+import { type DeviceWeight, uploadWeight } from './deviceWeights';
 import { noteExternal } from '../ort/externalMemory';
 
 export type WeightReader = Pick<WeightSource, 'names' | 'read'>;
@@ -64,6 +68,8 @@ export class FrozenWeights {
   readonly #raw: Map<string, RawTensor>;
   readonly #widened: Map<string, Float32Array>;
   readonly #quantized = new Map<string, Nf4Tensor>();
+  /** Filled by `moveTo`: then nothing is left in the maps above. */
+  readonly #onDevice = new Map<string, DeviceWeight>();
   #scratch = new Float32Array(0);
 
   private constructor(raw: Map<string, RawTensor>, widened: Map<string, Float32Array>) {
@@ -71,11 +77,15 @@ export class FrozenWeights {
     this.#widened = widened;
   }
 
-  /** @param residentLimit bytes as fp32 up to which all weights are widened once */
+  /**
+   * @param residentLimit bytes as fp32 up to which all weights are widened once
+   * @param options.narrow keep 16-bit tensors as they are in any case
+   */
   static async load(
     weights: WeightReader,
     wanted: readonly NamedShape[],
     residentLimit: number,
+    { narrow = false }: { narrow?: boolean } = {},
   ): Promise<FrozenWeights> {
     const bytes = wanted.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
     const raw = new Map<string, RawTensor>();
@@ -83,7 +93,8 @@ export class FrozenWeights {
     for (const item of wanted) {
       const tensor = await readChecked(weights, item);
       // Nothing writes to frozen weights, so fp32 tensors are shared with the reader.
-      if (bytes <= residentLimit) {
+      const keep = narrow && (tensor.dtype === 'BF16' || tensor.dtype === 'F16');
+      if (bytes <= residentLimit && !keep) {
         widened.set(item.name, toFloat32(tensor, item.name));
         // What was read is garbage now, whose weight the collector doesn't feel.
         if (tensor.dtype !== 'F32') noteExternal(tensor.data.byteLength);
@@ -95,11 +106,6 @@ export class FrozenWeights {
   /** True when every weight was widened once. */
   get resident(): boolean {
     return this.#raw.size === 0;
-  }
-
-  /** The arrays that `read` hands out as they are, call after call. */
-  residentArrays(): Float32Array[] {
-    return [...this.#widened.values()];
   }
 
   /** Replaces a weight by fp32 values that stay in memory (an explicit residual). */
@@ -119,6 +125,39 @@ export class FrozenWeights {
     this.#raw.delete(name);
     const [restored] = this.read([name]) as [Float32Array];
     return squaredError(values, restored);
+  }
+
+  /**
+   * Puts every weight on a GPU in the form it is stored in, and lets go of the host's copies. On the
+   * CPU weights stay where they are and are widened when they are fed.
+   */
+  async moveTo(device: Device, shapeOf: (name: string) => Shape): Promise<void> {
+    if (device.kind === 'cpu') return;
+    for (const from of [this.#widened, this.#quantized, this.#raw]) {
+      for (const [name, weight] of from) {
+        this.#onDevice.set(name, await uploadWeight(device, name, weight, shapeOf(name)));
+        from.delete(name);
+      }
+    }
+    this.#scratch = new Float32Array(0);
+  }
+
+  /** How a weight enters a graph; undefined where it is fed in fp32. */
+  storage(name: string): Storage | undefined {
+    return this.#onDevice.get(name)?.storage;
+  }
+
+  /** What to feed for these weights; on the CPU valid until the next call. */
+  feeds(weights: readonly { name: string; input: string }[]): Values {
+    const here = weights.filter(({ name }) => !this.#onDevice.has(name));
+    const values = this.read(here.map(({ name }) => name));
+    const feeds: Record<string, Value> = {};
+    here.forEach(({ input }, i) => (feeds[input] = values[i] as Float32Array));
+    for (const { name, input } of weights) {
+      const { parts = [] } = this.#onDevice.get(name) ?? {};
+      for (const { suffix, value } of parts) feeds[input + suffix] = value;
+    }
+    return feeds;
   }
 
   /** fp32 values, valid until the next call. */

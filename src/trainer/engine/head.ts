@@ -1,10 +1,11 @@
 /** Final norm, language-model head and loss. */
 import { headRows } from '../../graph/decoder/headChunks';
 import { buildHead, type HeadMode, headTensors } from '../../graph/decoder/headGraph';
-import { frozenInput } from '../../graph/decoder/blockGraphs';
+import { frozenInput, type FrozenTensorShape } from '../../graph/decoder/blockGraphs';
+import { storageSignature } from '../../graph/layers/storedWeight';
 import type { DecoderConfig } from '../../models/modelConfig';
-import type { Session } from '../ort/device';
-import type { HostArrays } from '../ort/hostArray';
+import type { Device, Session } from '../ort/device';
+import { hostArray, hostNumber, type Value, type Values } from '../ort/values';
 import type { FrozenWeights } from './frozenWeights';
 import { headTensorName } from './parameterLayout';
 import type { ParameterStore } from './parameterStore';
@@ -18,6 +19,7 @@ export interface HeadOptions {
   frozen: FrozenWeights;
   store: ParameterStore;
   sessions: SessionCache;
+  device: Device;
 }
 
 /**
@@ -26,13 +28,22 @@ export interface HeadOptions {
  */
 export class Head {
   readonly #options: HeadOptions;
-  /** Where the projection isn't in memory as fp32, and must not be. */
+  /** The head's tensors as they are stored; undefined where they train. */
+  readonly #frozen: readonly FrozenTensorShape[] | undefined;
+  /** Where the projection isn't in the host's memory as fp32, and must not be. */
   readonly #streamed: StreamedHead | undefined;
 
   constructor(options: HeadOptions) {
     this.#options = options;
-    const trains = options.store.layout.head !== undefined;
-    this.#streamed = trains || options.frozen.resident ? undefined : new StreamedHead(options);
+    const { config, device, frozen, store } = options;
+    const streams = device.kind === 'cpu' && !store.layout.head && !frozen.resident;
+    this.#streamed = streams ? new StreamedHead(options) : undefined;
+    this.#frozen = store.layout.head
+      ? undefined
+      : headTensors(config).map((tensor) => {
+          const storage = frozen.storage(headTensorName(config, tensor.name));
+          return { ...tensor, ...(storage && { storage }) };
+        });
   }
 
   /**
@@ -42,74 +53,99 @@ export class Head {
    * @returns the losses' sum in nats, and the gradient of `hidden`
    */
   async loss(
-    hidden: Float32Array,
+    hidden: Value,
     labels: Int32Array,
     gradientScale?: number,
-  ): Promise<{ lossSum: number; inputGradient: Float32Array | undefined }> {
-    const width = this.#options.config.hiddenSize;
-    const mode = gradientScale === undefined ? 'loss' : 'gradient';
-    const inputGradient = mode === 'gradient' ? new Float32Array(hidden.length) : undefined;
-    const rows = labelledRows(labels);
-    if (this.#streamed) return this.#streamed.loss(hidden, rows, labels, gradientScale);
-    const chunkRows = headRows(this.#options.config, rows.length, labels.length);
+  ): Promise<{ lossSum: number; inputGradient: Value | undefined }> {
+    const { config, device } = this.#options;
+    const labelled = labelledRows(labels);
+    if (this.#streamed) {
+      const values = hostArray(hidden) as Float32Array;
+      return this.#streamed.loss(values, labelled, labels, gradientScale);
+    }
+    const chunkRows = headRows(config, labelled.length, labels.length);
+    // Read once for all chunks.
     const weightFeeds = this.#weights();
-    let lossSum = 0;
-    for (let start = 0; start < rows.length; start += chunkRows) {
-      const chunk = rows.subarray(start, start + chunkRows);
-      const gathered = new Float32Array(chunkRows * width);
+    let lossSum: Value = Float32Array.of(0);
+    let inputGradient: Value | undefined;
+    for (let start = 0; start < labelled.length; start += chunkRows) {
+      const chunk = labelled.subarray(start, start + chunkRows);
+      // Rows beyond the chunk repeat row 0 with weight 0.
+      const rows = new Int32Array(chunkRows);
       const chunkLabels = new Int32Array(chunkRows);
       const weights = new Float32Array(chunkRows);
       chunk.forEach((row, i) => {
-        gathered.set(hidden.subarray(row * width, (row + 1) * width), i * width);
+        rows[i] = row;
         chunkLabels[i] = labels[row] as number;
         weights[i] = 1;
       });
-      const results = await this.#run(mode, chunkRows, {
+      const withGradient = inputGradient ? 'gradient' : 'first gradient';
+      const mode: HeadMode = gradientScale === undefined ? 'loss' : withGradient;
+      const results: Record<string, Value> = await this.#run(mode, labels.length, {
         ...weightFeeds,
-        hidden: gathered,
+        ...this.#gradient(),
+        hidden,
+        rows,
         labels: chunkLabels,
         weights,
         scale: Float32Array.of(gradientScale ?? 0),
+        loss_sum: lossSum,
+        ...(inputGradient && { hidden_gradient: inputGradient }),
       });
-      const losses = results['losses'] as Float32Array;
-      for (let i = 0; i < chunk.length; i++) lossSum += losses[i] as number;
-      if (inputGradient) {
-        const rowGradients = results['input_gradient'] as Float32Array;
-        chunk.forEach((row, i) => {
-          inputGradient.set(rowGradients.subarray(i * width, (i + 1) * width), row * width);
-        });
-      }
+      lossSum = results['next_loss_sum'] as Value;
+      if (inputGradient) await device.free([inputGradient]);
+      inputGradient = results['next_hidden_gradient'];
     }
-    return { lossSum, inputGradient };
+    return { lossSum: hostNumber(await device.read(lossSum)), inputGradient };
   }
 
-  /** @param hidden `[rows, hidden]` @returns `[rows, vocab]` */
-  async logits(hidden: Float32Array): Promise<Float32Array> {
-    if (this.#streamed) return this.#streamed.logits(hidden);
-    const rows = hidden.length / this.#options.config.hiddenSize;
-    const { logits } = await this.#run('logits', rows, { hidden, ...this.#weights() });
-    return logits as Float32Array;
+  /**
+   * @param hidden `[tokens, hidden]`
+   * @param rows the rows of `hidden` to take
+   * @returns `[rows, vocab]`
+   */
+  async logits(hidden: Value, tokens: number, rows: Int32Array): Promise<Float32Array> {
+    if (this.#streamed) return this.#streamed.logits(hostArray(hidden) as Float32Array, rows);
+    const { logits } = await this.#run('logits', tokens, { hidden, rows, ...this.#weights() });
+    return hostArray(logits) as Float32Array;
   }
 
   /** Inputs that hold the head's own tensors; frozen ones are valid until others are read. */
-  #weights(): HostArrays {
+  #weights(): Values {
     const { config, frozen, store } = this.#options;
     const group = store.layout.head;
-    if (group) return { parameters: store.parameters(group), gradient: store.gradient(group) };
-    const names = headTensors(config).map(({ name }) => name);
-    const values = frozen.read(names.map((name) => headTensorName(config, name)));
-    return Object.fromEntries(
-      names.map((name, i) => [frozenInput(name), values[i] as Float32Array]),
+    if (group) return { parameters: store.group(group).parameters.value };
+    return frozen.feeds(
+      headTensors(config).map(({ name }) => ({
+        name: headTensorName(config, name),
+        input: frozenInput(name),
+      })),
     );
   }
 
-  async #run(mode: HeadMode, rows: number, feeds: HostArrays): ReturnType<Session['run']> {
+  /** A GPU replaces the gradient at every run, so it is looked up anew. */
+  #gradient(): Values {
+    const { store } = this.#options;
+    const group = store.layout.head;
+    return group ? { gradient: store.group(group).gradient.value } : {};
+  }
+
+  async #run(
+    mode: HeadMode,
+    tokens: number,
+    feeds: Values & { rows: Int32Array },
+  ): ReturnType<Session['run']> {
     const { config, store, sessions } = this.#options;
     const group = store.layout.head;
-    const session = await sessions.get(`head ${mode} ${rows}`, () =>
-      buildHead(config, { rows, dtype: 'float32' }, mode, group !== undefined),
+    const rows = feeds.rows.length;
+    const stored = this.#frozen?.map(({ storage }) => storage && storageSignature(storage)).join();
+    const session = await sessions.get(
+      `head ${mode} ${tokens} ${rows} ${stored}`,
+      () => buildHead(config, { tokens, rows, dtype: 'float32' }, mode, this.#frozen),
+      { host: ['logits'] },
     );
-    return session.run(feeds, group && { next_gradient: store.gradient(group) });
+    const trains = group && mode.endsWith('gradient');
+    return session.run(feeds, trains ? { next_gradient: store.group(group).gradient } : {});
   }
 }
 

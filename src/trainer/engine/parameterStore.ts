@@ -1,159 +1,220 @@
 /**
- * Trainable parameters, their gradient and AdamW's moments: flat vectors of equal length.
- * Graphs read and write contiguous views of them without a copy; the loop never sees them.
+ * Trainable parameters, their gradient and AdamW's moments. In the host's memory they are four flat
+ * vectors, of which graphs read and write contiguous views without a copy; on a GPU each group has
+ * four tensors, which stay there from step to step.
  */
-import {
-  adamWScalars,
-  type AdamWScalar,
-  buildAdamW,
-  buildSumOfSquares,
-} from '../../graph/optimizer/adamw';
 import type { RunConfig } from '../../config/runConfig';
-import type { AdamWFactors } from '../../core/blockwise8bit';
 import { DotaError } from '../../protocol/errors';
 import type { EngineState, EngineStatePart, Moment, OptimizerOptions } from '../engine';
-import type { Device, Session } from '../ort/device';
+import type { Device } from '../ort/device';
+import type { Slot } from '../ort/values';
+import { hostArray } from '../ort/values';
 import { Moments8bit } from './moments8bit';
+import { copyOf, momentWrite, wrongOptimizer, wrongState } from './moments';
 import type { ParameterGroup, ParameterLayout } from './parameterLayout';
+import {
+  adamWFactors,
+  clipFactor,
+  type Unit,
+  Updater,
+  updateUnits,
+  type VectorName,
+  vectorNames,
+} from './updates';
 
 export type OptimizerKind = RunConfig['training']['optim'];
 
-/** Bounds the transient memory of an update of one large group. */
-const MAX_UPDATE_LENGTH = 2 ** 22;
-
-interface UpdateRange {
-  offset: number;
-  size: number;
-  weightDecay: boolean;
-  learningRateFactor: number;
-}
+type Vectors = Record<VectorName, Slot>;
 
 export class ParameterStore {
   readonly layout: ParameterLayout;
-  readonly #parameters: Float32Array;
-  readonly #gradient: Float32Array;
-  readonly #moments: Moments8bit | { first: Float32Array; second: Float32Array };
-  readonly #ranges: readonly UpdateRange[];
   readonly #device: Device;
-  /** Compiled by operation and length; blocks of a kind share them. */
-  readonly #sessions = new Map<string, Promise<Session>>();
+  /** The flat vectors, where the device is the CPU. */
+  readonly #flat: Record<VectorName, Float32Array> | undefined;
+  readonly #groups = new Map<ParameterGroup, Vectors>();
+  readonly #units: readonly (Unit & { vectors: Vectors })[];
+  readonly #updater: Updater;
+  /** In place of the moments among the vectors, with the 8-bit optimizer. */
+  readonly #moments8bit: Moments8bit | undefined;
 
-  constructor(layout: ParameterLayout, device: Device, optimizer: OptimizerKind = 'adamw_torch') {
+  private constructor(
+    layout: ParameterLayout,
+    device: Device,
+    groups: Map<ParameterGroup, Vectors>,
+    flat: Record<VectorName, Float32Array> | undefined,
+    moments8bit: Moments8bit | undefined,
+  ) {
+    this.#moments8bit = moments8bit;
     this.layout = layout;
     this.#device = device;
-    this.#parameters = new Float32Array(layout.size);
-    this.#gradient = new Float32Array(layout.size);
-    this.#moments =
-      optimizer === 'adamw_8bit'
-        ? new Moments8bit(layout.tensors)
-        : { first: new Float32Array(layout.size), second: new Float32Array(layout.size) };
-    this.#ranges = updateRanges(layout);
+    this.#groups = groups;
+    this.#flat = flat;
+    this.#updater = new Updater(device);
+    this.#units = updateUnits(layout, flat !== undefined).map((unit) => ({
+      ...unit,
+      vectors: flat ? viewsOf(flat, unit) : (groups.get(unit.group) as Vectors),
+    }));
   }
 
-  /** Views of one group, to be fed to the graph that owns it. */
-  parameters(group: ParameterGroup): Float32Array {
-    return view(this.#parameters, group);
-  }
-
-  gradient(group: ParameterGroup): Float32Array {
-    return view(this.#gradient, group);
-  }
-
-  zeroGradient(): void {
-    this.#gradient.fill(0);
-  }
-
-  async gradientNorm(): Promise<number> {
-    let sum = 0;
-    for (const range of this.#ranges) {
-      const session = await this.#session('norm', range.size);
-      const { sum_of_squares: part } = await session.run({ gradient: view(this.#gradient, range) });
-      sum += part?.[0] as number;
+  /**
+   * All vectors are zero.
+   * @throws DotaError `config.invalid` for the 8-bit optimizer on a GPU
+   */
+  static async create(
+    layout: ParameterLayout,
+    device: Device,
+    optimizer: OptimizerKind = 'adamw_torch',
+  ): Promise<ParameterStore> {
+    const groups = new Map<ParameterGroup, Vectors>();
+    const eightBit = optimizer === 'adamw_8bit';
+    if (device.kind === 'cpu') {
+      const ownMoments = (name: VectorName): boolean =>
+        eightBit && (name === 'first_moment' || name === 'second_moment');
+      const flat = eachVector((name) => new Float32Array(ownMoments(name) ? 0 : layout.size));
+      for (const group of layoutGroups(layout)) groups.set(group, viewsOf(flat, group));
+      const moments = eightBit ? new Moments8bit(layout.tensors) : undefined;
+      return new ParameterStore(layout, device, groups, flat, moments);
     }
-    return Math.sqrt(sum);
+    if (eightBit) {
+      throw new DotaError('config.invalid', 'The 8-bit optimizer computes on the CPU only.', {
+        where: 'training.optim',
+        next: 'Set "optim": "adamw_torch", or "device": "cpu".',
+      });
+    }
+    for (const group of layoutGroups(layout)) {
+      const zeros = new Float32Array(group.size);
+      const vectors: Partial<Vectors> = {};
+      for (const name of vectorNames) {
+        vectors[name] = { value: await device.upload(zeros, 'float32', [group.size]) };
+      }
+      groups.set(group, vectors as Vectors);
+    }
+    return new ParameterStore(layout, device, groups, undefined, undefined);
+  }
+
+  /** The vectors of one group, to be fed to the graph that owns it. */
+  group(group: ParameterGroup): Vectors {
+    const vectors = this.#groups.get(group);
+    if (!vectors) throw new Error('this group has no parameters');
+    return vectors;
+  }
+
+  async zeroGradient(): Promise<void> {
+    if (this.#flat) {
+      this.#flat.gradient.fill(0);
+      return;
+    }
+    for (const { vectors, runs } of this.#units) await this.#updater.clear(vectors.gradient, runs);
+  }
+
+  gradientNorm(): Promise<number> {
+    return this.#updater.norm(
+      this.#units.map(({ vectors, runs }) => ({ gradient: vectors.gradient, runs })),
+    );
   }
 
   async adamWStep(options: OptimizerOptions, gradientNorm: number): Promise<void> {
-    const { maxGradNorm } = options;
-    const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradientNorm + 1e-6)) : 1;
-    if (this.#moments instanceof Moments8bit) {
-      this.#moments.step(this.#parameters, this.#gradient, (tensor) =>
-        adamWFactors(options, tensor, clip),
-      );
-      this.zeroGradient();
+    if (this.#moments8bit && this.#flat) {
+      const { parameters, gradient } = this.#flat;
+      const clip = clipFactor(options, gradientNorm);
+      this.#moments8bit.step(parameters, gradient, (tensor) => adamWFactors(options, tensor, clip));
+      await this.zeroGradient();
       return;
     }
-    const { first, second } = this.#moments;
-    for (const range of this.#ranges) {
-      const session = await this.#session('adamw', range.size);
-      const parameters = view(this.#parameters, range);
-      const first_moment = view(first, range);
-      const second_moment = view(second, range);
-      await session.run(
-        {
-          parameters,
-          first_moment,
-          second_moment,
-          gradient: view(this.#gradient, range),
-          ...scalarFeeds(options, range, clip),
-        },
-        {
-          next_parameters: parameters,
-          next_first_moment: first_moment,
-          next_second_moment: second_moment,
-        },
-      );
+    for (const { runs, vectors } of this.#units) {
+      await this.#updater.adamW(runs, vectors, options, gradientNorm);
     }
-    this.zeroGradient();
+    await this.zeroGradient();
   }
 
   /** Name of the first tensor whose gradient has a value that is not finite. */
-  findNonFinite(): string | undefined {
-    return this.layout.tensors.find(
-      (tensor) => !view(this.#gradient, tensor).every(Number.isFinite),
-    )?.name;
+  async findNonFinite(): Promise<string | undefined> {
+    const gradient = await this.readGradient();
+    return this.layout.tensors.find((tensor) => !view(gradient, tensor).every(Number.isFinite))
+      ?.name;
   }
 
-  readState(): EngineState {
+  async readState(): Promise<EngineState> {
+    const moments = this.#moments8bit;
     return {
-      parameters: this.#parameters.slice(),
-      firstMoment: copyOf(this.#moments.first),
-      secondMoment: copyOf(this.#moments.second),
+      parameters: await this.#read('parameters'),
+      firstMoment: moments ? copyOf(moments.first) : await this.#read('first_moment'),
+      secondMoment: moments ? copyOf(moments.second) : await this.#read('second_moment'),
     };
   }
 
-  writeState({ parameters, firstMoment, secondMoment }: EngineStatePart): void {
+  async writeState({ parameters, firstMoment, secondMoment }: EngineStatePart): Promise<void> {
     const size = this.layout.size;
     if (parameters.length !== size) throw wrongState(parameters.length, size);
-    const { first, second } = this.#moments;
     // All is checked before anything is overwritten.
     const writes = [
-      firstMoment && momentWrite(firstMoment, first),
-      secondMoment && momentWrite(secondMoment, second),
+      () => this.#write('parameters', parameters),
+      firstMoment && this.#momentWrite('first_moment', firstMoment),
+      secondMoment && this.#momentWrite('second_moment', secondMoment),
     ];
-    this.#parameters.set(parameters);
-    for (const write of writes) write?.();
+    for (const write of writes) await write?.();
   }
 
-  readGradient(): Float32Array {
-    return this.#gradient.slice();
+  /** @throws DotaError `run.corrupt` where the saved moment is of another size or optimizer */
+  #momentWrite(
+    name: 'first_moment' | 'second_moment',
+    saved: Moment,
+  ): () => Promise<void> | undefined {
+    const moments = this.#moments8bit;
+    const own = name === 'first_moment' ? moments?.first : moments?.second;
+    if (own) return momentWrite(saved, own);
+    if (!(saved instanceof Float32Array)) throw wrongOptimizer();
+    if (saved.length !== this.layout.size) throw wrongState(saved.length, this.layout.size);
+    return () => this.#write(name, saved);
+  }
+
+  readGradient(): Promise<Float32Array> {
+    return this.#read('gradient');
   }
 
   async dispose(): Promise<void> {
-    const sessions = await Promise.all(this.#sessions.values());
-    this.#sessions.clear();
-    for (const session of sessions) await session.release();
+    await this.#updater.dispose();
   }
 
-  #session(operation: 'adamw' | 'norm', length: number): Promise<Session> {
-    const key = `${operation}:${length}`;
-    const known = this.#sessions.get(key);
-    if (known) return known;
-    const build = operation === 'adamw' ? buildAdamW : buildSumOfSquares;
-    const session = this.#device.compile(build(length));
-    this.#sessions.set(key, session);
-    return session;
+  /** A copy of one whole vector. */
+  async #read(name: VectorName): Promise<Float32Array> {
+    if (this.#flat) return this.#flat[name].slice();
+    const all = new Float32Array(this.layout.size);
+    for (const [{ offset }, vectors] of this.#groups) {
+      all.set(hostArray(await this.#device.read(vectors[name].value)), offset);
+    }
+    return all;
   }
+
+  async #write(name: VectorName, values: Float32Array): Promise<void> {
+    if (this.#flat) {
+      this.#flat[name].set(values);
+      return;
+    }
+    for (const [group, vectors] of this.#groups) {
+      const slot = vectors[name];
+      const old = slot.value;
+      slot.value = await this.#device.upload(view(values, group), 'float32', [group.size]);
+      await this.#device.free([old]);
+    }
+  }
+}
+
+function layoutGroups(layout: ParameterLayout): ParameterGroup[] {
+  return [layout.embedding, ...layout.blocks, layout.head].filter(
+    (group) => group !== undefined && group.size > 0,
+  ) as ParameterGroup[];
+}
+
+function eachVector<T>(make: (name: VectorName) => T): Record<VectorName, T> {
+  return Object.fromEntries(vectorNames.map((name) => [name, make(name)])) as Record<VectorName, T>;
+}
+
+function viewsOf(
+  flat: Record<VectorName, Float32Array>,
+  part: { offset: number; size: number },
+): Vectors {
+  return eachVector((name) => ({ value: view(flat[name], part) }));
 }
 
 function view(
@@ -161,106 +222,4 @@ function view(
   { offset, size }: { offset: number; size: number },
 ): Float32Array {
   return vector.subarray(offset, offset + size);
-}
-
-/** Runs of tensors that are updated alike, cut where they get too long. */
-function updateRanges(layout: ParameterLayout): UpdateRange[] {
-  const ranges: UpdateRange[] = [];
-  for (const group of [layout.embedding, ...layout.blocks, layout.head]) {
-    let current: UpdateRange | undefined;
-    for (const { offset, size, weightDecay, learningRateFactor } of group?.tensors ?? []) {
-      if (
-        current?.weightDecay === weightDecay &&
-        current.learningRateFactor === learningRateFactor
-      ) {
-        current.size += size;
-      } else {
-        current = { offset, size, weightDecay, learningRateFactor };
-        ranges.push(current);
-      }
-    }
-  }
-  return ranges.flatMap((range) => {
-    const count = Math.ceil(range.size / MAX_UPDATE_LENGTH);
-    return Array.from({ length: count }, (_, i) => ({
-      ...range,
-      offset: range.offset + i * MAX_UPDATE_LENGTH,
-      size: Math.min(MAX_UPDATE_LENGTH, range.size - i * MAX_UPDATE_LENGTH),
-    }));
-  });
-}
-
-function copyOf(moment: Moment): Moment {
-  if (moment instanceof Float32Array) return moment.slice();
-  return { codes: moment.codes.slice(), absmax: moment.absmax.slice() };
-}
-
-/** @throws DotaError `run.corrupt` where the two don't fit */
-function momentWrite(from: Moment, to: Moment): () => void {
-  if (from instanceof Float32Array && to instanceof Float32Array) {
-    if (from.length !== to.length) throw wrongState(from.length, to.length);
-    return () => {
-      to.set(from);
-    };
-  }
-  if (from instanceof Float32Array || to instanceof Float32Array) {
-    throw new DotaError('run.corrupt', 'The saved optimizer state is of another optimizer.', {
-      where: 'training.optim',
-      next: 'Resume with the configuration that the checkpoint was made with.',
-    });
-  }
-  if (from.codes.length !== to.codes.length || from.absmax.length !== to.absmax.length) {
-    throw wrongState(from.codes.length, to.codes.length);
-  }
-  return () => {
-    to.codes.set(from.codes);
-    to.absmax.set(from.absmax);
-  };
-}
-
-function wrongState(found: number, expected: number): DotaError {
-  return new DotaError(
-    'run.corrupt',
-    `The saved state holds ${found} numbers; this model and adapter have ${expected}.`,
-    { next: 'Resume with the configuration that the checkpoint was made with.' },
-  );
-}
-
-function adamWFactors(
-  options: OptimizerOptions,
-  { weightDecay, learningRateFactor }: Pick<UpdateRange, 'weightDecay' | 'learningRateFactor'>,
-  clip: number,
-): AdamWFactors {
-  const { step, adamBeta1, adamBeta2, adamEpsilon } = options;
-  const learningRate = options.learningRate * learningRateFactor;
-  return {
-    clip,
-    decay: 1 - learningRate * (weightDecay ? options.weightDecay : 0),
-    beta1: adamBeta1,
-    beta2: adamBeta2,
-    stepSize: learningRate / (1 - adamBeta1 ** step),
-    correction2: Math.sqrt(1 - adamBeta2 ** step),
-    epsilon: adamEpsilon,
-  };
-}
-
-function scalarFeeds(
-  options: OptimizerOptions,
-  range: UpdateRange,
-  clip: number,
-): Record<AdamWScalar, Float32Array> {
-  const factors = adamWFactors(options, range, clip);
-  const values: Record<AdamWScalar, number> = {
-    clip,
-    decay: factors.decay,
-    beta2: factors.beta2,
-    rate1: 1 - factors.beta1,
-    rate2: 1 - factors.beta2,
-    step_size: factors.stepSize,
-    correction2: factors.correction2,
-    epsilon: factors.epsilon,
-  };
-  return Object.fromEntries(
-    adamWScalars.map((name) => [name, Float32Array.of(values[name])]),
-  ) as Record<AdamWScalar, Float32Array>;
 }

@@ -1,5 +1,5 @@
 import type { BuiltGraph } from '../../graph/graph';
-import type { Device, Session } from '../ort/device';
+import type { CompileOptions, Device, Session } from '../ort/device';
 
 /**
  * Compiled graphs by key, least recently used first out. Compiling takes some 60 ms whatever the
@@ -15,14 +15,17 @@ export class SessionCache {
     this.#capacity = capacity;
   }
 
-  async get(key: string, build: () => BuiltGraph): Promise<Session> {
+  async get(key: string, build: () => BuiltGraph, options?: CompileOptions): Promise<Session> {
     const known = this.#sessions.get(key);
     if (known) {
       this.#sessions.delete(key);
       this.#sessions.set(key, known);
       return known;
     }
-    const session = await this.#device.compile(build());
+    const session = await this.#device.compile(build(), {
+      label: key.split(' ', 1)[0] as string,
+      ...options,
+    });
     this.#sessions.set(key, session);
     for (const [oldKey, old] of this.#sessions) {
       if (this.#sessions.size <= this.#capacity) break;

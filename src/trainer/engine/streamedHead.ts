@@ -4,14 +4,14 @@
  */
 import { frozenInput } from '../../graph/decoder/blockGraphs';
 import { streamedColumns, streamedRows } from '../../graph/decoder/headChunks';
-import { buildHead } from '../../graph/decoder/headGraph';
+import { buildHead, headTensors } from '../../graph/decoder/headGraph';
 import {
   buildStreamedEnd,
   buildStreamedPart,
   START_MAXIMUM,
 } from '../../graph/decoder/streamedHeadGraph';
 import type { DecoderConfig } from '../../models/modelConfig';
-import type { HostArrays } from '../ort/hostArray';
+import { hostArray, type HostArrays, type Values } from '../ort/values';
 import type { FrozenWeights } from './frozenWeights';
 import { finalNormName, projectionName } from './parameterLayout';
 import type { SessionCache } from './sessionCache';
@@ -69,9 +69,9 @@ export class StreamedHead {
       for (const chunk of chunks) {
         const next = await session.run({ ...norm, hidden: chunk.hidden, part, ...chunk.state });
         chunk.state = {
-          largest: next['next_largest'] as Float32Array,
-          total: next['next_total'] as Float32Array,
-          ...(withGradient && { mixed: next['next_mixed'] as Float32Array }),
+          largest: float32(next, 'next_largest'),
+          total: float32(next, 'next_total'),
+          ...(withGradient && { mixed: float32(next, 'next_mixed') }),
         };
       }
     }
@@ -84,32 +84,38 @@ export class StreamedHead {
       const scale = Float32Array.of(gradientScale ?? 0);
       const feeds = { ...norm, hidden: gathered, target, weights, scale, ...state };
       const results = await end.run(feeds);
-      const losses = results['losses'] as Float32Array;
+      const losses = float32(results, 'losses');
       for (let i = 0; i < places.length; i++) lossSum += losses[i] as number;
       if (!inputGradient) continue;
-      copyRows(results['input_gradient'] as Float32Array, inputGradient, config.hiddenSize, places);
+      copyRows(float32(results, 'input_gradient'), inputGradient, config.hiddenSize, places);
     }
     return { lossSum, inputGradient };
   }
 
-  /** @param hidden `[rows, hidden]` @returns `[rows, vocab]` */
-  async logits(hidden: Float32Array): Promise<Float32Array> {
+  /**
+   * @param hidden `[tokens, hidden]`
+   * @param rows the rows of `hidden` to take
+   * @returns `[rows, vocab]`
+   */
+  async logits(hidden: Float32Array, rows: Int32Array): Promise<Float32Array> {
     const { config, frozen, sessions } = this.#options;
     const { hiddenSize, vocabSize } = config;
-    const rows = hidden.length / hiddenSize;
-    const all = new Float32Array(rows * vocabSize);
+    const tokens = hidden.length / hiddenSize;
+    const all = new Float32Array(rows.length * vocabSize);
     const norm = this.#norm();
     for (let from = 0; from < vocabSize; from += this.#columns) {
       const columns = Math.min(this.#columns, vocabSize - from);
       const part = frozen.readRows(projectionName(config), from, columns, hiddenSize);
-      const session = await sessions.get(`head logits ${rows}x${columns}`, () =>
-        buildHead({ ...config, vocabSize: columns }, { rows, dtype: 'float32' }, 'logits', false),
+      const narrow = { ...config, vocabSize: columns };
+      const shape = { tokens, rows: rows.length, dtype: 'float32' } as const;
+      const session = await sessions.get(`head logits ${tokens} ${rows.length}x${columns}`, () =>
+        buildHead(narrow, shape, 'logits', headTensors(narrow)),
       );
-      const feeds = { ...norm, hidden, [frozenInput('projection')]: part };
-      const logits = (await session.run(feeds))['logits'] as Float32Array;
-      for (let row = 0; row < rows; row++) {
+      const feeds = { ...norm, hidden, rows, [frozenInput('projection')]: part };
+      const logits = float32(await session.run(feeds), 'logits');
+      rows.forEach((_, row) => {
         all.set(logits.subarray(row * columns, (row + 1) * columns), row * vocabSize + from);
-      }
+      });
     }
     return all;
   }
@@ -158,4 +164,9 @@ function copyRows(from: Float32Array, into: Float32Array, width: number, places:
   places.forEach((row, i) => {
     into.set(from.subarray(i * width, (i + 1) * width), row * width);
   });
+}
+
+/** The streamed head runs on the CPU, where every output is an array. */
+function float32(results: Values, name: string): Float32Array {
+  return hostArray(results[name]) as Float32Array;
 }

@@ -8,11 +8,12 @@ import { frozenInput } from '../../graph/decoder/blockGraphs';
 import { buildHead, headTensors } from '../../graph/decoder/headGraph';
 import type { DecoderConfig } from '../../models/modelConfig';
 import { DotaError } from '../../protocol/errors';
-import { BLOCKED, rotaryTables } from '../engine/batchContext';
+import { BLOCKED } from '../../graph/decoder/contextGraph';
+import { rotaryTables } from '../engine/batchContext';
 import { embeddingName, headTensorName, layerPrefix } from '../engine/parameterLayout';
 import { SessionCache } from '../engine/sessionCache';
 import type { Device } from '../ort/device';
-import type { HostArrays } from '../ort/hostArray';
+import type { HostArrays } from '../ort/values';
 import { KvCache } from './kvCache';
 import type { WeightView } from './weightView';
 
@@ -102,11 +103,12 @@ export class CachedDecoder {
     for (let start = 0; start < count; start += MAX_HEAD_ROWS) {
       const rows = Math.min(MAX_HEAD_ROWS, count - start);
       const session = await this.#sessions.get(`head ${rows}`, () =>
-        buildHead(config, { rows, dtype: 'float32' }, 'logits', false),
+        buildHead(config, { tokens: rows, rows, dtype: 'float32' }, 'logits', headTensors(config)),
       );
       const part = hidden.subarray(start * width, (start + rows) * width);
       const logits = result.subarray(start * config.vocabSize, (start + rows) * config.vocabSize);
-      await session.run({ ...feeds, hidden: part }, { logits });
+      const all = Int32Array.from({ length: rows }, (_, i) => i);
+      await session.run({ ...feeds, hidden: part, rows: all }, { logits: { value: logits } });
     }
     return result;
   }

@@ -3,21 +3,15 @@
  * are the only importers of onnxruntime-node.
  */
 import * as ort from 'onnxruntime-node';
+import type { DType } from '../../graph/dtype';
 import type { BuiltGraph } from '../../graph/graph';
 import type { ValueInfo } from '../../graph/onnx';
-import { sizeOf } from '../../graph/shape';
-import { DotaError } from '../../protocol/errors';
+import { type Shape, sizeOf } from '../../graph/shape';
+import { deviceError } from './deviceErrors';
+import { type DeviceMemory, DeviceTensor, DeviceTensors, type Producer } from './deviceTensors';
 import { noteExternal } from './externalMemory';
-import type { HostArray, HostArrays } from './hostArray';
-import { ResidentTensors } from './residentTensors';
-
-export type DeviceKind = 'cpu' | 'webgpu';
-
-export interface DeviceOptions {
-  kind: DeviceKind;
-  /** Threads inside one operation; 0 lets the runtime choose. */
-  threads: number;
-}
+import { type DeviceOptions, sessionOptions } from './sessionOptions';
+import type { HostArray, Slots, Value, Values } from './values';
 
 /** A compiled graph. */
 export interface Session {
@@ -25,81 +19,104 @@ export interface Session {
   readonly outputs: readonly ValueInfo[];
   /**
    * Runs the graph on this thread, blocking it.
-   * @param feeds one array an input; more may be given than the graph has inputs
-   * @param into buffers that outputs are written to; they may be the buffers of inputs where the
-   *   graph is elementwise in them
+   * @param feeds one value an input; more may be given than the graph has inputs
+   * @param into places of outputs that replace an earlier value; on the CPU they may be the places
+   *   of inputs where the graph is elementwise in them
    */
-  run(feeds: HostArrays, into?: HostArrays): Promise<Record<string, HostArray>>;
+  run(feeds: Values, into?: Slots): Promise<Record<string, Value>>;
   release(): Promise<void>;
 }
 
+export interface CompileOptions {
+  /** Outputs that come back to the host; all others stay on the device. */
+  host?: readonly string[];
+  /** What the graph is for, in a profile: one word. */
+  label?: string;
+}
+
 export interface Device {
-  readonly kind: DeviceKind;
-  compile(graph: BuiltGraph): Promise<Session>;
-  /** Promises that arrays never change again, so that the device may keep copies of its own. */
-  pin(arrays: readonly HostArray[]): void;
-  /** Frees the copies; sessions are released by whoever compiled them, before. */
+  readonly kind: DeviceOptions['kind'];
+  compile(graph: BuiltGraph, options?: CompileOptions): Promise<Session>;
+  /** Puts an array on the device, where it stays until it is freed; on the CPU it is the array. */
+  upload(data: HostArray, dtype: DType, shape: Shape): Promise<Value>;
+  read(value: Value): Promise<HostArray>;
+  /** Frees values before their scope ends. */
+  free(values: Iterable<Value>): Promise<void>;
+  /** Frees at the end whatever runs inside of `work` have left on the device outside of slots. */
+  scope<T>(work: () => Promise<T>): Promise<T>;
+  /** Tensors on the device; nothing on the CPU, whose values are ordinary arrays. */
+  memory(): DeviceMemory;
+  /** Frees all values; sessions are released by whoever compiled them, before. */
   dispose(): Promise<void>;
 }
 
-/**
- * Measured: without the arena and with one operation at a time peak memory falls by 2 to 4 times at
- * equal speed (the child is started with glibc's malloc settings that keep freed pages); parallel
- * execution is slower; spinning threads starve an editor's machine; the graph comes optimised, so
- * the higher levels only cost compile time.
- */
-function sessionOptions({ kind, threads }: DeviceOptions): ort.InferenceSession.SessionOptions {
-  const common: ort.InferenceSession.SessionOptions = {
-    graphOptimizationLevel: 'basic',
-    executionMode: 'sequential',
-    interOpNumThreads: 1,
-    enableCpuMemArena: false,
-    ...(threads > 0 && { intraOpNumThreads: threads }),
-  };
-  switch (kind) {
+export function openDevice(options: DeviceOptions): Device {
+  switch (options.kind) {
     case 'cpu':
-      return {
-        ...common,
-        executionProviders: ['cpu'],
-        extra: { session: { intra_op: { allow_spinning: '0' } } },
-      };
+      return new CpuDevice(options);
     case 'webgpu':
-      return {
-        ...common,
-        executionProviders: ['webgpu'],
-        // A silent fall-back would move tensors to the host and back in the middle of a block.
-        extra: { session: { disable_cpu_ep_fallback: '1', intra_op: { allow_spinning: '0' } } },
-      };
+      return new WebGpuDevice(options);
   }
 }
 
-class OrtSession implements Session {
+class CpuDevice implements Device {
+  readonly kind = 'cpu';
+  readonly #options: DeviceOptions;
+
+  constructor(options: DeviceOptions) {
+    this.#options = options;
+  }
+
+  async compile(graph: BuiltGraph, { label }: CompileOptions = {}): Promise<Session> {
+    const options = sessionOptions(this.#options, label);
+    const session = await ort.InferenceSession.create(graph.model, options);
+    return new CpuSession(session, graph);
+  }
+
+  upload(data: HostArray): Promise<Value> {
+    return Promise.resolve(data);
+  }
+
+  read(value: Value): Promise<HostArray> {
+    return Promise.resolve(value as HostArray);
+  }
+
+  free(values: Iterable<Value>): Promise<void> {
+    for (const value of values) noteExternal((value as HostArray).byteLength);
+    return Promise.resolve();
+  }
+
+  scope<T>(work: () => Promise<T>): Promise<T> {
+    return work();
+  }
+
+  memory(): DeviceMemory {
+    return { tensors: 0, bytes: 0, peakBytes: 0 };
+  }
+
+  dispose(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
+class CpuSession implements Session {
   readonly inputs: readonly ValueInfo[];
   readonly outputs: readonly ValueInfo[];
   readonly #session: ort.InferenceSession;
-  readonly #resident: ResidentTensors | undefined;
 
-  constructor(
-    session: ort.InferenceSession,
-    graph: BuiltGraph,
-    resident: ResidentTensors | undefined,
-  ) {
+  constructor(session: ort.InferenceSession, graph: BuiltGraph) {
     this.#session = session;
-    this.#resident = resident;
     this.inputs = graph.inputs;
     this.outputs = graph.outputs;
   }
 
-  async run(feeds: HostArrays, into: HostArrays = {}): Promise<Record<string, HostArray>> {
+  async run(feeds: Values, into: Slots = {}): Promise<Record<string, Value>> {
     const inputs: Record<string, ort.Tensor> = {};
-    for (const info of this.inputs) {
-      const data = feeds[info.name];
-      inputs[info.name] = (await this.#resident?.find(info, data)) ?? toTensor(info, data);
-    }
+    for (const info of this.inputs) inputs[info.name] = hostTensor(info, feeds[info.name]);
     const fetches: Record<string, ort.Tensor | null> = {};
     for (const info of this.outputs) {
-      const target = into[info.name];
-      fetches[info.name] = target ? toTensor(info, target) : null;
+      const slot = into[info.name];
+      fetches[info.name] = slot ? hostTensor(info, slot.value) : null;
     }
     const results = await this.#session.run(inputs, fetches);
     for (const tensor of Object.values(results))
@@ -108,7 +125,7 @@ class OrtSession implements Session {
     return Object.fromEntries(
       this.outputs.map(({ name }) => [
         name,
-        into[name] ?? ((results[name] as ort.Tensor).data as HostArray),
+        into[name]?.value ?? ((results[name] as ort.Tensor).data as HostArray),
       ]),
     );
   }
@@ -118,45 +135,139 @@ class OrtSession implements Session {
   }
 }
 
-function toTensor(info: ValueInfo, data: HostArray | undefined): ort.Tensor {
-  if (data?.length !== sizeOf(info.shape)) {
-    throw new Error(
-      `"${info.name}" needs ${sizeOf(info.shape)} elements, got ${data?.length ?? 'none'}`,
+class WebGpuDevice implements Device {
+  readonly kind = 'webgpu';
+  readonly #options: DeviceOptions;
+  readonly #tensors: DeviceTensors;
+
+  constructor(options: DeviceOptions) {
+    this.#options = options;
+    this.#tensors = new DeviceTensors((model, extra) => this.#open(model, extra));
+  }
+
+  async #open(
+    model: Uint8Array,
+    extra: ort.InferenceSession.SessionOptions,
+    label?: string,
+  ): Promise<ort.InferenceSession> {
+    try {
+      return await ort.InferenceSession.create(model, {
+        ...sessionOptions(this.#options, label),
+        ...extra,
+      });
+    } catch (cause) {
+      throw deviceError(cause);
+    }
+  }
+
+  async compile(graph: BuiltGraph, { host = [], label }: CompileOptions = {}): Promise<Session> {
+    const preferredOutputLocation = Object.fromEntries(
+      graph.outputs.map(({ name }) => [name, host.includes(name) ? 'cpu' : 'gpu-buffer'] as const),
     );
+    const session = await this.#open(graph.model, { preferredOutputLocation }, label);
+    return new WebGpuSession(this.#tensors.producer(session), graph, this.#tensors, host);
+  }
+
+  upload(data: HostArray, dtype: DType, shape: Shape): Promise<Value> {
+    return this.#tensors.upload(data, dtype, shape);
+  }
+
+  read(value: Value): Promise<HostArray> {
+    return value instanceof DeviceTensor ? this.#tensors.read(value) : Promise.resolve(value);
+  }
+
+  async free(values: Iterable<Value>): Promise<void> {
+    for (const value of values) if (value instanceof DeviceTensor) await this.#tensors.free(value);
+  }
+
+  scope<T>(work: () => Promise<T>): Promise<T> {
+    return this.#tensors.scope(work);
+  }
+
+  memory(): DeviceMemory {
+    return this.#tensors.memory;
+  }
+
+  dispose(): Promise<void> {
+    return this.#tensors.dispose();
+  }
+}
+
+class WebGpuSession implements Session {
+  readonly inputs: readonly ValueInfo[];
+  readonly outputs: readonly ValueInfo[];
+  readonly #producer: Producer;
+  readonly #tensors: DeviceTensors;
+  readonly #host: readonly string[];
+  #failed = false;
+
+  constructor(
+    producer: Producer,
+    graph: BuiltGraph,
+    tensors: DeviceTensors,
+    host: readonly string[],
+  ) {
+    this.#producer = producer;
+    this.#tensors = tensors;
+    this.#host = host;
+    this.inputs = graph.inputs;
+    this.outputs = graph.outputs;
+  }
+
+  async run(feeds: Values, into: Slots = {}): Promise<Record<string, Value>> {
+    if (this.#failed) throw new Error('a session that has failed cannot run again');
+    const inputs: Record<string, ort.Tensor> = {};
+    for (const info of this.inputs) {
+      const value = feeds[info.name];
+      inputs[info.name] =
+        value instanceof DeviceTensor ? this.#tensors.tensorOf(value) : hostTensor(info, value);
+    }
+    let results: ort.InferenceSession.OnnxValueMapType;
+    try {
+      // All outputs, always: the runtime assigns places by position, so a subset would be mixed up.
+      results = await this.#producer.session.run(inputs);
+    } catch (cause) {
+      this.#failed = true;
+      throw deviceError(cause);
+    }
+    const values: Record<string, Value> = {};
+    for (const { name, dtype, shape } of this.outputs) {
+      const tensor = results[name] as ort.Tensor;
+      if (this.#host.includes(name)) {
+        values[name] = tensor.data as HostArray;
+        continue;
+      }
+      const handle = this.#tensors.adopt(tensor, this.#producer, dtype, shape);
+      values[name] = handle;
+      const slot = into[name];
+      if (!slot) continue;
+      this.#tensors.keep(handle);
+      const old = slot.value;
+      slot.value = handle;
+      if (old instanceof DeviceTensor) await this.#tensors.free(old);
+    }
+    return values;
+  }
+
+  release(): Promise<void> {
+    return this.#producer.release();
+  }
+}
+
+function hostTensor(info: ValueInfo, data: Value | undefined): ort.Tensor {
+  if (data instanceof DeviceTensor || data?.length !== sizeOf(info.shape)) {
+    const got = data instanceof DeviceTensor ? 'a device tensor' : (data?.length ?? 'none');
+    throw new Error(`"${info.name}" needs ${sizeOf(info.shape)} elements, got ${got}`);
   }
   switch (info.dtype) {
     case 'float32':
     case 'float64':
     case 'int32':
-      return new ort.Tensor(info.dtype, data as Float32Array, info.shape);
+    case 'uint8':
+      return new ort.Tensor(info.dtype as 'float32', data as Float32Array, info.shape);
+    case 'float16':
     case 'int64':
     case 'bool':
       throw new Error(`"${info.name}": ${info.dtype} doesn't cross a graph's boundary`);
   }
-}
-
-export function openDevice(options: DeviceOptions): Device {
-  const open = async (
-    model: Uint8Array,
-    extra: ort.InferenceSession.SessionOptions = {},
-  ): Promise<ort.InferenceSession> => {
-    try {
-      return await ort.InferenceSession.create(model, { ...sessionOptions(options), ...extra });
-    } catch (cause) {
-      if (options.kind === 'cpu') throw cause;
-      const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new DotaError('device.unavailable', `The WebGPU device cannot run this: ${reason}`, {
-        next: 'Set "device": "cpu", or run `dota doctor`.',
-        cause,
-      });
-    }
-  };
-  // The CPU reads the host's arrays in place.
-  const resident = options.kind === 'webgpu' ? new ResidentTensors(open) : undefined;
-  return {
-    kind: options.kind,
-    compile: async (graph) => new OrtSession(await open(graph.model), graph, resident),
-    pin: (arrays) => resident?.pin(arrays),
-    dispose: async () => resident?.dispose(),
-  };
 }

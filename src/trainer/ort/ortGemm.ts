@@ -4,6 +4,7 @@ import { Graph } from '../../graph/graph';
 import type { FloatType } from '../../graph/dtype';
 import { openDevice, type Session } from './device';
 import { gemm } from '../../graph/ops/matmul';
+import { hostArray } from './values';
 
 type Options = Parameters<Gemm['f32']>[2];
 type FloatArray = Float32Array | Float64Array;
@@ -54,7 +55,7 @@ export class OrtGemm implements Gemm {
     }
     const { product } = await session.run({ a: a.data, b: b.data });
     const [rows, cols] = (session.outputs[0]?.shape ?? []) as [number, number];
-    return { data: product as T, rows, cols };
+    return { data: hostArray(product) as T, rows, cols };
   }
 
   async #remember(key: string, session: Session): Promise<void> {

@@ -20,7 +20,9 @@ import { readFloat32, type WeightReader } from '../engine/frozenWeights';
 import type { QuantizationError } from '../engine/quantizeBlocks';
 import { randomWeights } from '../engine/randomWeights';
 import type { TensorCache } from '../../models/tensorCache';
+import type { Device } from '../ort/device';
 import { OrtGemm } from '../ort/ortGemm';
+import type { DeviceOptions } from '../ort/sessionOptions';
 import { chooseDevice } from './chooseDevice';
 import { CoreCache, initialCoresOf } from './coreCache';
 import { resolveModel } from './modelPath';
@@ -90,6 +92,8 @@ export interface EngineHooks {
   cache?: TensorCache;
   /** Cores at step 0 of a run that is resumed. */
   initialCores?: (module: LinearModule) => readonly Core[] | undefined;
+  /** Opens the device that was chosen, where it is to be watched. */
+  openDevice?: (options: DeviceOptions) => Device;
 }
 
 /**
@@ -103,13 +107,20 @@ export async function buildEngine(
 ): Promise<EngineParts> {
   const threads = config.threads > 0 ? config.threads : physicalCores();
   const device = await chooseDevice(config);
-  const plan = hooks.baseOnly === true ? basePlan : await planModel(config, model, threads, hooks);
+  const cores =
+    hooks.cache === undefined || hooks.initialCores !== undefined
+      ? undefined
+      : CoreCache.for(hooks.cache, config, model.config, model.weightsHash);
+  const plan =
+    hooks.baseOnly === true
+      ? basePlan
+      : await planModel(config, model, threads, { ...hooks, cores });
   let quantization: QuantizationError | undefined;
   const engine = await createEngine({
     config: model.config,
     weights: model.weights,
     adapters: plan,
-    device: device.kind,
+    device: hooks.openDevice?.({ kind: device.kind, threads }) ?? device.kind,
     threads,
     quantization:
       hooks.baseOnly !== true && config.quantization.load_in_4bit
@@ -155,14 +166,10 @@ export async function planModel(
   config: RunConfig,
   model: Pick<ModelParts, 'config' | 'weights'>,
   threads: number,
-  hooks: Pick<EngineHooks, 'initialCores' | 'onModule'>,
+  hooks: Pick<EngineHooks, 'initialCores' | 'onModule'> & { cores?: CoreCache | undefined },
 ): Promise<AdapterPlan> {
   const gemm = new OrtGemm(threads);
-  const cache =
-    hooks.cache === undefined || hooks.initialCores !== undefined
-      ? undefined
-      : CoreCache.for(hooks.cache, config, model.config, model.weightsHash);
-  const known = await cache?.read();
+  const known = await hooks.cores?.read();
   try {
     const plan = await planAdapters({
       method: config.method,
@@ -181,7 +188,7 @@ export async function planModel(
       initialCores: known === undefined ? hooks.initialCores : (module) => known.get(module.path),
       onModule: (_module, index, count) => hooks.onModule?.(index, count),
     });
-    if (known === undefined) await cache?.write(initialCoresOf(plan));
+    if (known === undefined) await hooks.cores?.write(initialCoresOf(plan));
     return plan;
   } finally {
     await gemm.dispose();

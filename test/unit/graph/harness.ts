@@ -6,7 +6,7 @@ import { sizeOf, type Shape } from '../../../src/graph/shape';
 import type { FloatType } from '../../../src/graph/dtype';
 import type { Tensor } from '../../../src/graph/graph';
 import { openDevice } from '../../../src/trainer/ort/device';
-import type { HostArray, HostArrays } from '../../../src/trainer/ort/hostArray';
+import { hostArray, type HostArray, type HostArrays } from '../../../src/trainer/ort/values';
 import { Rng } from '../../../src/core/rng';
 
 const device = openDevice({ kind: 'cpu', threads: 1 });
@@ -17,7 +17,10 @@ export async function runGraph(
 ): Promise<Record<string, HostArray>> {
   const session = await device.compile(graph.build());
   try {
-    return await session.run(feeds);
+    const results = await session.run(feeds);
+    return Object.fromEntries(
+      Object.entries(results).map(([name, value]) => [name, hostArray(value)]),
+    );
   } finally {
     await session.release();
   }

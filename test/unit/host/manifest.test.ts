@@ -109,6 +109,7 @@ describe('manifest', () => {
       commandIds.runEvaluate,
       commandIds.tryPrompt,
       commandIds.doctor,
+      commandIds.profileStep,
     ];
     for (const id of starts)
       expect(contributes.commands.find((c) => c.command === id)?.enablement, id).toBe(

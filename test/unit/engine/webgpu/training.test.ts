@@ -32,6 +32,7 @@ beforeAll(async () => {
       learning_rate: 3e-3,
       weight_decay: 0.1,
       per_device_train_batch_size: 2,
+      gradient_accumulation_steps: 1,
     },
   });
   // Rows of one length: each batch shape is a set of shaders to compile.
@@ -102,7 +103,7 @@ function relativeNorm(a: Map<string, Float32Array>, b: Map<string, Float32Array>
 const methods: [string, string[]][] = [
   ['dota', []],
   ['qdota', ['quantization.load_in_4bit=true']],
-  ['lora', ['method=lora']],
+  ['lora', ['method=lora', 'training.gradient_accumulation_steps=2']],
   ['full', ['method=full', 'training.learning_rate=1e-3']],
 ];
 

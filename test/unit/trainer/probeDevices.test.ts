@@ -1,0 +1,189 @@
+/** What is made of devices that answer, lie, hang, crash or aren't there. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { softwareGpuEnvironment, softwareGpuSupported } from '../../../scripts/software-gpu.mjs';
+import { gpuStates } from '../../../src/trainer/training/gpuMemory';
+import { probeInChild, type ProbeAnswer } from '../../../src/trainer/training/probeDevices';
+import {
+  driverFingerprint,
+  explainVulkan,
+  vulkanParts,
+} from '../../../src/trainer/training/vulkan';
+import { cli, runCli } from './cliHarness';
+
+let place: string;
+beforeAll(() => {
+  place = mkdtempSync(path.join(tmpdir(), 'dota-probe-'));
+});
+afterAll(() => {
+  rmSync(place, { recursive: true, force: true });
+});
+
+/** A probe that is this script. */
+function fake(script: string, timeoutMs = 30_000): Promise<ProbeAnswer> {
+  return probeInChild('webgpu', { command: [process.execPath, '-e', script], timeoutMs, env: {} });
+}
+
+/** The real probe, with these variables of the Vulkan loader. */
+function real(env: Record<string, string>): Promise<ProbeAnswer> {
+  const clean = { ...process.env, NODE_OPTIONS: '', LD_LIBRARY_PATH: '', VK_ICD_FILENAMES: '' };
+  const command = [process.execPath, cli, 'probe-device', 'webgpu'];
+  return probeInChild('webgpu', { command, env: { ...clean, ...env } });
+}
+
+function refusal(answer: ProbeAnswer): { message: string; next: string; stderr: string } {
+  if (answer.ok) throw new Error('the device was accepted');
+  return { message: answer.error.message, next: answer.error.next ?? '', stderr: answer.stderr };
+}
+
+describe('a probe', () => {
+  it('that hangs is ended at its deadline', async () => {
+    const started = performance.now();
+    const { message, next } = refusal(await fake('setInterval(() => {}, 1000)', 1500));
+    expect(message).toContain('did not answer within 2 s');
+    expect(next).toContain('driver');
+    expect(performance.now() - started).toBeLessThan(15_000);
+  });
+
+  it('that crashes is reported with its signal and its last words', async () => {
+    const script =
+      'console.error("first\\nterminate called"); process.kill(process.pid, "SIGSEGV"); setInterval(() => {}, 9)';
+    const { message, stderr } = refusal(await fake(script));
+    expect(message).toContain('crashed (SIGSEGV): terminate called');
+    expect(stderr).toBe('first\nterminate called');
+  });
+
+  it('that misses a library names it', async () => {
+    const script =
+      'console.error("libfoo_driver.so.9: cannot open shared object file: No such file"); process.exit(127)';
+    const { message, next } = refusal(await fake(script));
+    expect(message).toContain('libfoo_driver.so.9');
+    expect(next).toContain('libfoo_driver.so.9');
+  });
+
+  it.each(['', 'not JSON', '{"gflops": "fast"}', '{"gflops": -1, "error": 0, "bufferMb": 0}'])(
+    'that answers %j is refused',
+    async (answer) => {
+      const { message } = refusal(await fake(`console.log(${JSON.stringify(answer)})`));
+      expect(message).toContain('without an answer');
+    },
+  );
+});
+
+describe.runIf(process.platform === 'linux')('Vulkan', () => {
+  const manifest = (name: string, text: string): string => {
+    const file = path.join(place, name);
+    writeFileSync(file, text);
+    return file;
+  };
+  const loaderFolder = (): string => {
+    const folder = path.join(place, 'loader');
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(path.join(folder, 'libvulkan.so.1'), '');
+    return folder;
+  };
+
+  it('is explained where its loader, its drivers or a driver’s library are missing', () => {
+    const loader = loaderFolder();
+    const broken = manifest(
+      'broken.json',
+      JSON.stringify({ ICD: { library_path: 'libno_such_driver.so.0' } }),
+    );
+    const explain = (env: NodeJS.ProcessEnv) => explainVulkan(vulkanParts(env));
+    const withLoader = { LD_LIBRARY_PATH: loader };
+    expect(explain({ ...withLoader, VK_ICD_FILENAMES: broken })?.message).toContain(
+      'libno_such_driver.so.0',
+    );
+    const garbage = manifest('garbage.json', 'not JSON');
+    expect(explain({ ...withLoader, VK_ICD_FILENAMES: garbage })?.message).toContain(
+      'no driver manifest',
+    );
+    expect(
+      explainVulkan({ loader: undefined, drivers: [], softwareOnly: false })?.message,
+    ).toContain('libvulkan.so.1');
+    expect(explainVulkan({ loader, drivers: [], softwareOnly: false })?.next).toContain(
+      'mesa-vulkan-drivers',
+    );
+  });
+
+  it('has another fingerprint when a driver changes', () => {
+    const file = manifest('changing.json', JSON.stringify({ ICD: { library_path: 'a.so' } }));
+    const env = { VK_ICD_FILENAMES: file };
+    const before = driverFingerprint(env);
+    expect(driverFingerprint(env)).toBe(before);
+    manifest('changing.json', JSON.stringify({ ICD: { library_path: 'another.so' } }));
+    expect(driverFingerprint(env)).not.toBe(before);
+  });
+
+  it('that is broken is refused with the missing library', { timeout: 90_000 }, async () => {
+    if (!softwareGpuSupported) return;
+    const broken = manifest(
+      'real.json',
+      JSON.stringify({ file_format_version: '1.0.0', ICD: { library_path: 'libgone.so.0' } }),
+    );
+    const { message } = refusal(
+      await real({ ...softwareGpuEnvironment(), VK_ICD_FILENAMES: broken }),
+    );
+    expect(message).toContain('libgone.so.0');
+  });
+});
+
+describe.runIf(softwareGpuSupported)('a software adapter', () => {
+  it(
+    'is recognised, checked in both precisions, and refused by doctor',
+    { timeout: 120_000 },
+    async () => {
+      const answer = await real(softwareGpuEnvironment());
+      expect(answer).toMatchObject({ ok: true, software: true });
+      if (!answer.ok) return;
+      expect(answer.error).toBeLessThan(1e-4);
+      expect(answer.bufferMb).toBeGreaterThanOrEqual(128);
+      // SwiftShader has no half precision.
+      expect(answer.halfError).toBeUndefined();
+      const doctor = await runCli(['doctor', '--json'], place, softwareGpuEnvironment());
+      expect(doctor.code).toBe(0);
+      const checks = doctor.json?.checks as { name: string; ok: boolean; text: string }[];
+      const webgpu = checks.find(({ name }) => name === 'device webgpu')!;
+      expect(webgpu).toMatchObject({ ok: false });
+      expect(webgpu.text).toContain('refused: a software adapter');
+    },
+  );
+});
+
+describe('vendors’ tools', () => {
+  it('are read: names, memory, drivers', async () => {
+    const states = await gpuStates((command) =>
+      Promise.resolve(
+        command === 'nvidia-smi'
+          ? 'NVIDIA GeForce RTX 4070, 550.54.14, 12282, 512\n'
+          : JSON.stringify({
+              card0: {
+                'Card Series': 'Radeon RX 7800 XT',
+                'VRAM Total Memory (B)': String(16 * 2 ** 30),
+                'VRAM Total Used Memory (B)': String(2 ** 30),
+              },
+              system: { 'Driver version': '6.7.0' },
+            }),
+      ),
+    );
+    expect(states).toEqual([
+      {
+        vendor: 'nvidia',
+        name: 'NVIDIA GeForce RTX 4070',
+        driver: '550.54.14',
+        totalMb: 12282,
+        usedMb: 512,
+      },
+      { vendor: 'amd', name: 'Radeon RX 7800 XT', driver: '6.7.0', totalMb: 16384, usedMb: 1024 },
+    ]);
+  });
+
+  it('that are absent, fail or talk nonsense give nothing', async () => {
+    expect(await gpuStates(() => Promise.resolve(undefined))).toEqual([]);
+    expect(
+      await gpuStates(() => Promise.resolve('Failed to initialize NVML, no, really, no')),
+    ).toEqual([]);
+  });
+});
