@@ -8,6 +8,7 @@ import { registerDoctor } from './commands/doctor';
 import { registerFineTune } from './commands/fineTune';
 import { commandIds, contextKeys, panelTypes } from './commands/ids';
 import { registerModelActions } from './commands/modelActions';
+import { registerExportRun } from './commands/exportRun';
 import { registerRunActions } from './commands/runActions';
 import { ControlClaims } from './host/controlClaims';
 import { Decomposer } from './host/decomposer';
@@ -112,6 +113,7 @@ export function activate(extension: ExtensionContext): void {
   };
   registerFineTune(context);
   registerRunActions(context);
+  registerExportRun(context);
   registerModelActions(context, decomposer);
   registerDoctor(context);
 

@@ -2,11 +2,10 @@
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { commands, env, Uri, window, workspace } from 'vscode';
-import { refusal, type RunAction, type RunView } from '../host/runView';
+import { refusal } from '../host/runView';
 import { DotaError } from '../protocol/errors';
-import { isObject, isString } from '../protocol/guards';
 import { formatBytes } from '../views/format';
-import { textOfRun } from '../views/runsTree';
+import { chooseRun } from './chooseRun';
 import type { CommandContext } from './context';
 import { commandIds } from './ids';
 import { startRun } from './startRun';
@@ -15,21 +14,21 @@ export function registerRunActions(context: CommandContext): void {
   const { register, monitor } = context;
 
   register(commandIds.runStop, async (target) => {
-    const run = await choose(context, target, 'stop');
+    const run = await chooseRun(context, target, 'stop');
     if (run !== undefined) await monitor.command(run.key, 'stop');
   });
   register(commandIds.runPause, async (target) => {
-    const run = await choose(context, target, 'pause');
+    const run = await chooseRun(context, target, 'pause');
     if (run !== undefined) await monitor.command(run.key, 'pause');
   });
   register(commandIds.runResume, async (target) => {
-    const run = await choose(context, target, 'resume');
+    const run = await chooseRun(context, target, 'resume');
     if (run === undefined) return;
     if (run.live) await monitor.command(run.key, 'resume');
     else await startRun(context, ['train', '--resume', run.key], path.dirname(run.key));
   });
   register(commandIds.runForceStop, async (target) => {
-    const run = await choose(context, target, 'forceStop');
+    const run = await chooseRun(context, target, 'forceStop');
     if (run === undefined) return;
     const force = 'Force Stop';
     const chosen = await window.showWarningMessage(
@@ -45,14 +44,14 @@ export function registerRunActions(context: CommandContext): void {
   });
 
   register(commandIds.runTakeControl, async (target) => {
-    const run = await choose(context, target);
+    const run = await chooseRun(context, target);
     if (run === undefined) return;
     await context.claims.take(run.key);
     await monitor.refresh();
   });
 
   register(commandIds.runOpenPanel, async (target) => {
-    const run = await choose(context, target);
+    const run = await chooseRun(context, target);
     if (run !== undefined) context.metricsPanel.open([run.key]);
   });
   register(commandIds.openMetrics, () => {
@@ -63,7 +62,7 @@ export function registerRunActions(context: CommandContext): void {
     context.metricsPanel.open((live.length > 0 ? live : newest.slice(0, 1)).map((r) => r.key));
   });
   register(commandIds.runReveal, async (target) => {
-    const run = await choose(context, target);
+    const run = await chooseRun(context, target);
     if (run === undefined) return;
     // On a remote machine there is no file manager; the workbench's own explorer shows the folder.
     const inWorkspace = workspace.getWorkspaceFolder(Uri.file(run.key)) !== undefined;
@@ -73,7 +72,7 @@ export function registerRunActions(context: CommandContext): void {
     );
   });
   register(commandIds.runShowLog, async (target) => {
-    const run = await choose(context, target);
+    const run = await chooseRun(context, target);
     if (run === undefined) return;
     const file = path.join(run.key, 'log.txt');
     const { isOwnFile } = await import('../runs/noFollow');
@@ -83,7 +82,7 @@ export function registerRunActions(context: CommandContext): void {
     await window.showTextDocument(Uri.file(file), { preview: true });
   });
   register(commandIds.runDuplicate, async (target) => {
-    const run = await choose(context, target);
+    const run = await chooseRun(context, target);
     if (run === undefined) return;
     const directory =
       workspace.workspaceFolders?.[0]?.uri.fsPath ?? context.extension.globalStorageUri.fsPath;
@@ -95,7 +94,7 @@ export function registerRunActions(context: CommandContext): void {
     await window.showTextDocument(file);
   });
   register(commandIds.runRename, async (target) => {
-    const run = await choose(context, target);
+    const run = await chooseRun(context, target);
     if (run === undefined) return;
     const name = await window.showInputBox({
       title: 'DoTA: Rename Run',
@@ -110,7 +109,7 @@ export function registerRunActions(context: CommandContext): void {
     await monitor.refresh();
   });
   register(commandIds.runNotes, async (target) => {
-    const run = await choose(context, target);
+    const run = await chooseRun(context, target);
     if (run === undefined) return;
     const file = Uri.file(path.join(run.key, 'notes.md'));
     const { isOwnFile } = await import('../runs/noFollow');
@@ -119,7 +118,7 @@ export function registerRunActions(context: CommandContext): void {
     await window.showTextDocument(file);
   });
   register(commandIds.runDelete, async (target) => {
-    const run = await choose(context, target, 'delete');
+    const run = await chooseRun(context, target, 'delete');
     if (run === undefined) return;
     const [{ deleteRun, runSize }, { runFolder }] = await runFiles();
     const size = formatBytes(await runSize(runFolder(run.key)));
@@ -141,81 +140,6 @@ export function registerRunActions(context: CommandContext): void {
     window.setStatusBarMessage(`DoTA: ${size} freed`, 5000);
   });
   register(commandIds.refreshRuns, () => monitor.refresh());
-}
-
-/**
- * The run that a command is about: its argument, the selected one, the only one that qualifies, or one
- * picked from a list.
- * @throws DotaError `run.state` when the named run does not allow the action
- */
-async function choose(
-  context: CommandContext,
-  target: unknown,
-  action?: RunAction,
-): Promise<RunView | undefined> {
-  const { monitor } = context;
-  const named = isObject(target) && isString(target.key) ? target.key : undefined;
-  if (named !== undefined) {
-    const run = monitor.get(named);
-    if (run === undefined)
-      throw new DotaError('run.state', 'The run folder is gone.', { where: named });
-    return (await allowed(context, run, action)) ? run : undefined;
-  }
-  const possible = monitor
-    .list()
-    .filter(
-      (run) =>
-        action === undefined ||
-        refusal(run, action) === undefined ||
-        run.controlDisabledReason !== undefined,
-    )
-    .sort((a, b) => b.manifest.createdAt.localeCompare(a.manifest.createdAt));
-  const [only] = possible;
-  if (only === undefined) throw new DotaError('run.state', noneFor(action));
-  if (possible.length === 1 && action !== 'delete') {
-    return (await allowed(context, only, action)) ? only : undefined;
-  }
-  const picked = await window.showQuickPick(
-    possible.map((run) => ({
-      label: run.manifest.name,
-      description: textOfRun(run).description,
-      run,
-    })),
-    { title: 'DoTA: Choose a Run', placeHolder: 'Which run?' },
-  );
-  if (picked === undefined) return undefined;
-  return (await allowed(context, picked.run, action)) ? picked.run : undefined;
-}
-
-function noneFor(action: RunAction | undefined): string {
-  switch (action) {
-    case 'stop':
-    case 'pause':
-    case 'forceStop':
-      return 'No run is at work.';
-    case 'resume':
-      return 'No run can be resumed.';
-    case 'delete':
-    case undefined:
-      return 'There are no runs.';
-  }
-}
-
-/** Offers to take control where another window has it. */
-async function allowed(
-  context: CommandContext,
-  run: RunView,
-  action: RunAction | undefined,
-): Promise<boolean> {
-  if (action === undefined) return true;
-  const reason = refusal(run, action);
-  if (reason === undefined) return true;
-  if (reason !== run.controlDisabledReason) throw new DotaError('run.state', reason);
-  const take = 'Take Control';
-  if ((await window.showWarningMessage(`DoTA: ${reason}`, take)) !== take) return false;
-  await context.claims.take(run.key);
-  await context.monitor.refresh();
-  return true;
 }
 
 /** Loaded when first needed: checking manifests is no part of activation. */
