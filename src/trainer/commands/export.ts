@@ -12,7 +12,7 @@ import { OrtGemm } from '../ort/ortGemm';
 import { loadCheckpoint } from '../training/checkpointFiles';
 import { resolveModel } from '../training/modelPath';
 import { physicalCores } from '../training/prepareModel';
-import { findTarget } from './evaluate';
+import { findTarget } from '../training/target';
 import {
   writeExport,
   type ExportFormat,
