@@ -117,8 +117,8 @@ describe.runIf(process.env['DOTA_FULL'])('exports of a run', { timeout: 900_000 
 
   const ids = (special: 'match' | 'literal'): number[][] =>
     texts.map((text) => tokenizer.encode(text, { special }));
-  function agreement(name: string): Agreement {
-    const result = compare(logitsOf(name), logitsOf('adapter'), vocabulary);
+  function agreement(name: string, reference = 'adapter'): Agreement {
+    const result = compare(logitsOf(name), logitsOf(reference), vocabulary);
     console.log(name, JSON.stringify(result));
     return result;
   }
@@ -127,12 +127,16 @@ describe.runIf(process.env['DOTA_FULL'])('exports of a run', { timeout: 900_000 
     expect(agreement('base').largest).toBeGreaterThan(1);
   });
 
-  it('merged: transformers, but for the rounding of the weights to bf16', () => {
-    const { largest, relative, marginOfFlips } = agreement('merged');
-    // bf16 keeps 8 bits; over four layers the roundings of the changed weights add up to some 0.1 %.
-    expect(relative).toBeLessThan(5e-3);
-    expect(largest).toBeLessThan(0.5);
+  it('merged: transformers', () => {
+    // The same rounding to bf16 on both sides; a value at its edge may fall either way.
+    const { largest, relative, marginOfFlips } = agreement('merged', 'rounded');
+    expect(relative).toBeLessThan(1e-4);
+    expect(largest).toBeLessThan(2e-2);
     expect(marginOfFlips).toBeLessThan(1e-2);
+    // What the rounding itself costs: bf16 keeps 8 bits, over four layers some 0.1 %.
+    const rounding = agreement('merged');
+    expect(rounding.relative).toBeLessThan(5e-3);
+    expect(rounding.largest).toBeLessThan(0.5);
   });
 
   it('LoRA at full rank: PEFT', () => {
@@ -144,10 +148,10 @@ describe.runIf(process.env['DOTA_FULL'])('exports of a run', { timeout: 900_000 
 
   it.each([
     // Weights and activations in half precision: 11 bits.
-    ['f16', 2e-3, 0.25],
-    // Weights and activations in 8 bits.
-    ['q8_0', 3e-2, 2],
-  ])('GGUF in %s: llama.cpp, and the gguf package', (type, relativeBound, bound) => {
+    ['f16', 2e-3, 0.25, 1e-2],
+    // Weights and activations in 8 bits: the error itself is larger than the margin of 1e-2.
+    ['q8_0', 3e-2, 2, 0.25],
+  ])('GGUF in %s: llama.cpp, and the gguf package', (type, relativeBound, bound, margin) => {
     const file = at(`${type}.gguf`);
     const read = runJudge(path.join(judges, 'ggufPackage.py'), [file]);
     expect(JSON.parse(read)).toMatchObject({
@@ -163,7 +167,7 @@ describe.runIf(process.env['DOTA_FULL'])('exports of a run', { timeout: 900_000 
     const { largest, relative, marginOfFlips } = agreement(type);
     expect(relative).toBeLessThan(relativeBound);
     expect(largest).toBeLessThan(bound);
-    expect(marginOfFlips).toBeLessThan(1e-2);
+    expect(marginOfFlips).toBeLessThan(margin);
   });
 
   it('ONNX: transformers.js, at once and through the cache', () => {
