@@ -77,7 +77,12 @@ describe.runIf(process.env['DOTA_FULL'])('exports of a run', { timeout: 900_000 
     const short = {
       ...config,
       model: path.join(sample, 'model'),
-      data: { ...config['data'], train: data('train'), validation: data('validation') },
+      data: {
+        ...config['data'],
+        train: data('train'),
+        validation: data('validation'),
+        test: data('test'),
+      },
       training: {
         ...config['training'],
         max_steps: 20,
