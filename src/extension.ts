@@ -10,6 +10,7 @@ import { registerProfile } from './commands/profile';
 import { registerFineTune } from './commands/fineTune';
 import { commandIds, contextKeys, panelTypes } from './commands/ids';
 import { registerModelActions } from './commands/modelActions';
+import { registerExportRun } from './commands/exportRun';
 import { registerPreviewDataset } from './commands/previewDataset';
 import { registerRunActions } from './commands/runActions';
 import { registerUse } from './commands/useModel';
@@ -130,6 +131,7 @@ export function activate(extension: ExtensionContext): void {
   };
   registerFineTune(context);
   registerRunActions(context);
+  registerExportRun(context);
   registerModelActions(context, decomposer);
   registerUse(context);
   registerPreviewDataset(context);

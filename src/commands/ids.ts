@@ -19,6 +19,7 @@ export const commandIds = {
   runOpenPanel: 'dota.run.openPanel',
   runReveal: 'dota.run.reveal',
   runShowLog: 'dota.run.showLog',
+  runExport: 'dota.run.export',
   runDuplicate: 'dota.run.duplicate',
   runRename: 'dota.run.rename',
   runNotes: 'dota.run.notes',

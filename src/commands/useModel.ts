@@ -8,7 +8,7 @@ import { evaluationReport } from '../views/evaluationReport';
 import type { CommandContext } from './context';
 import { commandIds } from './ids';
 import { modelOf, pickModel } from './modelActions';
-import { chooseRun } from './runActions';
+import { chooseRun } from './chooseRun';
 
 const reportScheme = 'dota-evaluation';
 

@@ -1,5 +1,6 @@
 /** The adapter (or the whole weights) that a checkpoint of a run holds. */
 import path from 'node:path';
+import { loraScaling } from '../adapters/lora';
 import type { RunConfig } from '../config/runConfig';
 import type { Core } from '../core/mpo/types';
 import { expectedWeights } from '../models/config';
@@ -31,6 +32,7 @@ export async function readCheckpointAdapter(
   options: RunConfig['adapter'],
   config: DecoderConfig,
 ): Promise<AdapterState> {
+  if (method === 'lora') refuseVariants(options, folder);
   const file = await SafetensorsFile.open(path.join(folder, adapterModelName));
   try {
     const weights = expectedWeights(config);
@@ -88,16 +90,38 @@ async function readChain(file: SafetensorsFile, prefix: string): Promise<Core[]>
   return cores;
 }
 
+/**
+ * The change of a DoRA or PiSSA module also depends on the base's weight, which a pair of matrices
+ * does not tell: exporting the pair alone would be silently wrong.
+ */
+function refuseVariants(options: RunConfig['adapter'], where: string): void {
+  const variant = options.use_dora
+    ? 'DoRA'
+    : options.init_lora_weights === 'pissa'
+      ? 'PiSSA'
+      : undefined;
+  if (variant === undefined) return;
+  throw new DotaError('usage', `A run with ${variant} cannot be exported or merged yet.`, {
+    where,
+    next: 'Evaluate it with dota evaluate; runs with dota, LoRA and rsLoRA can be exported.',
+  });
+}
+
 async function readPair(
   file: SafetensorsFile,
   module: string,
-  { lora_alpha: alpha, use_rslora: stabilised }: RunConfig['adapter'],
+  options: RunConfig['adapter'],
 ): Promise<ModuleUpdate> {
   const a = await file.read(`${module}.lora_A.weight`);
   const b = await file.read(`${module}.lora_B.weight`);
   const [rank = 1] = a.shape;
-  const factor = (alpha ?? rank) / (stabilised ? Math.sqrt(rank) : rank);
-  return { kind: 'lora', a: toFloat32(a), b: toFloat32(b), rank, factor };
+  return {
+    kind: 'lora',
+    a: toFloat32(a),
+    b: toFloat32(b),
+    rank,
+    factor: loraScaling(rank, options),
+  };
 }
 
 /**

@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { execFileSync, execSync } from 'node:child_process';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 const packages = [
@@ -9,6 +9,7 @@ const packages = [
   'safetensors',
   'numpy',
   'tokenizers',
+  'gguf==0.19.*',
 ];
 
 /**
@@ -24,7 +25,7 @@ export function judgesPython(): string {
     folder,
     process.platform === 'win32' ? 'Scripts/python.exe' : 'bin/python',
   );
-  const marker = path.join(folder, 'installed');
+  const marker = path.join(folder, 'installed-2');
   if (!existsSync(marker)) {
     mkdirSync(path.dirname(folder), { recursive: true });
     execFileSync('python3', ['-m', 'venv', folder], { stdio: 'inherit' });
@@ -42,4 +43,37 @@ export function runJudge(script: string, args: readonly string[] = []): string {
     maxBuffer: 1 << 28,
     env: { ...process.env, OMP_NUM_THREADS: '2' },
   });
+}
+
+/** Sharp and llama.cpp come as one package a platform; installing only those saves 2 GB of CUDA. */
+function npmPackages(): string[] {
+  const { platform, arch } = process;
+  const llama = { linux: `linux-${arch}`, win32: `win-${arch}` }[platform as 'linux' | 'win32'];
+  const mac = arch === 'arm64' ? 'mac-arm64-metal' : 'mac-x64';
+  return [
+    'node-llama-cpp@3.22.1',
+    `@node-llama-cpp/${llama ?? mac}@3.22.1`,
+    '@huggingface/transformers@4.3.1',
+    `@img/sharp-${platform}-${arch}`,
+    ...(platform === 'win32' ? [] : [`@img/sharp-libvips-${platform}-${arch}`]),
+  ];
+}
+
+/**
+ * A folder whose `node_modules` has node-llama-cpp and transformers.js, installed once into
+ * `.cache/judges-npm`.
+ * @throws when the installation fails
+ */
+export function judgesPackages(): string {
+  const folder = path.resolve('.cache/judges-npm');
+  const marker = path.join(folder, 'installed');
+  if (!existsSync(marker)) {
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(path.join(folder, 'package.json'), '{"private":true}\n');
+    const options = ['--ignore-scripts', '--omit=optional', '--no-audit', '--no-fund'];
+    const command = `npm install ${[...options, ...npmPackages()].join(' ')}`;
+    execSync(command, { cwd: folder, stdio: 'inherit' });
+    writeFileSync(marker, '');
+  }
+  return folder;
 }

@@ -46,6 +46,7 @@ describe('dota export', () => {
     ['dota', { orientation: 'in', residual: 'explicit', mpo_cores: 2 }],
     ['random_mpo', {}],
     ['lora', { lora_alpha: 8 }],
+    ['lora', { lora_alpha: 8, use_rslora: true }],
     ['full', {}],
   ])('of a run with %s %j gives a merged model with the same loss', async (method, adapter) => {
     const run = await train(method, adapter);
@@ -114,6 +115,17 @@ describe('dota export', () => {
     const half = (await dota(['export', run, ...energy])) as { modules: { rank: number }[] };
     for (const [i, { rank }] of half.modules.entries()) expect(rank).toBeLessThan(modules[i]!.rank);
   });
+
+  it.each([{ use_dora: true }, { init_lora_weights: 'pissa' }])(
+    'refuses a LoRA run with %j, whose change is no product of two matrices alone',
+    async (adapter) => {
+      const run = await train('lora', adapter);
+      const out = path.join(run, 'refused');
+      const result = await runCli(['export', run, '--out', out, '--json'], folder);
+      expect(result.code).toBe(64);
+      expect(result.json).toMatchObject({ error: { code: 'usage' } });
+    },
+  );
 
   it('refuses a run whose base model has changed, and a configuration without a run', async () => {
     const run = await train('lora', {});

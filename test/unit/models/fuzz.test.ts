@@ -1,11 +1,11 @@
 /** Model files from elsewhere, mutated. */
 import fc from 'fast-check';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectedWeights, parseModelConfig } from '../../../src/models/config';
-import { parseIndex } from '../../../src/models/safetensors/modelWeights';
+import { openModelWeights, parseIndex } from '../../../src/models/safetensors/modelWeights';
 import { SafetensorsFile } from '../../../src/models/safetensors/reader';
 import { writeSafetensors } from '../../../src/models/safetensors/writer';
 import { Tokenizer } from '../../../src/models/tokenizer';
@@ -46,6 +46,48 @@ describe('mutated', { timeout: 1_200_000 }, () => {
           } finally {
             await source.close();
           }
+        });
+      }),
+      { numRuns: cases },
+    );
+  });
+
+  it('indexes never lead out of the folder', async () => {
+    const inside = path.join(folder, 'sharded');
+    await mkdir(path.join(inside, 'sub'), { recursive: true });
+    const one = { dtype: 'U8' as const, shape: [1], data: new Uint8Array(1) };
+    await writeSafetensors(path.join(inside, 'm.safetensors'), [{ name: 'a', ...one }]);
+    const secret = path.join(folder, 'secret.safetensors');
+    await writeSafetensors(secret, [{ name: 'secret', ...one }]);
+    await symlink(secret, path.join(inside, 'link.safetensors'));
+    await symlink(folder, path.join(inside, 'up'));
+    const shard = fc.oneof(
+      fc.constantFrom(
+        'm.safetensors',
+        'link.safetensors',
+        '../secret.safetensors',
+        'up/secret.safetensors',
+        'sub/../../secret.safetensors',
+        '..\\secret.safetensors',
+        'm.safetensors\0',
+        secret,
+        `file://${secret}`,
+      ),
+      fc
+        .array(fc.constantFrom('..', '.', '/', '\\', 'up', 'secret', 'm', '.safetensors', '%2e'), {
+          maxLength: 6,
+        })
+        .map((parts) => parts.join('')),
+    );
+    const index = fc.dictionary(fc.constantFrom('a', 'secret', '__proto__'), shard);
+    await fc.assert(
+      fc.asyncProperty(index, async (weightMap) => {
+        const text = JSON.stringify({ weight_map: weightMap });
+        await writeFile(path.join(inside, 'model.safetensors.index.json'), text);
+        await owesAnswer(async () => {
+          const weights = await openModelWeights(inside);
+          await weights.close();
+          expect(weights.names).toEqual(['a']);
         });
       }),
       { numRuns: cases },

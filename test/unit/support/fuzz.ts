@@ -3,8 +3,13 @@ import fc from 'fast-check';
 import { expect } from 'vitest';
 import { DotaError } from '../../../src/protocol/errors';
 
-/** Cases a parser: 2,000 in `npm test`, 20,000 in `npm run test:full`. */
-export const cases = process.env['DOTA_FULL'] ? 20_000 : 2000;
+/** Cases a parser: 2,000 in `npm test`, 20,000 in `npm run test:full`, or DOTA_FUZZ_CASES. */
+export const cases =
+  Number(process.env['DOTA_FUZZ_CASES']) || (process.env['DOTA_FULL'] ? 20_000 : 2000);
+
+/** Growth of the process over which a parser of these small files has taken a size from the file. */
+const memoryCap = 1024 ** 3;
+const memoryAtStart = process.memoryUsage.rss();
 
 /** Bytes that mean something to one of the formats. */
 const telling = Buffer.from('"{}[]:,\\/-+.eE019 \n\r\t\0\xff\x80{%}<>|ntrufals', 'latin1');
@@ -104,10 +109,11 @@ export function jsonWithKeys(keys: readonly string[]): fc.Arbitrary<unknown> {
 
 /**
  * Runs a parser on one input: it may succeed, or refuse with a `DotaError` that names the place and
- * the next step; in either case within a second of CPU time.
+ * the next step; in either case within a second of CPU time, ten of the clock, and a gigabyte.
  */
 export async function owesAnswer(parse: () => unknown): Promise<void> {
   const started = process.cpuUsage();
+  const clock = performance.now();
   try {
     await parse();
   } catch (error) {
@@ -118,5 +124,7 @@ export async function owesAnswer(parse: () => unknown): Promise<void> {
     expect(error.message.length).toBeLessThan(2000);
   }
   expect(process.cpuUsage(started).user).toBeLessThan(1_000_000);
+  expect(performance.now() - clock).toBeLessThan(10_000);
+  expect(process.memoryUsage.rss() - memoryAtStart).toBeLessThan(memoryCap);
   expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
 }

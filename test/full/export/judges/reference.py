@@ -2,8 +2,9 @@
 
     python reference.py BASE ADAPTER MERGED LORA INPUT.json OUT
 
-INPUT: {"ids": [...]}. Writes OUT/{base,adapter,merged,lora}.f32, fp32 [tokens, vocabulary]. All models
-run in fp32; the native adapter is loaded by the load_adapter.py of its own folder.
+INPUT: {"ids": [...]}. Writes OUT/{base,adapter,rounded,merged,lora}.f32, fp32 [tokens, vocabulary]. All
+models run in fp32; the native adapter is loaded by the load_adapter.py of its own folder. "rounded" is
+the base with the adapter, its weights rounded to bf16 by PyTorch.
 """
 
 import importlib.util
@@ -32,7 +33,11 @@ spec = importlib.util.spec_from_file_location("load_adapter", pathlib.Path(adapt
 loader = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(loader)
 write("base", load(base))
-write("adapter", loader.apply_adapter(load(base)))
+adapted = loader.apply_adapter(load(base))
+write("adapter", adapted)
+for parameter in adapted.parameters():  # not the buffers: RoPE's frequencies stay as they are
+    parameter.data = parameter.data.bfloat16().float()
+write("rounded", adapted)
 write("merged", load(merged))
 write("lora", peft.PeftModel.from_pretrained(load(base), lora).eval())
 print(json.dumps({"transformers": transformers.__version__, "peft": peft.__version__, "torch": torch.__version__}))
