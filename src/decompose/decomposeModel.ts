@@ -30,6 +30,8 @@ export interface ModelProgress {
 
 export interface DecomposeModelHooks {
   onModule?: (result: ModuleDecomposition, progress: ModelProgress) => void;
+  /** Share in [0, 1] of a whole spectrum that takes long (`exactMiddle`). */
+  onSpectrum?: (module: string, share: number) => void;
   /** A module that cannot be decomposed; the others go on. Rethrow to stop. */
   onFailure?: (module: string, error: DotaError) => void;
   /** Folder of cached results; none when absent. */
@@ -55,7 +57,7 @@ export async function decomposeModel(
   const { rank } = options;
   if (!('budget' in rank)) {
     run.total = matrices.length;
-    return run.all(matrices, () => rank, true);
+    return run.all(matrices, (m) => rankFor(m.module, rank, options), true);
   }
   run.total = 2 * matrices.length;
   const probes = await run.all(matrices, () => ({ r: BUDGET_PROBE_RANK }), false);
@@ -70,6 +72,23 @@ export async function decomposeModel(
   );
   const allocated = matrices.filter((m) => ranks.has(m.module));
   return run.all(allocated, (m) => ({ r: ranks.get(m.module) ?? 1 }), true);
+}
+
+function rankFor(module: string, rank: RankChoice, { ranks }: ModelDecomposeOptions): RankChoice {
+  const own = ranks?.[module];
+  return own === undefined ? rank : { r: own };
+}
+
+/** An error of one module says which, unless it names a place of its own. */
+function placed(error: unknown, module: string): unknown {
+  if (!(error instanceof DotaError) || error.where !== undefined || error.code === 'run.stopped')
+    return error;
+  const { code, message, next } = error;
+  return new DotaError(code, message, {
+    where: module,
+    cause: error,
+    ...(next === undefined ? {} : { next }),
+  });
 }
 
 class ModelRun {
@@ -102,7 +121,8 @@ class ModelRun {
         this.done++;
         const { done, total } = this;
         if (final) this.hooks.onModule?.(result, { done, total, module: matrix.module, cached });
-      } catch (error) {
+      } catch (cause) {
+        const error = placed(cause, matrix.module);
         const { onFailure } = this.hooks;
         if (!(error instanceof DotaError) || error.code === 'run.stopped' || !onFailure)
           throw error;
@@ -118,7 +138,7 @@ class ModelRun {
     rank: RankChoice,
     final: boolean,
   ): Promise<{ result: ModuleDecomposition; cached: boolean }> {
-    const { signal } = this.hooks;
+    const { signal, onSpectrum } = this.hooks;
     if (signal?.aborted)
       throw new DotaError('run.stopped', 'The decomposition was stopped.', {
         next: 'Start it again; finished modules are taken from the cache.',
@@ -144,6 +164,7 @@ class ModelRun {
       options,
       scratch: this.scratch,
       ...(signal === undefined ? {} : { signal }),
+      onProgress: (share: number) => onSpectrum?.(matrix.module, share),
     };
     const { summary } = await decomposeModule(rawRows(raw, matrix.tensor), request, this.gemm);
     await this.cache?.write(key, summary);

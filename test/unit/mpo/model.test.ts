@@ -5,7 +5,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plainGemm } from '../../../src/core/linalg/plainGemm';
 import { contractToWeight } from '../../../src/core/mpo/contract';
 import type { Core } from '../../../src/core/mpo/types';
+import { parameterCount } from '../../../src/core/mpo/shapes';
 import { allocateRanks, estimateKeptEnergy } from '../../../src/decompose/budget';
+import type { BudgetModule } from '../../../src/decompose/budget';
 import { decomposeModel } from '../../../src/decompose/decomposeModel';
 import { listMatrices } from '../../../src/decompose/modules';
 import { openWeightSource } from '../../../src/decompose/openSource';
@@ -199,11 +201,40 @@ describe('a parameter budget', () => {
     });
     const steep = module('steep', [10, 5, 1, ...new Array<number>(13).fill(0)]);
     const flat = module('flat', new Array<number>(16).fill(2));
-    expect(estimateKeptEnergy(steep, 2)).toBeCloseTo(125, 10);
+    expect(estimateKeptEnergy(steep, [2])).toBeCloseTo(125, 10);
     // A rank costs 32 parameters. Gains: steep 25, then 1; flat 4 each.
     const ranks = allocateRanks([steep, flat], 32 * 6);
-    expect(ranks.get('steep')).toBe(2);
-    expect(ranks.get('flat')).toBe(4);
+    expect(ranks.get('steep')).toEqual([2]);
+    expect(ranks.get('flat')).toEqual([4]);
+  });
+
+  it('spends more on the bond that needs it, and never less well than one rank for all', () => {
+    // Three cores of 16: bond 1 holds its energy in two values, bond 2 in twelve of equal size.
+    const shape = { rows: [4, 4, 4], cols: [4, 4, 4] };
+    const energy = 144;
+    const bond = (values: number[]) => ({
+      spectrum: Float64Array.from({ length: 16 }, (_, k) => values[k] ?? 0),
+      fullDimension: 16,
+    });
+    const module: BudgetModule = {
+      module: 'm',
+      shape,
+      energy,
+      bonds: [
+        bond([Math.sqrt(energy - 1), 1]),
+        bond(new Array<number>(12).fill(Math.sqrt(energy / 12))),
+      ],
+    };
+    for (const budget of [100, 300, 520, 900]) {
+      const ranks = allocateRanks([module], budget).get('m')!;
+      expect(ranks[0]).toBeLessThanOrEqual(2);
+      expect(ranks[1]).toBeGreaterThan(ranks[0]!);
+      expect(parameterCount(shape, ranks)).toBeLessThanOrEqual(budget);
+      let uniform = 0;
+      for (let r = 1; parameterCount(shape, [r, r]) <= budget; r++)
+        uniform = estimateKeptEnergy(module, [r, r]);
+      expect(estimateKeptEnergy(module, ranks)).toBeGreaterThan(1.5 * uniform);
+    }
   });
 });
 

@@ -316,7 +316,7 @@ describe('explorer state', () => {
     expect(latex).toContain('model.layers.0.self\\_attn.q\\_proj');
     expect(latex.match(/\\\\/g)).toHaveLength(4);
     const { rankPattern: pattern, shapes } = rankPattern(state);
-    expect(pattern[name]).toBe(32);
+    expect(pattern[name]).toEqual([4, 32]);
     expect(shapes[name]).toEqual({ rows: [16, 16, 16], cols: [16, 16, 16] });
   });
 });
@@ -358,7 +358,7 @@ describe('message checks', () => {
       { type: 'cancel' },
       { type: 'decompose', modules: ['a'], options },
       { type: 'exportCores', modules: ['a'], options },
-      { type: 'useRanks', rankPattern: { a: 3 }, shapes: { a: { rows: [2, 3], cols: [4, 5] } } },
+      { type: 'useRanks', rankPattern: { a: [3] }, shapes: { a: { rows: [2, 3], cols: [4, 5] } } },
       { type: 'exportText', format: 'latex', fileName: 'a', text: 'b' },
       { type: 'exportPng', fileName: 'a', bytes: new Uint8Array(1) },
     ]) {
@@ -366,7 +366,7 @@ describe('message checks', () => {
     }
     for (const raw of [
       undefined,
-      { type: 'useRanks', rankPattern: { a: 'x' }, shapes: {} },
+      { type: 'useRanks', rankPattern: { a: 3 }, shapes: {} },
       { type: 'decompose', modules: ['a'], options: { ...options, rule: 'best' } },
       { type: 'exportText', format: 'html', fileName: 'a', text: 'b' },
     ]) {
