@@ -23,7 +23,7 @@ const initialName = (side: Side, k: number): string => `${side}.tt_initial_cores
 
 /**
  * Modes of a matrix with `size` entries, largest first: about log_8(size) of them, as equal as its
- * prime factors allow. (The paper's tables hold such lists: 4096 x 8 -> 16, 16, 8, 4, 4.)
+ * prime factors allow. (As many as the published lists have: 16, 16, 8, 4, 4 for 4096 x 8.)
  */
 export function trainModes(size: number): number[] {
   const count = Math.max(2, Math.round(Math.log(size) / Math.log(8)));

@@ -1,7 +1,7 @@
 /** The commands of the Model view. */
 import path from 'node:path';
 import { ProgressLocation, window } from 'vscode';
-import type { Decomposer } from '../host/decomposer';
+import { requestOf, type Decomposer } from '../host/decomposer';
 import { settings } from '../host/settings';
 import { DotaError } from '../protocol/errors';
 import { isObject, isOneOf } from '../protocol/guards';
@@ -60,6 +60,7 @@ async function decompose(node: ModelNode, decomposer: Decomposer): Promise<void>
   if (modules.length === 0) {
     throw new DotaError('adapter.noTarget', 'There is no matrix here that can be decomposed.');
   }
+  const request = requestOf(modules, settings.decomposeOptions(), false);
   await window.withProgress(
     { location: ProgressLocation.Notification, title: 'DoTA: Decomposing', cancellable: true },
     async (progress, token) => {
@@ -70,26 +71,13 @@ async function decompose(node: ModelNode, decomposer: Decomposer): Promise<void>
       let done = 0;
       progress.report({ message: `0 of ${modules.length}` });
       try {
-        await decomposer.run(
-          node.model,
-          {
-            modules,
-            options: [
-              '--rank',
-              String(settings.decomposeRank()),
-              '--cores',
-              String(settings.decomposeCores()),
-            ],
-          },
-          abort.signal,
-          (result) => {
-            done += 1;
-            progress.report({
-              message: `${done} of ${modules.length}, ${result.module}`,
-              increment: 100 / modules.length,
-            });
-          },
-        );
+        await decomposer.run(node.model, request, abort.signal, (result) => {
+          done += 1;
+          progress.report({
+            message: `${done} of ${modules.length}, ${result.module}`,
+            increment: 100 / modules.length,
+          });
+        });
       } catch (error) {
         // What came before the cancellation stays in the tree.
         if (!abort.signal.aborted) throw error;

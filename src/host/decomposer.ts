@@ -13,6 +13,8 @@ import type { Trainer } from './trainer';
 export interface DecomposeRequest {
   /** Full module paths. */
   modules: readonly string[];
+  /** What was asked for, to be kept beside the results. */
+  made: DecomposeOptions;
   /** Options of `dota decompose`, e.g. `['--rank', '8']`. */
   options: readonly string[];
   /** Shapes and ranks of single modules; `--plan` of `dota decompose`. */
@@ -57,7 +59,7 @@ export class Decomposer {
           if (event?.spectrum !== undefined)
             onSpectrum?.(event.spectrum.module, event.spectrum.share);
           if (event?.result === undefined) return;
-          this.models.addResult(model.folder, event.result);
+          this.models.addResult(model.folder, event.result, request.made);
           onResult(event.result);
         },
       });
@@ -67,8 +69,15 @@ export class Decomposer {
   }
 }
 
-/** The explorer's options as a command; shapes and ranks of single modules go into its plan. */
-export function requestOf(modules: readonly string[], options: DecomposeOptions): DecomposeRequest {
+/**
+ * The explorer's options as a command; shapes and ranks of single modules go into its plan.
+ * @param references whether random matrices are decomposed beside, for comparison; takes twice the time more
+ */
+export function requestOf(
+  modules: readonly string[],
+  options: DecomposeOptions,
+  references = true,
+): DecomposeRequest {
   const plan: NonNullable<DecomposeRequest['plan']> = {};
   for (const module of modules) {
     const shape = options.shapes[module];
@@ -78,6 +87,7 @@ export function requestOf(modules: readonly string[], options: DecomposeOptions)
   }
   return {
     modules,
+    made: options,
     options: [
       '--cores',
       String(options.cores),
@@ -86,9 +96,7 @@ export function requestOf(modules: readonly string[], options: DecomposeOptions)
       '--orientation',
       options.orientation,
       ...(options.exactMiddle ? ['--exact-middle'] : []),
-      '--reference',
-      'gaussian',
-      'own_spectrum',
+      ...(references ? ['--reference', 'gaussian', 'own_spectrum'] : []),
     ],
     ...(Object.keys(plan).length === 0 ? {} : { plan }),
   };
