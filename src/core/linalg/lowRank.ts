@@ -6,7 +6,7 @@
 import type { Gemm, Matrix } from '../gemm';
 import { energyOf, gram } from './gram';
 import { leadingEigen } from './leadingEigen';
-import { orthonormalise, projectOut } from './orthonormalise';
+import { orthonormalise, orthonormaliseAgainst } from './orthonormalise';
 import { gaussian } from './probes';
 
 /** Krylov steps after the first block; 3 keeps the excess error on flat spectra below 0.5 %. */
@@ -70,8 +70,12 @@ export async function lowRank(
       images.push(image);
     }
     if (step === steps) break;
-    const next = await apply(image);
-    block = await orthonormalise(krylov ? await projectOut(next, blocks, gemm) : next, gemm);
+    // X X^T would square the spread of the spectrum, and directions below 1e-4 of the largest would
+    // drown in the rounding of fp32; an orthonormal basis of the image spans the same.
+    const next = await apply(await orthonormalise(image, gemm));
+    block = krylov
+      ? await orthonormaliseAgainst(next, blocks, gemm)
+      : await orthonormalise(next, gemm);
     if (block.cols === 0 && !krylov) break;
   }
   // A zero matrix has no basis of its own; any unit vector serves.
