@@ -70,9 +70,7 @@ export async function lowRank(
       images.push(image);
     }
     if (step === steps) break;
-    // X X^T would square the spread of the spectrum, and directions below 1e-4 of the largest would
-    // drown in the rounding of fp32; an orthonormal basis of the image spans the same.
-    const next = await apply(await orthonormalise(image, gemm));
+    const next = await apply(image);
     block = krylov
       ? await orthonormaliseAgainst(next, blocks, gemm)
       : await orthonormalise(next, gemm);
