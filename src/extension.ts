@@ -8,7 +8,9 @@ import { registerDoctor } from './commands/doctor';
 import { registerFineTune } from './commands/fineTune';
 import { commandIds, contextKeys, panelTypes } from './commands/ids';
 import { registerModelActions } from './commands/modelActions';
+import { registerPreviewDataset } from './commands/previewDataset';
 import { registerRunActions } from './commands/runActions';
+import { registerUse } from './commands/useModel';
 import { ControlClaims } from './host/controlClaims';
 import { Decomposer } from './host/decomposer';
 import { announceEnds } from './host/endNotification';
@@ -20,6 +22,8 @@ import { Trainer } from './host/trainer';
 import { createUi } from './host/ui';
 import { ExplorerPanel } from './panels/explorerPanel';
 import { MetricsPanel } from './panels/metricsPanel';
+import { PromptPanel } from './panels/promptPanel';
+import { PreviewPanel } from './panels/previewPanel';
 import { ModelView } from './views/modelView';
 import { RunsView } from './views/runsView';
 import { createStatusBar } from './views/statusBar';
@@ -84,6 +88,14 @@ export function activate(extension: ExtensionContext): void {
     extension.workspaceState,
   );
 
+  const promptPanel = new PromptPanel(
+    extension.extensionUri,
+    trainer,
+    extension.workspaceState,
+    ui,
+  );
+  const previewPanel = new PreviewPanel(extension.extensionUri, trainer, ui);
+
   const context: CommandContext = {
     extension,
     ui,
@@ -95,6 +107,8 @@ export function activate(extension: ExtensionContext): void {
     runsView,
     metricsPanel,
     explorerPanel,
+    promptPanel,
+    previewPanel,
     rememberRoot: (runFolder) => {
       roots.remember(path.dirname(runFolder));
     },
@@ -113,6 +127,8 @@ export function activate(extension: ExtensionContext): void {
   registerFineTune(context);
   registerRunActions(context);
   registerModelActions(context, decomposer);
+  registerUse(context);
+  registerPreviewDataset(context);
   registerDoctor(context);
 
   const publish = (): void => {
@@ -120,7 +136,7 @@ export function activate(extension: ExtensionContext): void {
     setContext(contextKeys.hasRuns, runs.length > 0);
     setContext(contextKeys.runningCount, runs.filter((run) => run.live).length);
   };
-  const lens = new ConfigCodeLens(commandIds.fineTune);
+  const lens = new ConfigCodeLens(commandIds.fineTune, commandIds.previewDataset);
   extension.subscriptions.push(
     log,
     monitor,
@@ -128,6 +144,8 @@ export function activate(extension: ExtensionContext): void {
     runsView,
     metricsPanel,
     explorerPanel,
+    promptPanel,
+    previewPanel,
     createStatusBar(monitor),
     announceEnds(monitor, ui),
     monitor.onDidChange(publish),
@@ -141,6 +159,18 @@ export function activate(extension: ExtensionContext): void {
     window.registerWebviewPanelSerializer(panelTypes.explorer, {
       deserializeWebviewPanel: (panel) => {
         explorerPanel.restore(panel);
+        return Promise.resolve();
+      },
+    }),
+    window.registerWebviewPanelSerializer(panelTypes.prompt, {
+      deserializeWebviewPanel: (panel) => {
+        promptPanel.restore(panel);
+        return Promise.resolve();
+      },
+    }),
+    window.registerWebviewPanelSerializer(panelTypes.preview, {
+      deserializeWebviewPanel: (panel, state: unknown) => {
+        previewPanel.restore(panel, state);
         return Promise.resolve();
       },
     }),

@@ -7,6 +7,8 @@ import type { Trainer } from '../host/trainer';
 import type { Ui } from '../host/ui';
 import type { ExplorerPanel } from '../panels/explorerPanel';
 import type { MetricsPanel } from '../panels/metricsPanel';
+import type { PromptPanel } from '../panels/promptPanel';
+import type { PreviewPanel } from '../panels/previewPanel';
 import type { ModelView } from '../views/modelView';
 import type { RunsView } from '../views/runsView';
 import type { CommandId } from './ids';
@@ -22,6 +24,8 @@ export interface CommandContext {
   runsView: RunsView;
   metricsPanel: MetricsPanel;
   explorerPanel: ExplorerPanel;
+  promptPanel: PromptPanel;
+  previewPanel: PreviewPanel;
   /** Also watches the folder that holds this run. */
   rememberRoot: (runFolder: string) => void;
   /** Registers a command whose errors are shown, not lost. */

@@ -4,6 +4,7 @@ export const commandIds = {
   fineTune: 'dota.fineTune',
   openMetrics: 'dota.openMetrics',
   openExplorer: 'dota.openExplorer',
+  previewDataset: 'dota.previewDataset',
   decomposeLayer: 'dota.decomposeLayer',
   decomposeModel: 'dota.decomposeModel',
   addModelFolder: 'dota.addModelFolder',
@@ -22,6 +23,9 @@ export const commandIds = {
   runRename: 'dota.run.rename',
   runNotes: 'dota.run.notes',
   runDelete: 'dota.run.delete',
+  runEvaluate: 'dota.run.evaluate',
+  runShowEvaluations: 'dota.run.showEvaluations',
+  tryPrompt: 'dota.tryPrompt',
   doctor: 'dota.doctor',
   showLog: 'dota.showLog',
 } as const;
@@ -29,7 +33,12 @@ export type CommandId = (typeof commandIds)[keyof typeof commandIds];
 
 export const viewIds = { models: 'dota.models', runs: 'dota.runs' } as const;
 
-export const panelTypes = { metrics: 'dota.metrics', explorer: 'dota.explorer' } as const;
+export const panelTypes = {
+  metrics: 'dota.metrics',
+  explorer: 'dota.explorer',
+  prompt: 'dota.prompt',
+  preview: 'dota.preview',
+} as const;
 
 /** Context keys that `when` clauses of the manifest use. */
 export const contextKeys = {
