@@ -5,7 +5,7 @@ import { requestOf, type Decomposer } from '../host/decomposer';
 import type { ModelList } from '../host/modelList';
 import { settings } from '../host/settings';
 import type { Ui } from '../host/ui';
-import { serializeError } from '../protocol/errors';
+import { DotaError, serializeError } from '../protocol/errors';
 import {
   parseExplorerViewMessage,
   type DecomposeOptions,

@@ -245,7 +245,7 @@ function totalsText(state: ExplorerState, rows: ReturnType<typeof moduleRows>): 
     `adapter file ${formatBytes(adapterBytes(parameters))}`,
     `training memory ${formatBytes(trainingBytes(parameters))}${
       state.activationBytes === undefined
-        ? ' and activations'
+        ? ' beside model and activations'
         : ` + ${formatBytes(state.activationBytes)} activations`
     }`,
   ];

@@ -6,6 +6,7 @@ import {
   type ExplorerModel,
   type ExplorerModule,
 } from '../../src/protocol/explorerPanel';
+import type { ModuleDecomposition } from '../../src/protocol/decomposition';
 import type { SerializedError } from '../../src/protocol/errors';
 import { isNumber, isObject, isOneOf, isString } from '../../src/protocol/guards';
 import { prepare, ranksFor, type Prepared } from './cut';
@@ -172,6 +173,28 @@ export function withCut(
   return withView(state, { cuts: { ...state.view.cuts, [module]: next } });
 }
 
+/**
+ * An exact spectrum does not depend on ranks: one that took minutes is kept when the same matrix is
+ * decomposed again at others.
+ */
+function withExactSpectra(
+  result: ModuleDecomposition,
+  before: ModuleDecomposition | undefined,
+): ModuleDecomposition {
+  const same =
+    before?.energy === result.energy &&
+    before.orientation === result.orientation &&
+    before.rowFactors.join() === result.rowFactors.join() &&
+    before.colFactors.join() === result.colFactors.join();
+  if (!same) return result;
+  const bonds = result.bonds.map((bond, k) => {
+    const old = before.bonds[k];
+    if (bond.exactSpectrum || old?.exactSpectrum !== true) return bond;
+    return { ...bond, spectrum: old.spectrum, exactSpectrum: true };
+  });
+  return { ...result, bonds };
+}
+
 export function reduceExplorer(state: ExplorerState, message: ExplorerHostMessage): ExplorerState {
   switch (message.type) {
     case 'init': {
@@ -210,7 +233,9 @@ export function reduceExplorer(state: ExplorerState, message: ExplorerHostMessag
       const results = new Map(state.results);
       const failures = new Map(state.failures);
       for (const result of message.results) {
-        results.set(result.module, { prepared: prepare(result), options: message.options });
+        const before = results.get(result.module)?.prepared.result;
+        const prepared = prepare(withExactSpectra(result, before));
+        results.set(result.module, { prepared, options: message.options });
         failures.delete(result.module);
       }
       return { ...state, results, failures };
