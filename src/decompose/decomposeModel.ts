@@ -5,6 +5,7 @@
 import type { Gemm } from '../core/gemm';
 import { Scratch } from '../core/mpo/interleave';
 import type { RankChoice } from '../core/mpo/options';
+import { parameterCount } from '../core/mpo/shapes';
 import type { MpoShape } from '../core/mpo/types';
 import type { WeightSource } from '../models/modelConfig';
 import type { ModuleDecomposition } from '../protocol/decomposition';
@@ -55,12 +56,19 @@ export async function decomposeModel(
   const matrices = targets.map((name) => findMatrix(source, name));
   const run = new ModelRun(source, options, gemm, hooks);
   const { rank } = options;
-  if (!('budget' in rank)) {
+  const hasOwn = ({ module }: MatrixModule): boolean => options.ranks?.[module] !== undefined;
+  const open = matrices.filter((m) => !hasOwn(m));
+  if (!('budget' in rank) || open.length === 0) {
     run.total = matrices.length;
-    return run.all(matrices, (m) => rankFor(m.module, rank, options), true);
+    // A budget has nothing to decide where every module has ranks of its own.
+    const common = 'budget' in rank ? { r: 1 } : rank;
+    return run.all(matrices, (m) => rankFor(m.module, common, options), true);
   }
-  run.total = 2 * matrices.length;
-  const probes = await run.all(matrices, () => ({ r: BUDGET_PROBE_RANK }), false);
+  run.total = matrices.length + open.length;
+  const probes = await run.all(open, () => ({ r: BUDGET_PROBE_RANK }), false);
+  const taken = matrices
+    .filter(hasOwn)
+    .reduce((sum, m) => sum + parametersOf(m, options.ranks?.[m.module] ?? [], options), 0);
   const ranks = allocateRanks(
     probes.map((p) => ({
       module: p.module,
@@ -68,10 +76,22 @@ export async function decomposeModel(
       energy: p.energy,
       bonds: p.bonds,
     })),
-    rank.budget,
+    rank.budget - taken,
   );
-  const allocated = matrices.filter((m) => ranks.has(m.module));
-  return run.all(allocated, (m) => ({ r: ranks.get(m.module) ?? 1 }), true);
+  const allocated = matrices.filter((m) => hasOwn(m) || ranks.has(m.module));
+  return run.all(
+    allocated,
+    (m) => rankFor(m.module, { r: ranks.get(m.module) ?? 1 }, options),
+    true,
+  );
+}
+
+function parametersOf(
+  { module, rows, cols }: MatrixModule,
+  ranks: readonly number[],
+  options: ModelDecomposeOptions,
+): number {
+  return parameterCount(shapeFor(module, rows, cols, options), ranks);
 }
 
 function rankFor(module: string, rank: RankChoice, { ranks }: ModelDecomposeOptions): RankChoice {

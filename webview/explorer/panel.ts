@@ -286,9 +286,13 @@ export function startExplorer(root: HTMLElement): void {
         if (name === undefined || entry === undefined) return false;
         return !isCurrent(entry.options, requestOptions(state, [name]), name);
       });
-      // A running request (all modules, say) is not cut short; the budget concerns all modules at once.
-      if (state.progress !== undefined || state.options.rule === 'budget') return;
-      if (wanted.length > 0) request(wanted.filter((name) => name !== undefined));
+      // A running request (all modules, say) is not cut short; the budget concerns all modules at
+      // once, but for those whose cuts are set by hand.
+      if (state.progress !== undefined) return;
+      const single = wanted
+        .filter((name) => name !== undefined)
+        .filter((name) => state.options.rule !== 'budget' || name in state.view.cuts);
+      if (single.length > 0) request(single);
     }, SETTLE_MS);
   }
 

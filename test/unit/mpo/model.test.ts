@@ -12,6 +12,7 @@ import { decomposeModel } from '../../../src/decompose/decomposeModel';
 import { listMatrices } from '../../../src/decompose/modules';
 import { openWeightSource } from '../../../src/decompose/openSource';
 import { defaultModelDecomposeOptions } from '../../../src/decompose/options';
+import { parsePlan } from '../../../src/decompose/plan';
 import { rankByStructure } from '../../../src/decompose/structure';
 import { f32ToBf16, f32ToF16, toFloat32 } from '../../../src/models/dtype';
 import type { WeightSource } from '../../../src/models/modelConfig';
@@ -19,6 +20,7 @@ import { SafetensorsFile } from '../../../src/models/safetensors/reader';
 import { writeSafetensors } from '../../../src/models/safetensors/writer';
 import { decodeDecomposition } from '../../../src/protocol/decomposition';
 import type { DecomposeEvent, DecomposeReport } from '../../../src/protocol/decomposition';
+import type { DotaError } from '../../../src/protocol/errors';
 import { runDecompose } from '../../../src/trainer/commands/decompose';
 import type { DecomposeArgs } from '../../../src/trainer/commands/decompose';
 import { fixtureMatrix, randomMatrix, relativeDifference } from './helpers';
@@ -268,6 +270,50 @@ describe('dota decompose', () => {
     const { out } = await run({ json: true, stream: true, rank: 4 });
     const events = out.slice(0, -1).map((line) => JSON.parse(line) as DecomposeEvent);
     expect(events.map((e) => (e.type === 'module' ? e.done : e.type))).toEqual([1, 2, 3]);
+  });
+
+  it('takes shapes and ranks of a plan, also beside a budget', async () => {
+    const plan = parsePlan(
+      JSON.stringify({
+        'model.layers.0.a': { rows: [6, 8], cols: [6, 6], ranks: [7] },
+        'model.layers.1.a': { ranks: [3, 5] },
+      }),
+      'plan.json',
+    );
+    const { report } = await run({ json: true, plan });
+    expect(report.modules.map((m) => [m.module, m.bonds.map((b) => b.dimension)])).toEqual([
+      ['model.layers.0.a', [7]],
+      ['model.layers.1.a', [3, 5]],
+    ]);
+    expect(report.modules[0]!.rowFactors).toEqual([6, 8]);
+    const budget = 3000;
+    const spread = (await run({ json: true, plan, tensors: all, budget })).report;
+    const [first, second, third] = spread.modules;
+    expect(first!.bonds.map((b) => b.dimension)).toEqual([7]);
+    expect(third!.bonds.map((b) => b.dimension)).toEqual([3, 5]);
+    expect(second!.parameters).toBeGreaterThan(0);
+    expect(spread.parameters).toBeLessThanOrEqual(budget);
+  });
+
+  it.each([
+    ['{', /JSON/],
+    ['[]', /object/],
+    ['{"a": {"rows": [8, 8]}}', /belong together/],
+    ['{"a": {"ranks": [0]}}', /ranks/],
+    ['{"a": 3}', /object/],
+  ])('refuses the plan %s with its place', (text, message) => {
+    const error = (() => {
+      try {
+        parsePlan(text, 'plan.json');
+      } catch (e) {
+        return e as DotaError;
+      }
+      return undefined;
+    })();
+    expect(error).toMatchObject({ code: 'config.invalid' });
+    expect(error!.message).toMatch(message);
+    expect(error!.where).toContain('plan.json');
+    expect(error!.next).toBeDefined();
   });
 
   it('writes cores that contract to what it reports', async () => {
