@@ -3,7 +3,7 @@
  * so that a busy machine slows both.
  *
  *   npm run bench -- mpo [--json] [--rounds 5] [--threads 2] [--slow] [--sweep | --sweep-only]
- *     [--layers 32]
+ *     [--layers 32] [--only mpo_4096_n4_r64]
  *
  * --slow adds the comparisons with full SVDs at 4096 (seconds to minutes a call); --sweep
  * decomposes the 7 x `layers` matrices of a 7B-shaped model at rank 32. DOTA_PYTHON names the Python
@@ -30,6 +30,7 @@ const { values: args } = parseArgs({
     sweep: { type: 'boolean', default: false },
     'sweep-only': { type: 'boolean', default: false },
     layers: { type: 'string', default: '32' },
+    only: { type: 'string' },
     memory: { type: 'boolean', default: false },
   },
 });
@@ -90,7 +91,8 @@ async function compare(
   others: Readonly<Record<string, () => Promise<number | undefined>>>,
 ): Promise<Record<string, number | undefined>> {
   await own();
-  for (const other of Object.values(others)) await other();
+  // A single round is for calls of minutes, which no warm-up changes.
+  if (rounds > 1) for (const other of Object.values(others)) await other();
   const ms: number[] = [];
   const times = new Map<string, number[]>();
   const ratios = new Map<string, number[]>();
@@ -201,7 +203,9 @@ async function main(): Promise<void> {
     if (!args.json) console.log(name, value);
   };
 
+  const asked = (name: string): boolean => args.only === undefined || args.only === name;
   for (const n of [256, 512]) {
+    if (!asked(`eigh_${n}`)) continue;
     const a = symmetric(n);
     const kernel = await compare(n === 256 ? 4 * rounds : rounds, () => void eigh(a, n), {
       numpy: () => peer.ms({ kind: 'eigh', n }),
@@ -211,6 +215,7 @@ async function main(): Promise<void> {
     show(`eigh_${n}`, { ...kernel, values_only_ms: digits(performance.now() - start) });
   }
   for (const c of cases(rounds, args.slow)) {
+    if (!asked(c.name)) continue;
     const weight = gaussian(c.rows * c.cols, 1);
     const { shape } = c;
     const request = { rows: c.rows, cols: c.cols, i: shape.rows, j: shape.cols, r: c.r };
@@ -222,7 +227,7 @@ async function main(): Promise<void> {
     show(c.name, await compare(c.rounds, own, Object.fromEntries(others)));
   }
   peer.end();
-  show('memory', await memoryInChild());
+  if (asked('memory')) show('memory', await memoryInChild());
   if (args.sweep) show('sweep', await sweep(Number(args.layers), gemm));
   await gemm.dispose();
   if (args.json) console.log(JSON.stringify(report));

@@ -1,13 +1,13 @@
 /**
  * What the panels cost in the browser: opening a run of a million rows, a live update of it, moving the
- * cursor over it, a list of 500 runs, and dragging a cut in the explorer of 32 x 7 modules. Real
- * Chromium, software rendering. Prints one JSON object; times are milliseconds of script and layout.
+ * cursor over it, and a list of 500 runs. Real Chromium, software rendering. Prints one JSON object;
+ * times are milliseconds of script and layout. The explorer has a bench of its own.
  */
 import type { Page } from 'playwright-core';
-import { model, modules, options, result } from '../test/webview/explorerData';
 import { launchBrowser, openWebview } from '../test/webview/harness';
 import { runs } from '../test/webview/metricsData';
 import { themes } from '../test/webview/themes';
+import { quantile } from './quantile';
 
 const ROWS = 1_000_000;
 const PIECE = 100_000;
@@ -128,14 +128,6 @@ async function feed(
   );
 }
 
-function quantile(values: readonly number[], q: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return (
-    Math.round((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? NaN) * 10) /
-    10
-  );
-}
-
 async function main(): Promise<void> {
   const browser = await launchBrowser();
   try {
@@ -152,34 +144,6 @@ async function main(): Promise<void> {
     const figures = await feed(metrics.page, 'run-0', ROWS, PIECE);
     await metrics.close();
 
-    const explorer = await openWebview(browser, 'explorer', { theme });
-    const list = modules();
-    await explorer.post({ type: 'init', model, modules: list, options });
-    await explorer.post({ type: 'results', options, results: list.map((m) => result(m)) });
-    const plot = explorer.page.locator('.spectrum-frame svg >> nth=0');
-    await plot.scrollIntoViewIfNeeded();
-    const box = await plot.boundingBox();
-    if (box === null) throw new Error('no spectrum');
-    await explorer.page.evaluate(() => {
-      const frames: number[] = [];
-      let last = performance.now();
-      const tick = (): void => {
-        const now = performance.now();
-        frames.push(now - last);
-        last = now;
-        requestAnimationFrame(tick);
-      };
-      requestAnimationFrame(tick);
-      (window as unknown as { __frames: number[] }).__frames = frames;
-    });
-    await explorer.page.mouse.move(box.x + 60, box.y + 60);
-    await explorer.page.mouse.down();
-    await explorer.page.mouse.move(box.x + box.width - 60, box.y + 60, { steps: 120 });
-    await explorer.page.mouse.up();
-    const frames = await explorer.page.evaluate(
-      () => (window as unknown as { __frames: number[] }).__frames,
-    );
-    await explorer.close();
     console.log(
       JSON.stringify({
         rows: ROWS,
@@ -189,9 +153,6 @@ async function main(): Promise<void> {
         live_update_p90_ms: quantile(figures.updates, 0.9),
         hover_ms: quantile(figures.hovers, 0.5),
         zoom_ms: quantile(figures.zooms, 0.5),
-        modules: list.length,
-        cut_frame_ms: quantile(frames, 0.5),
-        cut_frame_p90_ms: quantile(frames, 0.9),
       }),
     );
   } finally {

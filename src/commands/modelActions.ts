@@ -1,7 +1,7 @@
 /** The commands of the Model view. */
 import path from 'node:path';
 import { ProgressLocation, window } from 'vscode';
-import { requestsOf, type Decomposer } from '../host/decomposer';
+import { requestOf, type Decomposer } from '../host/decomposer';
 import { settings } from '../host/settings';
 import { DotaError } from '../protocol/errors';
 import { isObject, isOneOf } from '../protocol/guards';
@@ -57,10 +57,10 @@ function moduleOfNode(node: ModelNode | undefined): string | undefined {
 
 async function decompose(node: ModelNode, decomposer: Decomposer): Promise<void> {
   const modules = modulesToDecompose(node);
-  const [request] = requestsOf(modules, settings.decomposeOptions(), false);
-  if (request === undefined) {
+  if (modules.length === 0) {
     throw new DotaError('adapter.noTarget', 'There is no matrix here that can be decomposed.');
   }
+  const request = requestOf(modules, settings.decomposeOptions(), false);
   await window.withProgress(
     { location: ProgressLocation.Notification, title: 'DoTA: Decomposing', cancellable: true },
     async (progress, token) => {

@@ -1,5 +1,8 @@
-/** A parameter budget for a whole model, spent where each parameter keeps most energy. */
-import { fullBonds, parameterCount } from '../core/mpo/shapes';
+/**
+ * A parameter budget for a whole model, spent where each parameter keeps most energy: over the
+ * modules, and within a module over its bonds.
+ */
+import { fullBonds, pairSizes, parameterCount } from '../core/mpo/shapes';
 import type { MpoShape } from '../core/mpo/types';
 import type { BondSummary } from '../protocol/decomposition';
 import { DotaError } from '../protocol/errors';
@@ -13,47 +16,43 @@ export interface BudgetModule {
   bonds: readonly Pick<BondSummary, 'spectrum' | 'fullDimension'>[];
 }
 
+/** A choice of bonds for one module, and what it costs and keeps. */
 interface Level {
-  rank: number;
+  ranks: readonly number[];
   parameters: number;
   keptEnergy: number;
 }
 
 /**
- * Estimated kept energy at rank r from the spectra of the unfoldings: the product over bonds of the
- * share that each would keep alone. Exact for one bond; between the two bounds (no tail adds, all
- * tails add) otherwise.
+ * Estimated kept energy from the spectra of the unfoldings: the product over bonds of the share that
+ * each would keep alone. Exact for one bond; between the two bounds (no tail adds, all tails add)
+ * otherwise.
  */
-export function estimateKeptEnergy(module: BudgetModule, rank: number): number {
-  return module.bonds.reduce((share, bond) => {
-    const kept = Math.min(rank, bond.fullDimension);
-    if (kept >= bond.fullDimension || module.energy === 0) return share;
-    let sum = 0;
-    for (let k = 0; k < Math.min(kept, bond.spectrum.length); k++)
-      sum += (bond.spectrum[k] as number) ** 2;
-    return share * Math.min(1, sum / module.energy);
-  }, module.energy);
+export function estimateKeptEnergy(module: BudgetModule, ranks: readonly number[]): number {
+  const shares = bondShares(module);
+  return ranks.reduce((kept, d, k) => kept * shareOf(shares[k], d), module.energy);
 }
 
 /**
- * Ranks by module within `budget` parameters: greedy on energy gained per parameter over the concave
- * hull of each module's curve, which is optimal up to the last step. One rank a module, as
- * `rank_pattern` holds it.
+ * Ranks by module and bond within `budget` parameters: greedy on energy gained per parameter over
+ * the concave hull of each module's curve, which is optimal up to the last step on these curves.
  * @throws DotaError `adapter.rank` when not even rank 1 everywhere fits
  */
 export function allocateRanks(
   modules: readonly BudgetModule[],
   budget: number,
-): ReadonlyMap<string, number> {
-  const curves = modules.map(hull);
+): ReadonlyMap<string, readonly number[]> {
+  const choices = modules.map(levels);
+  const curves = choices.map(hull);
   const at = curves.map(() => 0);
   let spent = curves.reduce((sum, curve) => sum + (curve[0]?.parameters ?? 0), 0);
   if (spent > budget)
     throw new DotaError(
       'adapter.rank',
-      `${modules.length} modules at rank 1 take ${spent} parameters, the budget is ${budget}.`,
+      `Rank 1 at every bond takes ${spent} parameters already, the budget is ${budget}.`,
       { next: `Raise the budget to ${spent} or more, or choose fewer modules.` },
     );
+  const ranks = curves.map((curve) => curve[0]?.ranks ?? []);
   // Modules whose next step no longer fits drop out; the others go on.
   const open = new Set(curves.keys());
   while (open.size > 0) {
@@ -66,29 +65,29 @@ export function allocateRanks(
         bestGain = gain;
       }
     }
-    const curve = curves[best];
-    const here = curve?.[at[best] as number];
-    const next = curve?.[(at[best] as number) + 1];
-    if (curve === undefined || here === undefined || next === undefined) {
+    const here = curves[best]?.[at[best] as number];
+    const next = curves[best]?.[(at[best] as number) + 1];
+    if (here === undefined || next === undefined) {
       open.delete(best);
       continue;
     }
-    const cost = next.parameters - here.parameters;
-    if (spent + cost > budget) {
-      // The hull may leap over ranks; the best of those that still fit ends this module's turn.
-      const last = within(modules[best] as BudgetModule, here, budget - spent);
-      spent += last.parameters - here.parameters;
-      curve.splice((at[best] as number) + 1, Infinity, last);
+    if (spent - here.parameters + next.parameters <= budget) {
+      spent += next.parameters - here.parameters;
+      ranks[best] = next.ranks;
       at[best] = (at[best] as number) + 1;
-      open.delete(best);
       continue;
     }
-    spent += cost;
-    at[best] = (at[best] as number) + 1;
+    // The hull leaps over levels; the best of those that still fit ends this module's turn.
+    const limit = budget - spent + here.parameters;
+    const last = (choices[best] as Level[]).reduce(
+      (a, b) => (b.parameters <= limit && b.keptEnergy > a.keptEnergy ? b : a),
+      here,
+    );
+    spent += last.parameters - here.parameters;
+    ranks[best] = last.ranks;
+    open.delete(best);
   }
-  return new Map(
-    modules.map((module, m) => [module.module, curves[m]?.[at[m] as number]?.rank ?? 1]),
-  );
+  return new Map(modules.map((module, m) => [module.module, ranks[m] ?? []]));
 }
 
 /** Energy per parameter of the step from `k` to `k + 1`; -1 at the end. */
@@ -99,41 +98,77 @@ function slope(curve: readonly Level[], k: number): number {
   return (next.keptEnergy - here.keptEnergy) / (next.parameters - here.parameters);
 }
 
-function levelAt(module: BudgetModule, full: readonly number[], rank: number): Level {
-  return {
-    rank,
-    parameters: parameterCount(
-      module.shape,
-      full.map((d) => Math.min(d, rank)),
-    ),
-    keptEnergy: estimateKeptEnergy(module, rank),
-  };
+/** Per bond: the share of the energy that its d largest singular values hold, at index d. */
+function bondShares(module: BudgetModule): Float64Array[] {
+  const full = fullBonds(module.shape);
+  return module.bonds.map((bond, k) => {
+    const shares = new Float64Array(bond.spectrum.length + 1);
+    let sum = 0;
+    bond.spectrum.forEach((s, i) => {
+      sum += s * s;
+      shares[i + 1] = module.energy > 0 ? Math.min(1, sum / module.energy) : 1;
+    });
+    // A bond kept whole loses nothing, rounding aside.
+    if (shares.length > (full[k] ?? 0)) shares[full[k] ?? 0] = 1;
+    return shares;
+  });
 }
 
-/** The highest rank from `here` up that costs at most `spare` parameters more. */
-function within(module: BudgetModule, here: Level, spare: number): Level {
+function shareOf(shares: Float64Array | undefined, d: number): number {
+  if (shares === undefined || shares.length < 2) return 1;
+  return shares[Math.min(d, shares.length - 1)] as number;
+}
+
+/**
+ * The choices of one module: the same rank at all bonds, from 1 up; and the path on which always
+ * that bond grows that raises the logarithm of the kept energy most per parameter.
+ */
+function levels(module: BudgetModule): Level[] {
+  const shares = bondShares(module);
+  const pairs = pairSizes(module.shape);
   const full = fullBonds(module.shape);
-  let best = here;
-  for (let rank = here.rank + 1; rank <= Math.max(...full); rank++) {
-    const level = levelAt(module, full, rank);
-    if (level.parameters - here.parameters > spare) break;
-    best = level;
+  // What is not known to be kept is not bought.
+  const most = full.map((d, k) => Math.max(1, Math.min(d, (shares[k]?.length ?? 1) - 1)));
+  const level = (ranks: readonly number[]): Level => ({
+    ranks,
+    parameters: parameterCount(module.shape, ranks),
+    keptEnergy: ranks.reduce((kept, d, k) => kept * shareOf(shares[k], d), module.energy),
+  });
+  const found: Level[] = [];
+  for (let rank = 1; rank <= Math.max(...most); rank++)
+    found.push(level(most.map((d) => Math.min(d, rank))));
+  const ranks = most.map(() => 1);
+  for (;;) {
+    let best = -1;
+    let bestGain = 0;
+    for (let k = 0; k < ranks.length; k++) {
+      const d = ranks[k] as number;
+      const left = (ranks[k - 1] ?? 1) * (pairs[k] ?? 1);
+      const right = (ranks[k + 1] ?? 1) * (pairs[k + 1] ?? 1);
+      // Beyond the sides of its unfolding a bond holds nothing.
+      if (d >= Math.min(most[k] as number, left, right)) continue;
+      const gain = Math.log(shareOf(shares[k], d + 1) / shareOf(shares[k], d)) / (left + right);
+      if (gain > bestGain) {
+        best = k;
+        bestGain = gain;
+      }
+    }
+    if (best < 0) return found;
+    ranks[best] = (ranks[best] as number) + 1;
+    found.push(level([...ranks]));
   }
-  return best;
 }
 
-/** The upper concave hull of (parameters, kept energy) over ranks 1 to the largest known. */
-function hull(module: BudgetModule): Level[] {
-  const full = fullBonds(module.shape);
-  const most = Math.max(...full);
-  // A bond with few known values caps the rank unless it is narrow enough to be kept whole.
-  const known = Math.min(
-    most,
-    ...module.bonds.map((b) => (b.spectrum.length >= b.fullDimension ? most : b.spectrum.length)),
+/** The upper concave hull of (parameters, kept energy), from the cheapest level to the best. */
+function hull(all: readonly Level[]): Level[] {
+  const sorted = [...all].sort(
+    (a, b) => a.parameters - b.parameters || b.keptEnergy - a.keptEnergy,
   );
   const points: Level[] = [];
-  for (let rank = 1; rank <= Math.max(1, known); rank++) {
-    const level = levelAt(module, full, rank);
+  for (const level of sorted) {
+    const last = points.at(-1);
+    // Dearer and no better.
+    if (last !== undefined && level.keptEnergy <= last.keptEnergy) continue;
     while (points.length >= 2) {
       const b = points[points.length - 1] as Level;
       const a = points[points.length - 2] as Level;

@@ -5,6 +5,7 @@
 import type { Gemm } from '../core/gemm';
 import { Scratch } from '../core/mpo/interleave';
 import type { RankChoice } from '../core/mpo/options';
+import { parameterCount } from '../core/mpo/shapes';
 import type { MpoShape } from '../core/mpo/types';
 import type { WeightSource } from '../models/modelConfig';
 import type { ModuleDecomposition } from '../protocol/decomposition';
@@ -30,6 +31,8 @@ export interface ModelProgress {
 
 export interface DecomposeModelHooks {
   onModule?: (result: ModuleDecomposition, progress: ModelProgress) => void;
+  /** Share in [0, 1] of a whole spectrum that takes long (`exactMiddle`). */
+  onSpectrum?: (module: string, share: number) => void;
   /** A module that cannot be decomposed; the others go on. Rethrow to stop. */
   onFailure?: (module: string, error: DotaError) => void;
   /** Folder of cached results; none when absent. */
@@ -53,12 +56,19 @@ export async function decomposeModel(
   const matrices = targets.map((name) => findMatrix(source, name));
   const run = new ModelRun(source, options, gemm, hooks);
   const { rank } = options;
-  if (!('budget' in rank)) {
+  const hasOwn = ({ module }: MatrixModule): boolean => options.ranks?.[module] !== undefined;
+  const open = matrices.filter((m) => !hasOwn(m));
+  if (!('budget' in rank) || open.length === 0) {
     run.total = matrices.length;
-    return run.all(matrices, () => rank, true);
+    // A budget has nothing to decide where every module has ranks of its own.
+    const common = 'budget' in rank ? { r: 1 } : rank;
+    return run.all(matrices, (m) => rankFor(m.module, common, options), true);
   }
-  run.total = 2 * matrices.length;
-  const probes = await run.all(matrices, () => ({ r: BUDGET_PROBE_RANK }), false);
+  run.total = matrices.length + open.length;
+  const probes = await run.all(open, () => ({ r: BUDGET_PROBE_RANK }), false);
+  const taken = matrices
+    .filter(hasOwn)
+    .reduce((sum, m) => sum + parametersOf(m, options.ranks?.[m.module] ?? [], options), 0);
   const ranks = allocateRanks(
     probes.map((p) => ({
       module: p.module,
@@ -66,10 +76,39 @@ export async function decomposeModel(
       energy: p.energy,
       bonds: p.bonds,
     })),
-    rank.budget,
+    rank.budget - taken,
   );
-  const allocated = matrices.filter((m) => ranks.has(m.module));
-  return run.all(allocated, (m) => ({ r: ranks.get(m.module) ?? 1 }), true);
+  const allocated = matrices.filter((m) => hasOwn(m) || ranks.has(m.module));
+  return run.all(
+    allocated,
+    (m) => rankFor(m.module, { r: ranks.get(m.module) ?? 1 }, options),
+    true,
+  );
+}
+
+function parametersOf(
+  { module, rows, cols }: MatrixModule,
+  ranks: readonly number[],
+  options: ModelDecomposeOptions,
+): number {
+  return parameterCount(shapeFor(module, rows, cols, options), ranks);
+}
+
+function rankFor(module: string, rank: RankChoice, { ranks }: ModelDecomposeOptions): RankChoice {
+  const own = ranks?.[module];
+  return own === undefined ? rank : { r: own };
+}
+
+/** An error of one module says which, unless it names a place of its own. */
+function placed(error: unknown, module: string): unknown {
+  if (!(error instanceof DotaError) || error.where !== undefined || error.code === 'run.stopped')
+    return error;
+  const { code, message, next } = error;
+  return new DotaError(code, message, {
+    where: module,
+    cause: error,
+    ...(next === undefined ? {} : { next }),
+  });
 }
 
 class ModelRun {
@@ -102,7 +141,8 @@ class ModelRun {
         this.done++;
         const { done, total } = this;
         if (final) this.hooks.onModule?.(result, { done, total, module: matrix.module, cached });
-      } catch (error) {
+      } catch (cause) {
+        const error = placed(cause, matrix.module);
         const { onFailure } = this.hooks;
         if (!(error instanceof DotaError) || error.code === 'run.stopped' || !onFailure)
           throw error;
@@ -118,7 +158,7 @@ class ModelRun {
     rank: RankChoice,
     final: boolean,
   ): Promise<{ result: ModuleDecomposition; cached: boolean }> {
-    const { signal } = this.hooks;
+    const { signal, onSpectrum } = this.hooks;
     if (signal?.aborted)
       throw new DotaError('run.stopped', 'The decomposition was stopped.', {
         next: 'Start it again; finished modules are taken from the cache.',
@@ -144,6 +184,7 @@ class ModelRun {
       options,
       scratch: this.scratch,
       ...(signal === undefined ? {} : { signal }),
+      onProgress: (share: number) => onSpectrum?.(matrix.module, share),
     };
     const { summary } = await decomposeModule(rawRows(raw, matrix.tensor), request, this.gemm);
     await this.cache?.write(key, summary);

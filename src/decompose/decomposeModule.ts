@@ -18,6 +18,8 @@ export interface ModuleRequest {
   /** Reused between the modules of a run. */
   scratch?: Scratch;
   signal?: AbortSignal;
+  /** Share in [0, 1] of a whole spectrum that takes long. */
+  onProgress?: (share: number) => void;
 }
 
 /**
@@ -41,6 +43,7 @@ export async function decomposeModule(
     exactMiddle: options.exactMiddle,
     ...(request.scratch === undefined ? {} : { scratch: request.scratch }),
     ...(request.signal === undefined ? {} : { signal: request.signal }),
+    ...(request.onProgress === undefined ? {} : { onProgress: request.onProgress }),
   };
   const decomposition = await decomposeRows(weight, coreOptions, gemm);
   const references: ReferenceSummary[] = [];

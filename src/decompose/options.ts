@@ -10,6 +10,8 @@ export interface ModelDecomposeOptions {
   cores: number;
   /** Row and column factors by full module path. */
   shapes?: Readonly<Record<string, MpoShape>>;
+  /** Bond dimensions d_1..d_{n-1} by full module path, instead of `rank`. */
+  ranks?: Readonly<Record<string, readonly number[]>>;
   /** For every module, or a number of parameters for all of them together. */
   rank: RankChoice | { budget: number };
   orientation: Orientation;

@@ -1,4 +1,7 @@
 /** Decompositions in a child process: `dota decompose`, with results as they come. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import type { ModuleDecomposition, ModuleDecompositionJson } from '../protocol/decomposition';
 import { decodeDecomposition } from '../protocol/decomposition';
 import type { DecomposeOptions } from '../protocol/explorerPanel';
@@ -14,6 +17,11 @@ export interface DecomposeRequest {
   made: DecomposeOptions;
   /** Options of `dota decompose`, e.g. `['--rank', '8']`. */
   options: readonly string[];
+  /** Shapes and ranks of single modules; `--plan` of `dota decompose`. */
+  plan?: Record<
+    string,
+    { rows?: readonly number[]; cols?: readonly number[]; ranks?: readonly number[] }
+  >;
 }
 
 export class Decomposer {
@@ -33,67 +41,75 @@ export class Decomposer {
     request: DecomposeRequest,
     signal: AbortSignal,
     onResult: (result: ModuleDecomposition) => void,
+    onSpectrum?: (module: string, share: number) => void,
   ): Promise<void> {
-    const args = ['decompose', model.folder, ...request.modules, ...request.options];
-    await this.trainer.command([...args, '--cache', this.cacheFolder, '--stream'], {
-      signal,
-      onLine: (line) => {
-        const event = parseEvent(line);
-        if (event?.result === undefined) return;
-        this.models.addResult(model.folder, event.result, request.made);
-        onResult(event.result);
-      },
-    });
+    const { plan } = request;
+    const folder = plan === undefined ? undefined : await mkdtemp(path.join(tmpdir(), 'dota-'));
+    try {
+      const args = ['decompose', model.folder, ...request.modules, ...request.options];
+      if (folder !== undefined) {
+        const file = path.join(folder, 'plan.json');
+        await writeFile(file, JSON.stringify(plan));
+        args.push('--plan', file);
+      }
+      await this.trainer.command([...args, '--cache', this.cacheFolder, '--stream'], {
+        signal,
+        onLine: (line) => {
+          const event = parseEvent(line);
+          if (event?.spectrum !== undefined)
+            onSpectrum?.(event.spectrum.module, event.spectrum.share);
+          if (event?.result === undefined) return;
+          this.models.addResult(model.folder, event.result, request.made);
+          onResult(event.result);
+        },
+      });
+    } finally {
+      if (folder !== undefined) await rm(folder, { recursive: true, force: true });
+    }
   }
 }
 
 /**
- * The explorer's options as commands: modules with a shape of their own take one each.
+ * The explorer's options as a command; shapes and ranks of single modules go into its plan.
  * @param references whether random matrices are decomposed beside, for comparison; takes twice the time more
- * @returns pairs of modules and arguments
  */
-export function requestsOf(
+export function requestOf(
   modules: readonly string[],
   options: DecomposeOptions,
   references = true,
-): DecomposeRequest[] {
-  const rule = [`--${options.rule}`, String(options.value)];
-  const common = [
-    ...rule,
-    '--orientation',
-    options.orientation,
-    ...(options.exactMiddle ? ['--exact-middle'] : []),
-    ...(references ? ['--reference', 'gaussian', 'own_spectrum'] : []),
-  ];
-  const shaped = modules.filter((module) => module in options.shapes);
-  const others = modules.filter((module) => !(module in options.shapes));
-  return [
-    ...(others.length === 0
-      ? []
-      : [
-          {
-            modules: others,
-            made: options,
-            options: ['--cores', String(options.cores), ...common],
-          },
-        ]),
-    ...shaped.map((module) => {
-      const shape = options.shapes[module];
-      const factors = [
-        '--rows',
-        (shape?.rows ?? []).join('x'),
-        '--cols',
-        (shape?.cols ?? []).join('x'),
-      ];
-      return { modules: [module], made: options, options: [...factors, ...common] };
-    }),
-  ];
+): DecomposeRequest {
+  const plan: NonNullable<DecomposeRequest['plan']> = {};
+  for (const module of modules) {
+    const shape = options.shapes[module];
+    const ranks = options.ranks[module];
+    if (shape === undefined && ranks === undefined) continue;
+    plan[module] = { ...shape, ...(ranks === undefined ? {} : { ranks }) };
+  }
+  return {
+    modules,
+    made: options,
+    options: [
+      '--cores',
+      String(options.cores),
+      `--${options.rule}`,
+      String(options.value),
+      '--orientation',
+      options.orientation,
+      ...(options.exactMiddle ? ['--exact-middle'] : []),
+      ...(references ? ['--reference', 'gaussian', 'own_spectrum'] : []),
+    ],
+    ...(Object.keys(plan).length === 0 ? {} : { plan }),
+  };
 }
 
 /** A line of `--stream`: a result, or the failure of one module among several. */
-export function parseEvent(
-  line: string,
-): { result?: ModuleDecomposition; failure?: string } | undefined {
+export function parseEvent(line: string):
+  | {
+      result?: ModuleDecomposition;
+      failure?: string;
+      spectrum?: { module: string; share: number };
+    }
+  | undefined {
   let event: unknown;
   try {
     event = JSON.parse(line);
@@ -102,6 +118,8 @@ export function parseEvent(
   }
   if (!isObject(event)) return undefined;
   if (event.type === 'failure' && isString(event.module)) return { failure: event.module };
+  if (event.type === 'spectrum' && isString(event.module) && isNumber(event.share))
+    return { spectrum: { module: event.module, share: event.share } };
   const result = event.type === 'module' ? parseResult(event.result) : undefined;
   return result === undefined ? undefined : { result };
 }

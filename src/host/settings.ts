@@ -28,6 +28,7 @@ export const settings = {
     value: read(settingKeys.decomposeRank, 8),
     orientation: 'out',
     shapes: {},
+    ranks: {},
     exactMiddle: false,
   }),
 

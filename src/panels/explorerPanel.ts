@@ -1,7 +1,7 @@
 /** The MPO explorer's host side. */
 import { ProgressLocation, window, type Disposable, type Uri, type WebviewPanel } from 'vscode';
 import { panelTypes } from '../commands/ids';
-import { requestsOf, type Decomposer } from '../host/decomposer';
+import { requestOf, type Decomposer } from '../host/decomposer';
 import type { ModelList } from '../host/modelList';
 import { settings } from '../host/settings';
 import type { Ui } from '../host/ui';
@@ -186,8 +186,12 @@ export class ExplorerPanel implements Disposable {
     await this.post({ type: 'progress', running: true, done, total });
     try {
       const started = Date.now();
-      for (const request of requestsOf(modules, options)) {
-        await this.decomposer.run(model, request, abort.signal, (result) => {
+      const request = requestOf(modules, options);
+      await this.decomposer.run(
+        model,
+        request,
+        abort.signal,
+        (result) => {
           done += 1;
           const secondsLeft = ((Date.now() - started) / 1000 / done) * (total - done);
           void this.post({
@@ -198,8 +202,11 @@ export class ExplorerPanel implements Disposable {
             module: result.module,
             secondsLeft,
           });
-        });
-      }
+        },
+        (module, spectrumShare) => {
+          void this.post({ type: 'progress', running: true, done, total, module, spectrumShare });
+        },
+      );
     } catch (error) {
       if (!abort.signal.aborted) await this.post({ type: 'error', error: serializeError(error) });
     } finally {
@@ -215,13 +222,8 @@ export class ExplorerPanel implements Disposable {
 
   private async exportCores(modules: readonly string[], options: DecomposeOptions): Promise<void> {
     const { model } = this;
-    const [request, ...more] = requestsOf(modules, options);
-    if (model === undefined || request === undefined) return;
-    if (more.length > 0) {
-      throw new DotaError('usage', 'Modules with different shapes go into files of their own.', {
-        next: 'Export them one by one.',
-      });
-    }
+    if (model === undefined || modules.length === 0) return;
+    const request = requestOf(modules, options);
     const target = await window.showSaveDialog({ filters: { safetensors: ['safetensors'] } });
     if (target === undefined) return;
     const out = { ...request, options: [...request.options, '--out', target.fsPath] };

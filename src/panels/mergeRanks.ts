@@ -8,7 +8,7 @@ type Shapes = Readonly<Record<string, { rows: readonly number[]; cols: readonly 
 export function mergeRanks(
   text: string,
   where: string,
-  rankPattern: Readonly<Record<string, number>>,
+  rankPattern: Readonly<Record<string, readonly number[]>>,
   shapes: Shapes,
 ): string {
   let config: unknown;

@@ -124,4 +124,6 @@ export interface DecomposeReport {
 /** A line of `dota decompose --stream`, printed as soon as a module is ready. */
 export type DecomposeEvent =
   | { type: 'module'; done: number; total: number; result: ModuleDecompositionJson }
+  /** A whole spectrum that takes long: `share` of it is done. */
+  | { type: 'spectrum'; module: string; share: number }
   | { type: 'failure'; module: string; error: SerializedError };

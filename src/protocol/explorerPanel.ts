@@ -57,6 +57,8 @@ export interface DecomposeOptions {
   orientation: 'out' | 'in';
   /** Explicit factors by full module name. */
   shapes: Readonly<Record<string, { rows: readonly number[]; cols: readonly number[] }>>;
+  /** Bond dimensions d_1..d_{n-1} by full module name, instead of the rule's. */
+  ranks: Readonly<Record<string, readonly number[]>>;
   /** Compute the whole spectrum of wide middle bonds as well (minutes at 4096 and above). */
   exactMiddle: boolean;
 }
@@ -81,6 +83,8 @@ export type ExplorerHostMessage =
       done: number;
       total: number;
       module?: string;
+      /** Of `module`'s whole spectrum, in [0, 1], where that takes long. */
+      spectrumShare?: number;
       secondsLeft?: number;
       cancelled?: boolean;
     }
@@ -96,18 +100,18 @@ export type ExplorerViewMessage =
   | { type: 'decompose'; modules: readonly string[]; options: DecomposeOptions }
   | { type: 'cancel' }
   /**
-   * Write into a `*.dota.json`: `adapter.rank_pattern` (full module path -> largest bond) and
+   * Write into a `*.dota.json`: `adapter.rank_pattern` (full module path -> d_1..d_{n-1}) and
    * `adapter.mpo_shapes`; `target_modules` become the modules named here.
    */
   | {
       type: 'useRanks';
-      rankPattern: Readonly<Record<string, number>>;
+      rankPattern: Readonly<Record<string, readonly number[]>>;
       shapes: Readonly<Record<string, { rows: readonly number[]; cols: readonly number[] }>>;
     }
   /** Save with a dialog. */
   | { type: 'exportText'; format: TextFormat; fileName: string; text: string }
   | { type: 'exportPng'; fileName: string; bytes: Uint8Array }
-  /** The host runs the decomposition again with an output file (safetensors). */
+  /** The host runs the decomposition again, at `options.ranks`, into one file (safetensors). */
   | { type: 'exportCores'; modules: readonly string[]; options: DecomposeOptions };
 
 function isNumbers(value: unknown): value is number[] {
@@ -121,6 +125,10 @@ function isShapes(value: unknown): value is DecomposeOptions['shapes'] {
   );
 }
 
+function isRanks(value: unknown): value is DecomposeOptions['ranks'] {
+  return isObject(value) && Object.values(value).every(isNumbers);
+}
+
 function isOptions(value: unknown): value is DecomposeOptions {
   return (
     isObject(value) &&
@@ -129,6 +137,7 @@ function isOptions(value: unknown): value is DecomposeOptions {
     isNumber(value.value) &&
     isOneOf(['out', 'in'], value.orientation) &&
     isShapes(value.shapes) &&
+    isRanks(value.ranks) &&
     isBoolean(value.exactMiddle)
   );
 }
@@ -147,14 +156,8 @@ export function parseExplorerViewMessage(raw: unknown): ExplorerViewMessage | un
         ? { type: m.type, modules: m.modules, options: m.options }
         : undefined;
     case 'useRanks':
-      return isObject(m.rankPattern) &&
-        Object.values(m.rankPattern).every(isNumber) &&
-        isShapes(m.shapes)
-        ? {
-            type: 'useRanks',
-            rankPattern: m.rankPattern as Record<string, number>,
-            shapes: m.shapes,
-          }
+      return isRanks(m.rankPattern) && isShapes(m.shapes)
+        ? { type: 'useRanks', rankPattern: m.rankPattern, shapes: m.shapes }
         : undefined;
     case 'exportText':
       return isOneOf(textFormats, m.format) && isString(m.fileName) && isString(m.text)

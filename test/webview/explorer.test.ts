@@ -328,7 +328,7 @@ describe('requests', () => {
     await settle();
     await view.page.click('button:has-text("Use These Ranks")');
     const use = (await sent()).find((m) => m.type === 'useRanks');
-    expect(use?.type === 'useRanks' && use.rankPattern[first.name]).toBe(256);
+    expect(use?.type === 'useRanks' && use.rankPattern[first.name]).toEqual([256, 32]);
     expect(use?.type === 'useRanks' && Object.keys(use.rankPattern)).toHaveLength(14);
     expect(use?.type === 'useRanks' && use.shapes[first.name]).toEqual({
       rows: [16, 16, 16],

@@ -23,6 +23,7 @@ export const options: DecomposeOptions = {
   value: 32,
   orientation: 'out',
   shapes: {},
+  ranks: {},
   exactMiddle: false,
 };
 

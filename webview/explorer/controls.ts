@@ -154,7 +154,7 @@ export class Controls {
     this.use = button('Use These Ranks', events.useRanks, {
       icon: 'edit',
       title:
-        'Write rank_pattern and mpo_shapes into a configuration: one rank a module, its largest bond',
+        'Write rank_pattern (every bond) and mpo_shapes into a configuration, and decompose at exactly these ranks',
     });
     this.exportButtons = [
       button('CSV', events.exportCsv, {
@@ -245,7 +245,7 @@ function totalsText(state: ExplorerState, rows: ReturnType<typeof moduleRows>): 
     `adapter file ${formatBytes(adapterBytes(parameters))}`,
     `training memory ${formatBytes(trainingBytes(parameters))}${
       state.activationBytes === undefined
-        ? ' and activations'
+        ? ' beside model and activations'
         : ` + ${formatBytes(state.activationBytes)} activations`
     }`,
   ];

@@ -181,9 +181,12 @@ export function adapterBytes(parameters: number): number {
   return parameters * 4;
 }
 
-/** Bytes that training adds for the adapter: weight, gradient and two AdamW moments in fp32. */
+/**
+ * Bytes that training adds for the adapter: the cores and the frozen ones they started from, gradient
+ * and two AdamW moments, all fp32. What does not depend on ranks comes on top.
+ */
 export function trainingBytes(parameters: number): number {
-  return parameters * 16;
+  return parameters * 20;
 }
 
 /** Energy kept beyond the better of the references; undefined when none was computed. */

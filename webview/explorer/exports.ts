@@ -128,18 +128,15 @@ export function rowsToLatex(rows: readonly ModuleRow[]): string {
   ].join('\n');
 }
 
-/**
- * What goes into the configuration: the largest bond of each module (`rank_pattern` holds one number
- * a module, clamped to each full bond) and its factors.
- */
+/** What goes into the configuration: every bond's dimension and the factors, by module. */
 export function rankPattern(state: ExplorerState): {
-  rankPattern: Record<string, number>;
+  rankPattern: Record<string, readonly number[]>;
   shapes: Record<string, { rows: readonly number[]; cols: readonly number[] }>;
 } {
-  const rankPattern: Record<string, number> = {};
+  const rankPattern: Record<string, readonly number[]> = {};
   const shapes: Record<string, { rows: readonly number[]; cols: readonly number[] }> = {};
   for (const row of moduleRows(state)) {
-    rankPattern[row.module] = Math.max(1, ...row.ranks);
+    rankPattern[row.module] = row.ranks;
     shapes[row.module] = { rows: row.rowFactors, cols: row.colFactors };
   }
   return { rankPattern, shapes };

@@ -38,8 +38,8 @@ export function moduleTiles(prepared: Prepared, ranks: readonly number[]): HTMLE
     [
       'Training memory',
       formatBytes(trainingBytes(e.parameters)),
-      'weights, gradient, AdamW',
-      'Four fp32 numbers a parameter; activations come on top',
+      'cores, their start, gradient, AdamW',
+      'Five fp32 numbers a parameter; the model itself and activations come on top',
     ],
     [
       'Structure',

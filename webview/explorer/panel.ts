@@ -11,7 +11,7 @@ import { formatBytes, formatCount, formatDuration, formatInteger, plural } from 
 import { standaloneSvg, svgToPng } from '../shared/svgExport';
 import { onThemeChange, readTheme } from '../shared/theme';
 import { Controls } from './controls';
-import { moduleRows, rankPattern, rowsToCsv, rowsToLatex } from './exports';
+import { moduleRows, rankPattern, rowsToCsv, rowsToLatex, type ModuleRow } from './exports';
 import { Heatmap } from './heatmap';
 import { measureInfo } from './measures';
 import { ModuleView, type ModuleEvents } from './moduleView';
@@ -22,6 +22,7 @@ import {
   measures,
   parseViewState,
   reduceExplorer,
+  requestOptions,
   withCut,
   withOptions,
   withShape,
@@ -60,6 +61,9 @@ export function startExplorer(root: HTMLElement): void {
     },
     useRanks: () => {
       api.post({ type: 'useRanks', ...rankPattern(state) });
+      // The tree and the table then show the numbers of these ranks, not an estimate.
+      const inexact = moduleRows(state).filter((row) => !row.exact);
+      if (state.progress === undefined && inexact.length > 0) requestExactly(inexact);
     },
     exportCsv: () => {
       api.post({
@@ -78,7 +82,8 @@ export function startExplorer(root: HTMLElement): void {
       });
     },
     exportCores: () => {
-      api.post({ type: 'exportCores', modules: [...state.results.keys()], options: state.options });
+      const rows = moduleRows(state);
+      api.post({ type: 'exportCores', modules: rows.map((r) => r.module), options: asShown(rows) });
     },
   });
   const heatmap = new Heatmap({
@@ -93,6 +98,7 @@ export function startExplorer(root: HTMLElement): void {
   const moduleEvents: ModuleEvents = {
     cut: (module, bond, rank) => {
       setState(withCut(state, module, bond, rank));
+      settle();
     },
     decompose: (module) => {
       request([module]);
@@ -101,7 +107,7 @@ export function startExplorer(root: HTMLElement): void {
       api.post({
         type: 'decompose',
         modules: [module],
-        options: { ...state.options, exactMiddle: true },
+        options: { ...requestOptions(state, [module]), exactMiddle: true },
       });
     },
     shape: (module, shape) => {
@@ -113,6 +119,7 @@ export function startExplorer(root: HTMLElement): void {
         Object.entries(state.view.cuts).filter(([name]) => name !== module),
       );
       setView({ cuts });
+      settle();
     },
     figure: (drawing, name, format) => {
       void saveFigure(drawing, name, format);
@@ -246,22 +253,46 @@ export function startExplorer(root: HTMLElement): void {
   }
 
   function request(modules: readonly string[]): void {
-    api.post({ type: 'decompose', modules, options: state.options });
+    api.post({ type: 'decompose', modules, options: requestOptions(state, modules) });
   }
 
-  /** Previews the change from spectra at once, and soon after asks for the modules in view exactly. */
+  /** The options in force, with every module's ranks and factors as they are shown. */
+  function asShown(rows: readonly ModuleRow[]): DecomposeOptions {
+    return {
+      ...state.options,
+      ranks: Object.fromEntries(rows.map((r) => [r.module, r.ranks])),
+      shapes: Object.fromEntries(
+        rows.map((r) => [r.module, { rows: r.rowFactors, cols: r.colFactors }]),
+      ),
+    };
+  }
+
+  function requestExactly(rows: readonly ModuleRow[]): void {
+    api.post({ type: 'decompose', modules: rows.map((r) => r.module), options: asShown(rows) });
+  }
+
+  /** Previews a change from spectra at once, and soon after asks for the modules in view exactly. */
   function changeOptions(change: Partial<DecomposeOptions>): void {
     setState(withOptions(state, change));
+    settle();
+  }
+
+  function settle(): void {
     clearTimeout(settling);
     settling = setTimeout(() => {
       const { selected, compared } = state.view;
       const wanted = [...new Set([selected, compared])].filter((name) => {
         const entry = name === undefined ? undefined : state.results.get(name);
-        return entry !== undefined && !isCurrent(entry.options, state.options);
+        if (name === undefined || entry === undefined) return false;
+        return !isCurrent(entry.options, requestOptions(state, [name]), name);
       });
-      // A running request (all modules, say) is not cut short; the budget concerns all modules at once.
-      if (state.progress !== undefined || state.options.rule === 'budget') return;
-      if (wanted.length > 0) request(wanted.filter((name) => name !== undefined));
+      // A running request (all modules, say) is not cut short; the budget concerns all modules at
+      // once, but for those whose cuts are set by hand.
+      if (state.progress !== undefined) return;
+      const single = wanted
+        .filter((name) => name !== undefined)
+        .filter((name) => state.options.rule !== 'budget' || name in state.view.cuts);
+      if (single.length > 0) request(single);
     }, SETTLE_MS);
   }
 
@@ -322,12 +353,15 @@ export function startExplorer(root: HTMLElement): void {
     const p = state.progress;
     progress.hidden = p === undefined;
     if (p === undefined) return;
-    progressBar.style.transform = `scaleX(${p.total > 0 ? p.done / p.total : 0})`;
+    progressBar.style.transform = `scaleX(${p.total > 0 ? (p.done + (p.spectrumShare ?? 0)) / p.total : 0})`;
     progress.setAttribute('aria-valuenow', String(p.done));
     progress.setAttribute('aria-valuemax', String(p.total));
     const parts = [
       `${formatInteger(p.done)} of ${formatInteger(p.total)} modules`,
       p.module,
+      p.spectrumShare === undefined
+        ? undefined
+        : `whole spectrum ${Math.floor(100 * p.spectrumShare)} %`,
       p.secondsLeft === undefined ? undefined : `about ${formatDuration(p.secondsLeft)} left`,
     ].filter((part) => part !== undefined);
     setText(progressText, parts.join(' · '));

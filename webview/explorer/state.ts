@@ -6,6 +6,7 @@ import {
   type ExplorerModel,
   type ExplorerModule,
 } from '../../src/protocol/explorerPanel';
+import type { ModuleDecomposition } from '../../src/protocol/decomposition';
 import type { SerializedError } from '../../src/protocol/errors';
 import { isNumber, isObject, isOneOf, isString } from '../../src/protocol/guards';
 import { prepare, ranksFor, type Prepared } from './cut';
@@ -43,6 +44,7 @@ export const defaultOptions: DecomposeOptions = {
   value: 8,
   orientation: 'out',
   shapes: {},
+  ranks: {},
   exactMiddle: false,
 };
 
@@ -64,6 +66,7 @@ function parseOptions(raw: unknown): DecomposeOptions | undefined {
     value,
     orientation: orientation === 'in' ? 'in' : 'out',
     shapes: {},
+    ranks: {},
     exactMiddle: exactMiddle === true,
   };
 }
@@ -88,14 +91,31 @@ export function parseViewState(raw: unknown): ViewState {
   };
 }
 
+/** Options of a request for these modules: cuts set by hand become their ranks. */
+export function requestOptions(state: ExplorerState, modules: readonly string[]): DecomposeOptions {
+  const ranks: Record<string, readonly number[]> = {};
+  for (const module of modules) {
+    const cut = state.view.cuts[module];
+    if (cut !== undefined) ranks[module] = cut;
+  }
+  return { ...state.options, ranks };
+}
+
 /** Whether a result made with `made` still answers `wanted` (ranks are previewed from spectra). */
 export function sameShape(made: DecomposeOptions, wanted: DecomposeOptions): boolean {
   return made.cores === wanted.cores && made.orientation === wanted.orientation;
 }
 
 /** Whether a result was made with exactly these options, so that nothing new would come of asking. */
-export function isCurrent(made: DecomposeOptions, wanted: DecomposeOptions): boolean {
-  return sameShape(made, wanted) && made.rule === wanted.rule && made.value === wanted.value;
+export function isCurrent(
+  made: DecomposeOptions,
+  wanted: DecomposeOptions,
+  module: string,
+): boolean {
+  const [own, asked] = [made.ranks[module], wanted.ranks[module]];
+  if (!sameShape(made, wanted)) return false;
+  if (own !== undefined || asked !== undefined) return own?.join() === asked?.join();
+  return made.rule === wanted.rule && made.value === wanted.value;
 }
 
 /** The bond dimensions shown for a module: set by hand, or by the rule in force. */
@@ -106,7 +126,8 @@ export function ranksOf(state: ExplorerState, module: string): readonly number[]
   if (manual?.length === entry.prepared.result.bonds.length) return manual;
   const { options } = state;
   // Ranks as decomposed are exact; only a changed rule needs the preview.
-  if (entry.options.rule === options.rule && entry.options.value === options.value) {
+  const byRule = entry.options.ranks[module] === undefined;
+  if (byRule && entry.options.rule === options.rule && entry.options.value === options.value) {
     return entry.prepared.result.bonds.map((b) => b.dimension);
   }
   return ranksFor(entry.prepared, options.rule, options.value);
@@ -152,6 +173,28 @@ export function withCut(
   return withView(state, { cuts: { ...state.view.cuts, [module]: next } });
 }
 
+/**
+ * An exact spectrum does not depend on ranks: one that took minutes is kept when the same matrix is
+ * decomposed again at others.
+ */
+function withExactSpectra(
+  result: ModuleDecomposition,
+  before: ModuleDecomposition | undefined,
+): ModuleDecomposition {
+  const same =
+    before?.energy === result.energy &&
+    before.orientation === result.orientation &&
+    before.rowFactors.join() === result.rowFactors.join() &&
+    before.colFactors.join() === result.colFactors.join();
+  if (!same) return result;
+  const bonds = result.bonds.map((bond, k) => {
+    const old = before.bonds[k];
+    if (bond.exactSpectrum || old?.exactSpectrum !== true) return bond;
+    return { ...bond, spectrum: old.spectrum, exactSpectrum: true };
+  });
+  return { ...result, bonds };
+}
+
 export function reduceExplorer(state: ExplorerState, message: ExplorerHostMessage): ExplorerState {
   switch (message.type) {
     case 'init': {
@@ -175,7 +218,11 @@ export function reduceExplorer(state: ExplorerState, message: ExplorerHostMessag
         ...initialState,
         model: message.model,
         modules: message.modules,
-        options: { ...(state.view.options ?? message.options), shapes: message.options.shapes },
+        options: {
+          ...(state.view.options ?? message.options),
+          shapes: message.options.shapes,
+          ranks: {},
+        },
         ...(message.activationBytes === undefined
           ? {}
           : { activationBytes: message.activationBytes }),
@@ -186,7 +233,9 @@ export function reduceExplorer(state: ExplorerState, message: ExplorerHostMessag
       const results = new Map(state.results);
       const failures = new Map(state.failures);
       for (const result of message.results) {
-        results.set(result.module, { prepared: prepare(result), options: message.options });
+        const before = results.get(result.module)?.prepared.result;
+        const prepared = prepare(withExactSpectra(result, before));
+        results.set(result.module, { prepared, options: message.options });
         failures.delete(result.module);
       }
       return { ...state, results, failures };

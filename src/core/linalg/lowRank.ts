@@ -6,7 +6,7 @@
 import type { Gemm, Matrix } from '../gemm';
 import { energyOf, gram } from './gram';
 import { leadingEigen } from './leadingEigen';
-import { orthonormalise, projectOut } from './orthonormalise';
+import { orthonormalise, orthonormaliseAgainst } from './orthonormalise';
 import { gaussian } from './probes';
 
 /** Krylov steps after the first block; 3 keeps the excess error on flat spectra below 0.5 %. */
@@ -71,7 +71,9 @@ export async function lowRank(
     }
     if (step === steps) break;
     const next = await apply(image);
-    block = await orthonormalise(krylov ? await projectOut(next, blocks, gemm) : next, gemm);
+    block = krylov
+      ? await orthonormaliseAgainst(next, blocks, gemm)
+      : await orthonormalise(next, gemm);
     if (block.cols === 0 && !krylov) break;
   }
   // A zero matrix has no basis of its own; any unit vector serves.

@@ -48,20 +48,34 @@ async function orthonormaliseOnce(
   return gemm.f32(y, { data: transform, rows: l, cols: k });
 }
 
-/** `y - q (q^T y)`, twice ("twice is enough", Parlett), for orthonormal `q`; new data. */
-export async function projectOut(
+/**
+ * Orthonormal columns that span what `y` adds to orthonormal `bases`; new data. Orthonormalising
+ * blows up rounding along directions in which `y` is small, so that the result is projected and
+ * orthonormalised once more ("twice is enough", Parlett).
+ */
+export async function orthonormaliseAgainst(
+  y: Matrix<Float32Array>,
+  bases: readonly Matrix<Float32Array>[],
+  gemm: Gemm,
+): Promise<Matrix<Float32Array>> {
+  let result = y;
+  for (let pass = 0; pass < 2 && result.cols > 0; pass++)
+    result = await orthonormalise(await projectOut(result, bases, gemm), gemm);
+  return result;
+}
+
+/** `y - q (q^T y)` for one basis after the other. */
+async function projectOut(
   y: Matrix<Float32Array>,
   bases: readonly Matrix<Float32Array>[],
   gemm: Gemm,
 ): Promise<Matrix<Float32Array>> {
   const data = Float32Array.from(y.data);
   const result = { data, rows: y.rows, cols: y.cols };
-  for (let pass = 0; pass < 2; pass++) {
-    for (const q of bases) {
-      const coefficients = await gemm.f32(q, result, { transposeA: true });
-      const part = (await gemm.f32(q, coefficients)).data;
-      for (let i = 0; i < data.length; i++) data[i] = (data[i] as number) - (part[i] as number);
-    }
+  for (const q of bases) {
+    const coefficients = await gemm.f32(q, result, { transposeA: true });
+    const part = (await gemm.f32(q, coefficients)).data;
+    for (let i = 0; i < data.length; i++) data[i] = (data[i] as number) - (part[i] as number);
   }
   return result;
 }

@@ -20,6 +20,7 @@ import { countForTail, numericalRank, planRanks } from './ranks';
 import type { RankPlan } from './ranks';
 import { fullBonds, pairSizes, parameterCount, product, validateShape } from './shapes';
 import type { Bond, Core, Decomposition, MpoShape } from './types';
+import { wideSpectrum } from './wideSpectrum';
 
 const DEFAULT_EXACT_SIDE = 512;
 const MAX_EXACT_SIDE = 1024;
@@ -163,11 +164,9 @@ class OutsideIn {
 
   async run(): Promise<void> {
     if (this.options.spectra === 'all' || this.options.exactMiddle) await this.untruncatedSpectra();
-    const bonds = this.pairs.length - 1;
-    for (let count = 1; this.first < this.last; count++) {
+    while (this.first < this.last) {
       this.checkSignal();
       await this.compressOneSide();
-      this.options.onProgress?.({ bond: count, bonds });
     }
     this.done[this.first] = {
       data: Float64Array.from(this.tensor),
@@ -333,9 +332,13 @@ class OutsideIn {
       if (k === first && Math.min(left, right) <= this.exactSide) continue;
       this.checkSignal();
       const x = { data: this.tensor, rows: left, cols: right };
-      const g = await gram(x, left <= right ? 'rows' : 'cols', this.gemm);
-      const side = Math.min(left, right);
-      bond.spectrum = eigenvalues(g, side).map((w) => Math.sqrt(Math.max(0, w)));
+      const { onProgress } = this.options;
+      bond.spectrum = await wideSpectrum(x, this.gemm, {
+        ...(onProgress === undefined ? {} : { onProgress }),
+        check: () => {
+          this.checkSignal();
+        },
+      });
       bond.exactSpectrum = true;
     }
   }

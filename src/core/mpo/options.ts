@@ -30,7 +30,7 @@ export interface DecomposeOptions {
   exactMiddle?: boolean;
   /** Reused for the permuted weight where many matrices are decomposed in turn. */
   scratch?: Scratch;
-  /** Called after each bond. */
-  onProgress?: (progress: { bond: number; bonds: number }) => void;
+  /** Share in [0, 1] of an untruncated spectrum that takes long; several times a second. */
+  onProgress?: (share: number) => void;
   signal?: AbortSignal;
 }

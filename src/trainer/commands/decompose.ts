@@ -5,6 +5,7 @@ import type { Gauge, MpoShape, Orientation } from '../../core/mpo/types';
 import { decomposeModel } from '../../decompose/decomposeModel';
 import { findMatrix, listMatrices } from '../../decompose/modules';
 import { openWeightSource } from '../../decompose/openSource';
+import type { ModulePlan } from '../../decompose/plan';
 import { defaultModelDecomposeOptions } from '../../decompose/options';
 import type { ModelDecomposeOptions, ReferenceKind } from '../../decompose/options';
 import { rankByStructure } from '../../decompose/structure';
@@ -26,8 +27,10 @@ export interface DecomposeArgs {
   cores?: number;
   rowFactors?: readonly number[];
   colFactors?: readonly number[];
-  /** At most one of the four. */
-  rank?: number;
+  /** Shapes and bonds of single modules; without `tensors` its modules are the ones decomposed. */
+  plan?: ReadonlyMap<string, ModulePlan>;
+  /** At most one of the four. A list names every bond. */
+  rank?: number | readonly number[];
   energy?: number;
   relativeError?: number;
   budget?: number;
@@ -76,6 +79,10 @@ export async function runDecompose(args: DecomposeArgs, io: DecomposeIo): Promis
         report(args, io, { type: 'module', done, total, result: encodeDecomposition(result) });
         if (!args.stream) (args.json ? io.note : io.print)(line(result, done, total));
       },
+      onSpectrum: throttled((module, share) => {
+        report(args, io, { type: 'spectrum', module, share });
+        if (!args.stream) io.note(`${module}: ${Math.floor(100 * share)} % of the whole spectrum`);
+      }),
       ...(goOn
         ? {
             onFailure: (module: string, error: DotaError) => {
@@ -104,6 +111,20 @@ export async function runDecompose(args: DecomposeArgs, io: DecomposeIo): Promis
   }
 }
 
+/** At most one line in so many milliseconds. */
+const SPECTRUM_MS = 500;
+
+function throttled(
+  tell: (module: string, share: number) => void,
+): (module: string, share: number) => void {
+  let last = performance.now();
+  return (module, share) => {
+    if (performance.now() - last < SPECTRUM_MS) return;
+    last = performance.now();
+    tell(module, share);
+  };
+}
+
 function rankOf(args: DecomposeArgs): ModelDecomposeOptions['rank'] {
   const choices: (RankChoice | { budget: number })[] = [];
   if (args.rank !== undefined) choices.push({ r: args.rank });
@@ -117,9 +138,10 @@ function rankOf(args: DecomposeArgs): ModelDecomposeOptions['rank'] {
   return choices[0] ?? defaultModelDecomposeOptions.rank;
 }
 
-/** The named tensors; else the matrices of the decoder layers; else (a single file) all of them. */
+/** The named tensors; else those of the plan; else the matrices of the decoder layers; else (a single file) all of them. */
 function targetsOf(source: WeightSource, args: DecomposeArgs): string[] {
   if (args.tensors.length > 0) return [...args.tensors];
+  if (args.plan !== undefined) return [...args.plan.keys()];
   const all = listMatrices(source).map((m) => m.module);
   const layers = all.filter((name) => /(^|\.)layers\.\d+\./.test(name));
   const targets = layers.length > 0 ? layers : all;
@@ -139,15 +161,19 @@ function optionsOf(
 ): ModelDecomposeOptions {
   const defaults = defaultModelDecomposeOptions;
   const shape = explicitShape(args);
+  const shapes: Record<string, MpoShape> = {};
+  const ranks: Record<string, readonly number[]> = {};
+  for (const target of targets) {
+    const { module } = findMatrix(source, target);
+    const own = args.plan?.get(target) ?? args.plan?.get(module);
+    const wished = shape ?? own?.shape;
+    if (wished !== undefined) shapes[module] = wished;
+    if (own?.ranks !== undefined) ranks[module] = own.ranks;
+  }
   return {
     cores: args.cores ?? defaults.cores,
-    ...(shape === undefined
-      ? {}
-      : {
-          shapes: Object.fromEntries(
-            targets.map((name) => [findMatrix(source, name).module, shape]),
-          ),
-        }),
+    shapes,
+    ranks,
     rank,
     orientation: args.orientation ?? defaults.orientation,
     gauge: args.gauge ?? defaults.gauge,

@@ -1,6 +1,9 @@
 /** The command-line side of `dota decompose`: options to arguments, and the matrix products. */
+import { readFile, stat } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { parsePlan } from '../../decompose/plan';
+import { fileError } from '../../models/files';
 import { DotaError } from '../../protocol/errors';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { enableGarbageCollection } from '../garbageCollection';
@@ -14,6 +17,7 @@ export interface DecomposeOptions {
   cores?: string;
   rows?: string;
   cols?: string;
+  plan?: string;
   rank?: string;
   energy?: string;
   error?: string;
@@ -42,7 +46,8 @@ export async function decomposeCommand(
     ...defined('cores', integer('--cores', options.cores)),
     ...defined('rowFactors', factors('--rows', options.rows)),
     ...defined('colFactors', factors('--cols', options.cols)),
-    ...defined('rank', integer('--rank', options.rank)),
+    ...defined('plan', await readPlan(options.plan)),
+    ...defined('rank', ranks(options.rank)),
     ...defined('energy', number('--energy', options.energy)),
     ...defined('relativeError', number('--error', options.error)),
     ...defined('budget', integer('--budget', options.budget)),
@@ -59,6 +64,7 @@ export async function decomposeCommand(
     ...defined('json', options.json),
     ...defined('stream', options.stream),
   };
+  if (args.out !== undefined) await checkFolder(args.out);
   const threads = integer('--threads', options.threads) ?? physicalCores();
   await ensureComputeEnvironment();
   enableGarbageCollection();
@@ -72,6 +78,17 @@ export async function decomposeCommand(
     print: (line) => process.stdout.write(`${line}\n`),
     note: (line) => process.stderr.write(`${line}\n`),
     signal: abort.signal,
+  });
+}
+
+/** Before minutes of work: whether there is a folder to write into. */
+async function checkFolder(out: string): Promise<void> {
+  const folder = path.dirname(out);
+  const found = await stat(folder).catch(() => undefined);
+  if (found?.isDirectory() === true) return;
+  throw new DotaError('file.missing', 'There is no such folder to write the cores into.', {
+    where: folder,
+    next: 'Create it, or give another path with --out.',
   });
 }
 
@@ -96,7 +113,27 @@ function integer(name: string, text: string | undefined): number | undefined {
   return value;
 }
 
+/** One number for all bonds, or `8,16,8` for each. */
+function ranks(text: string | undefined): number | number[] | undefined {
+  const all = factors('--rank', text);
+  return all?.length === 1 ? all[0] : all;
+}
+
+async function readPlan(file: string | undefined): Promise<DecomposeArgs['plan']> {
+  if (file === undefined) return undefined;
+  const full = path.resolve(file);
+  let text: string;
+  try {
+    text = await readFile(full, 'utf8');
+  } catch (cause) {
+    throw fileError(cause, full);
+  }
+  return parsePlan(text, full);
+}
+
 /** `8x8x4` or `8,8,4`. */
 function factors(name: string, text: string | undefined): number[] | undefined {
-  return text?.split(/[x,]/).map((part) => integer(name, part) ?? 0);
+  if (text !== undefined && !/^\d+([x,]\d+)*$/.test(text))
+    throw new DotaError('usage', `${name} needs whole numbers like 8x8x4, got "${text}".`);
+  return text?.split(/[x,]/).map(Number);
 }

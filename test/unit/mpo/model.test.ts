@@ -5,11 +5,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plainGemm } from '../../../src/core/linalg/plainGemm';
 import { contractToWeight } from '../../../src/core/mpo/contract';
 import type { Core } from '../../../src/core/mpo/types';
+import { parameterCount } from '../../../src/core/mpo/shapes';
 import { allocateRanks, estimateKeptEnergy } from '../../../src/decompose/budget';
+import type { BudgetModule } from '../../../src/decompose/budget';
 import { decomposeModel } from '../../../src/decompose/decomposeModel';
 import { listMatrices } from '../../../src/decompose/modules';
 import { openWeightSource } from '../../../src/decompose/openSource';
 import { defaultModelDecomposeOptions } from '../../../src/decompose/options';
+import { parsePlan } from '../../../src/decompose/plan';
 import { rankByStructure } from '../../../src/decompose/structure';
 import { f32ToBf16, f32ToF16, toFloat32 } from '../../../src/models/dtype';
 import type { WeightSource } from '../../../src/models/modelConfig';
@@ -17,6 +20,7 @@ import { SafetensorsFile } from '../../../src/models/safetensors/reader';
 import { writeSafetensors } from '../../../src/models/safetensors/writer';
 import { decodeDecomposition } from '../../../src/protocol/decomposition';
 import type { DecomposeEvent, DecomposeReport } from '../../../src/protocol/decomposition';
+import type { DotaError } from '../../../src/protocol/errors';
 import { runDecompose } from '../../../src/trainer/commands/decompose';
 import type { DecomposeArgs } from '../../../src/trainer/commands/decompose';
 import { fixtureMatrix, randomMatrix, relativeDifference } from './helpers';
@@ -199,11 +203,40 @@ describe('a parameter budget', () => {
     });
     const steep = module('steep', [10, 5, 1, ...new Array<number>(13).fill(0)]);
     const flat = module('flat', new Array<number>(16).fill(2));
-    expect(estimateKeptEnergy(steep, 2)).toBeCloseTo(125, 10);
+    expect(estimateKeptEnergy(steep, [2])).toBeCloseTo(125, 10);
     // A rank costs 32 parameters. Gains: steep 25, then 1; flat 4 each.
     const ranks = allocateRanks([steep, flat], 32 * 6);
-    expect(ranks.get('steep')).toBe(2);
-    expect(ranks.get('flat')).toBe(4);
+    expect(ranks.get('steep')).toEqual([2]);
+    expect(ranks.get('flat')).toEqual([4]);
+  });
+
+  it('spends more on the bond that needs it, and never less well than one rank for all', () => {
+    // Three cores of 16: bond 1 holds its energy in two values, bond 2 in twelve of equal size.
+    const shape = { rows: [4, 4, 4], cols: [4, 4, 4] };
+    const energy = 144;
+    const bond = (values: number[]) => ({
+      spectrum: Float64Array.from({ length: 16 }, (_, k) => values[k] ?? 0),
+      fullDimension: 16,
+    });
+    const module: BudgetModule = {
+      module: 'm',
+      shape,
+      energy,
+      bonds: [
+        bond([Math.sqrt(energy - 1), 1]),
+        bond(new Array<number>(12).fill(Math.sqrt(energy / 12))),
+      ],
+    };
+    for (const budget of [100, 300, 520, 900]) {
+      const ranks = allocateRanks([module], budget).get('m')!;
+      expect(ranks[0]).toBeLessThanOrEqual(2);
+      expect(ranks[1]).toBeGreaterThan(ranks[0]!);
+      expect(parameterCount(shape, ranks)).toBeLessThanOrEqual(budget);
+      let uniform = 0;
+      for (let r = 1; parameterCount(shape, [r, r]) <= budget; r++)
+        uniform = estimateKeptEnergy(module, [r, r]);
+      expect(estimateKeptEnergy(module, ranks)).toBeGreaterThan(1.5 * uniform);
+    }
   });
 });
 
@@ -237,6 +270,50 @@ describe('dota decompose', () => {
     const { out } = await run({ json: true, stream: true, rank: 4 });
     const events = out.slice(0, -1).map((line) => JSON.parse(line) as DecomposeEvent);
     expect(events.map((e) => (e.type === 'module' ? e.done : e.type))).toEqual([1, 2, 3]);
+  });
+
+  it('takes shapes and ranks of a plan, also beside a budget', async () => {
+    const plan = parsePlan(
+      JSON.stringify({
+        'model.layers.0.a': { rows: [6, 8], cols: [6, 6], ranks: [7] },
+        'model.layers.1.a': { ranks: [3, 5] },
+      }),
+      'plan.json',
+    );
+    const { report } = await run({ json: true, plan });
+    expect(report.modules.map((m) => [m.module, m.bonds.map((b) => b.dimension)])).toEqual([
+      ['model.layers.0.a', [7]],
+      ['model.layers.1.a', [3, 5]],
+    ]);
+    expect(report.modules[0]!.rowFactors).toEqual([6, 8]);
+    const budget = 3000;
+    const spread = (await run({ json: true, plan, tensors: all, budget })).report;
+    const [first, second, third] = spread.modules;
+    expect(first!.bonds.map((b) => b.dimension)).toEqual([7]);
+    expect(third!.bonds.map((b) => b.dimension)).toEqual([3, 5]);
+    expect(second!.parameters).toBeGreaterThan(0);
+    expect(spread.parameters).toBeLessThanOrEqual(budget);
+  });
+
+  it.each([
+    ['{', /JSON/],
+    ['[]', /object/],
+    ['{"a": {"rows": [8, 8]}}', /belong together/],
+    ['{"a": {"ranks": [0]}}', /ranks/],
+    ['{"a": 3}', /object/],
+  ])('refuses the plan %s with its place', (text, message) => {
+    const error = (() => {
+      try {
+        parsePlan(text, 'plan.json');
+      } catch (e) {
+        return e as DotaError;
+      }
+      return undefined;
+    })();
+    expect(error).toMatchObject({ code: 'config.invalid' });
+    expect(error!.message).toMatch(message);
+    expect(error!.where).toContain('plan.json');
+    expect(error!.next).toBeDefined();
   });
 
   it('writes cores that contract to what it reports', async () => {

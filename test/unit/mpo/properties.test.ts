@@ -319,27 +319,41 @@ describe('determinism and control', () => {
     expect(c.relativeError / a.relativeError).toBeCloseTo(1, 2);
   });
 
-  it('reports progress and stops on request', async () => {
+  it('stops between two bonds', async () => {
+    const controller = new AbortController();
+    controller.abort();
+    const options = { shape, rank: { r: 2 }, signal: controller.signal };
+    await expect(decompose(weight, 320, 320, options, plainGemm)).rejects.toMatchObject({
+      code: 'run.stopped',
+    });
+  });
+
+  it('shows how far a wide spectrum is, lets others run meanwhile and stops within it', async () => {
+    // Side 768: long enough for several slices, on any machine.
+    const wide = randomMatrix(768, 768, 5);
     const seen: number[] = [];
     const controller = new AbortController();
-    const small = { rows: [2, 2, 2, 2], cols: [2, 2, 2, 2] };
+    // A task from outside, as a signal of the operating system is: it must get its turn.
+    const timer = setInterval(() => {
+      if ((seen.at(-1) ?? 0) > 0.1) controller.abort();
+    }, 1);
     const run = decompose(
-      randomMatrix(16, 16, 1),
-      16,
-      16,
+      wide,
+      768,
+      768,
       {
-        shape: small,
+        shape: { rows: [24, 32], cols: [32, 24] },
         rank: { r: 2 },
+        exactSide: 64,
+        exactMiddle: true,
         signal: controller.signal,
-        onProgress: ({ bond, bonds }) => {
-          expect(bonds).toBe(3);
-          seen.push(bond);
-          if (bond === 2) controller.abort();
-        },
+        onProgress: (share) => seen.push(share),
       },
       plainGemm,
     );
     await expect(run).rejects.toMatchObject({ code: 'run.stopped' });
-    expect(seen).toEqual([1, 2]);
+    clearInterval(timer);
+    expect(seen).toEqual([...seen].sort((a, b) => a - b));
+    expect(seen.at(-1)).toBeLessThan(1);
   });
 });

@@ -18,12 +18,15 @@ import { moduleRows, rankPattern, rowsToCsv, rowsToLatex } from '../../../webvie
 import { isEstimate, measureOf } from '../../../webview/explorer/measures';
 import {
   initialState,
+  isCurrent,
   parseViewState,
   ranksOf,
   reduceExplorer,
+  requestOptions,
   withCut,
   withOptions,
   withShape,
+  withView,
   type ExplorerState,
 } from '../../../webview/explorer/state';
 import { parseFactors, shapeProblem } from '../../../webview/explorer/shapeForm';
@@ -306,6 +309,54 @@ describe('explorer state', () => {
     expect(measureOf(state, list[5]!.name, 'kept')).toBeUndefined();
   });
 
+  it('asks for cuts set by hand as they are, and takes the answer for no rule’s', () => {
+    let state = withCut(loaded(), name, 0, 4);
+    const asked = requestOptions(state, [name]);
+    expect(asked.ranks).toEqual({ [name]: [4, 32] });
+    const before = state.results.get(name)!;
+    expect(isCurrent(before.options, asked, name)).toBe(false);
+    const { result: old } = before.prepared;
+    const bonds = old.bonds.map((b, k) => ({ ...b, dimension: [4, 32][k]! }));
+    state = reduceExplorer(state, {
+      type: 'results',
+      options: asked,
+      results: [{ ...old, bonds, relativeError: 0.77 }],
+    });
+    expect(isCurrent(state.results.get(name)!.options, asked, name)).toBe(true);
+    // The error is now the decomposition's own.
+    expect(measureOf(state, name, 'error')).toBe(0.77);
+    expect(isEstimate(state, name, 'error')).toBe(false);
+    // Without the cut the rule holds again, and its result has to be asked for.
+    const undone = withView(state, { cuts: {} });
+    expect(ranksOf(undone, name)).toEqual([32, 32]);
+    expect(isCurrent(asked, requestOptions(undone, [name]), name)).toBe(false);
+  });
+
+  it('keeps an exact spectrum that took minutes when ranks change', () => {
+    const module = modules(1)[0]!;
+    const made = { ...options, cores: 4 };
+    const start = reduceExplorer(initialState, {
+      type: 'init',
+      model,
+      modules: [module],
+      options: made,
+    });
+    const exact = result(module, { ...made, exactMiddle: true });
+    const known = reduceExplorer(start, { type: 'results', options: made, results: [exact] });
+    const next = { ...made, value: 16 };
+    const at16 = result(module, next);
+    expect(at16.bonds[1]!.exactSpectrum).toBe(false);
+    const bondsOf = (r: ModuleDecomposition) =>
+      reduceExplorer(known, { type: 'results', options: next, results: [r] }).results.get(
+        module.name,
+      )!.prepared.result.bonds;
+    expect(bondsOf(at16)[1]).toMatchObject({ dimension: 16, exactSpectrum: true });
+    expect(bondsOf(at16)[1]!.spectrum).toBe(exact.bonds[1]!.spectrum);
+    // Another matrix, or another shape, has another spectrum.
+    expect(bondsOf({ ...at16, energy: at16.energy * 2 })[1]!.exactSpectrum).toBe(false);
+    expect(bondsOf({ ...at16, orientation: 'in' })[1]!.exactSpectrum).toBe(false);
+  });
+
   it('exports tables and the configuration’s ranks', () => {
     const state = withCut(loaded(), name, 0, 4);
     const rows = moduleRows(state);
@@ -316,7 +367,7 @@ describe('explorer state', () => {
     expect(latex).toContain('model.layers.0.self\\_attn.q\\_proj');
     expect(latex.match(/\\\\/g)).toHaveLength(4);
     const { rankPattern: pattern, shapes } = rankPattern(state);
-    expect(pattern[name]).toBe(32);
+    expect(pattern[name]).toEqual([4, 32]);
     expect(shapes[name]).toEqual({ rows: [16, 16, 16], cols: [16, 16, 16] });
   });
 });
@@ -358,7 +409,7 @@ describe('message checks', () => {
       { type: 'cancel' },
       { type: 'decompose', modules: ['a'], options },
       { type: 'exportCores', modules: ['a'], options },
-      { type: 'useRanks', rankPattern: { a: 3 }, shapes: { a: { rows: [2, 3], cols: [4, 5] } } },
+      { type: 'useRanks', rankPattern: { a: [3] }, shapes: { a: { rows: [2, 3], cols: [4, 5] } } },
       { type: 'exportText', format: 'latex', fileName: 'a', text: 'b' },
       { type: 'exportPng', fileName: 'a', bytes: new Uint8Array(1) },
     ]) {
@@ -366,7 +417,7 @@ describe('message checks', () => {
     }
     for (const raw of [
       undefined,
-      { type: 'useRanks', rankPattern: { a: 'x' }, shapes: {} },
+      { type: 'useRanks', rankPattern: { a: 3 }, shapes: {} },
       { type: 'decompose', modules: ['a'], options: { ...options, rule: 'best' } },
       { type: 'exportText', format: 'html', fileName: 'a', text: 'b' },
     ]) {
