@@ -4,6 +4,7 @@ import path from 'node:path';
 import { commands, languages, window, workspace, type ExtensionContext } from 'vscode';
 import { ConfigCodeLens } from './commands/codeLens';
 import type { CommandContext } from './commands/context';
+import { registerCompareMethods } from './commands/compareMethods';
 import { registerDoctor } from './commands/doctor';
 import { registerFineTune } from './commands/fineTune';
 import { commandIds, contextKeys, panelTypes } from './commands/ids';
@@ -18,6 +19,7 @@ import { RunRoots } from './host/runRoots';
 import { settings } from './host/settings';
 import { Trainer } from './host/trainer';
 import { createUi } from './host/ui';
+import { ComparePanel } from './panels/comparePanel';
 import { ExplorerPanel } from './panels/explorerPanel';
 import { MetricsPanel } from './panels/metricsPanel';
 import { ModelView } from './views/modelView';
@@ -78,6 +80,15 @@ export function activate(extension: ExtensionContext): void {
   );
   const explorerPanel = new ExplorerPanel(extension.extensionUri, models, decomposer, ui);
 
+  const comparePanel = new ComparePanel(extension.extensionUri, ui, {
+    choose: () => {
+      void commands.executeCommand(commandIds.compareMethods);
+    },
+    openRun: (key) => {
+      metricsPanel.open([key]);
+    },
+  });
+
   const context: CommandContext = {
     extension,
     ui,
@@ -108,6 +119,7 @@ export function activate(extension: ExtensionContext): void {
   registerRunActions(context);
   registerModelActions(context, decomposer);
   registerDoctor(context);
+  registerCompareMethods(context, comparePanel);
 
   const publish = (): void => {
     const runs = monitor.list();
@@ -122,6 +134,7 @@ export function activate(extension: ExtensionContext): void {
     runsView,
     metricsPanel,
     explorerPanel,
+    comparePanel,
     createStatusBar(monitor),
     announceEnds(monitor, ui),
     monitor.onDidChange(publish),
@@ -135,6 +148,12 @@ export function activate(extension: ExtensionContext): void {
     window.registerWebviewPanelSerializer(panelTypes.explorer, {
       deserializeWebviewPanel: (panel) => {
         explorerPanel.restore(panel);
+        return Promise.resolve();
+      },
+    }),
+    window.registerWebviewPanelSerializer(panelTypes.compare, {
+      deserializeWebviewPanel: (panel) => {
+        comparePanel.restore(panel);
         return Promise.resolve();
       },
     }),

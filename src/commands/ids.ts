@@ -22,6 +22,7 @@ export const commandIds = {
   runRename: 'dota.run.rename',
   runNotes: 'dota.run.notes',
   runDelete: 'dota.run.delete',
+  compareMethods: 'dota.compareMethods',
   doctor: 'dota.doctor',
   showLog: 'dota.showLog',
 } as const;
@@ -29,7 +30,11 @@ export type CommandId = (typeof commandIds)[keyof typeof commandIds];
 
 export const viewIds = { models: 'dota.models', runs: 'dota.runs' } as const;
 
-export const panelTypes = { metrics: 'dota.metrics', explorer: 'dota.explorer' } as const;
+export const panelTypes = {
+  metrics: 'dota.metrics',
+  explorer: 'dota.explorer',
+  compare: 'dota.compare',
+} as const;
 
 /** Context keys that `when` clauses of the manifest use. */
 export const contextKeys = {

@@ -74,6 +74,20 @@ export function studyReport(results: StudyResults, figureFolder: string): StudyR
   return { markdown: `${parts.join('\n\n')}\n`, figures };
 }
 
+/** The main runs of the first task as the compare panel takes them; the sweep's until there are any. */
+export function comparisonOfStudy(results: StudyResults): { note?: string; runs: CompareRun[] } {
+  const [first] = Object.keys(results.study.tasks);
+  const main = finished(
+    results.main,
+    ({ planned }) => planned.stage === 'main' && planned.task === first,
+  );
+  const progress = progressOf(results);
+  const note = progress.complete
+    ? {}
+    : { note: `incomplete: ${progress.done} of ${progress.total} runs` };
+  return { ...note, runs: main.length > 0 ? main : finished(results.sweep, () => true) };
+}
+
 interface Progress {
   done: number;
   total: number;

@@ -74,7 +74,7 @@ function encode(value: unknown): unknown {
 
 export async function openWebview(
   browser: Browser,
-  name: 'metrics' | 'explorer',
+  name: 'metrics' | 'explorer' | 'compare',
   options: WebviewOptions,
 ): Promise<Webview> {
   const zoom = options.zoom ?? 1;

@@ -10,7 +10,7 @@ import { runFolder } from '../../runs/runFolder';
 import { parseStudy } from '../../study/parseStudy';
 import { planMain, planSweep, type PlannedRun, type StudyContext } from '../../study/plan';
 import { estimateSeconds, type TimedRun } from '../../study/estimate';
-import { studyReport } from '../../study/report';
+import { comparisonOfStudy, studyReport } from '../../study/report';
 import { readStudy } from '../../study/results';
 import { StudyStore } from '../../study/store';
 import type { StudyConfig } from '../../study/studyConfig';
@@ -25,6 +25,8 @@ export interface StudyOptions {
   minutes?: string;
   /** Write the report of what is there into this folder, and run nothing. */
   report?: string;
+  /** Print the results that are there, as the compare panel takes them, and run nothing. */
+  results?: boolean;
   /** Progress as JSON lines. */
   stream?: boolean;
   json?: boolean;
@@ -46,6 +48,11 @@ export async function runStudy(file: string, options: StudyOptions): Promise<Exi
   }
   if (options.report !== undefined) {
     await writeReport(open, path.resolve(options.report), options);
+    return ExitCode.done;
+  }
+  if (options.results === true) {
+    const results = await readStudy(open.study, open.context, open.store);
+    printJson(comparisonOfStudy(results));
     return ExitCode.done;
   }
   return carryOut(open, options);
