@@ -78,7 +78,13 @@ export function activate(extension: ExtensionContext): void {
     models,
     path.join(extension.globalStorageUri.fsPath, 'decompositions'),
   );
-  const explorerPanel = new ExplorerPanel(extension.extensionUri, models, decomposer, ui);
+  const explorerPanel = new ExplorerPanel(
+    extension.extensionUri,
+    models,
+    decomposer,
+    ui,
+    extension.workspaceState,
+  );
 
   const comparePanel = new ComparePanel(extension.extensionUri, ui, {
     choose: () => {

@@ -1,28 +1,60 @@
-import { decompose } from '../core/mpo/decompose';
-import type { Core } from '../core/mpo/types';
+import type { Core, Decomposition } from '../core/mpo/types';
+import { DotaError } from '../protocol/errors';
 import type { LinearModule } from './adapter';
+import { alternatingCores } from './alternatingCores';
+import { coreTraining, trainableEntries } from './coreTraining';
 import type { AdapterMethod, AttachContext } from './method';
 import { MpoAdapter } from './mpoAdapter';
-import { mpoSpec } from './mpoShape';
+import { decomposeFor, weightCores } from './weightCores';
+import { coreShapes, mpoSpec } from './mpoShape';
 import { checkMpoRank } from './rankLimit';
 
-/** Cores of the truncated MPO of the pretrained weight: A0. */
-export async function initialCores(
+/** A0: what `init_weights` says, or what a resumed run began with. */
+async function initialCores(
   module: LinearModule,
   context: AttachContext,
 ): Promise<readonly Core[]> {
   const known = context.initialCores?.(module);
   if (known) return known;
-  const { options, gemm, seed } = context;
-  const { shape, bonds } = mpoSpec(module, options);
-  const { mpo } = await decompose(
-    await context.weight(module),
-    module.outFeatures,
-    module.inFeatures,
-    { shape, rank: { r: bonds }, orientation: options.orientation, gauge: options.gauge, seed },
-    gemm,
-  );
-  return mpo.cores;
+  const { init_weights: kind } = context.options;
+  switch (kind) {
+    case 'mpo':
+      return context.quantization !== undefined && context.quantization.rounds > 1
+        ? alternatingCores(module, context, context.quantization)
+        : weightCores(module, context);
+    case 'gradient':
+      return gradientCores(module, context);
+  }
+}
+
+/**
+ * The MPO of the full weight's gradient (the idea of LoRA-GA, Wang et al., arXiv 2407.05000, for an
+ * MPO). The gradient's size says nothing about the weight's, so the cores are scaled until
+ * ||MPO(A0)||_F is what it is for the MPO of the weight: both starts move alike under Adam.
+ */
+async function gradientCores(
+  module: LinearModule,
+  context: AttachContext,
+): Promise<readonly Core[]> {
+  const gradient = context.gradient?.(module);
+  if (!gradient) throw new Error(`no gradient of ${module.path} was accumulated`);
+  if (!gradient.every(Number.isFinite)) {
+    throw new DotaError('train.nonFinite', `The gradient of ${module.path} is not finite.`, {
+      next: 'Check the data, or start from the weight (init_weights "mpo").',
+    });
+  }
+  const own = await decomposeFor(module, gradient, context);
+  const norm = ({ energy, keptEnergy }: Decomposition): number => Math.sqrt(energy * keptEnergy);
+  if (!(norm(own) > 0)) {
+    throw new DotaError('config.invalid', `The gradient of ${module.path} is zero.`, {
+      where: 'adapter.init_weights',
+      next: 'Raise init_gradient_batches, leave the module out, or start from the weight.',
+    });
+  }
+  const target = norm(await decomposeFor(module, await context.weight(module), context));
+  const { cores } = own.mpo;
+  const factor = (target / norm(own)) ** (1 / cores.length);
+  return cores.map(({ shape, data }) => ({ shape, data: data.map((value) => factor * value) }));
 }
 
 /**
@@ -34,6 +66,15 @@ export const dota: AdapterMethod = {
   validate: checkMpoRank,
   async attach(module, context) {
     const { orientation, residual } = context.options;
-    return new MpoAdapter(module, await initialCores(module, context), orientation, residual);
+    const cores = await initialCores(module, context);
+    const training = coreTraining(
+      cores.map(({ shape }) => shape),
+      context.options,
+    );
+    return new MpoAdapter(module, cores, { orientation, form: residual, training });
+  },
+  trainableCount(module, options) {
+    const shapes = coreShapes(mpoSpec(module, options));
+    return trainableEntries(shapes, coreTraining(shapes, options));
   },
 };

@@ -1,5 +1,5 @@
 import type { AdapterTensor, LinearModule, ModuleAdapter, TensorLookup } from './adapter';
-import type { AdapterMethod } from './method';
+import type { AdapterMethod, AdapterOptions } from './method';
 import { DoraAdapter } from './dora';
 import { loraStart } from './loraStart';
 import { matchPattern } from './targets';
@@ -29,10 +29,8 @@ export const lora: AdapterMethod = {
         },
       );
     }
-    const pattern = matchPattern(options.rank_pattern, module.path, 'rank_pattern');
-    const rank = pattern?.value ?? options.r;
-    checkRank(module, rank);
-    const scaling = (options.lora_alpha ?? rank) / (options.use_rslora ? Math.sqrt(rank) : rank);
+    const rank = loraRank(module, options);
+    const scaling = loraScaling(rank, options);
     const { a, b, takenFromWeight } = await loraStart(module, rank, scaling, context);
     const plain = new LoraAdapter(module, scaling, takenFromWeight, [
       tensor(down, [rank, module.inFeatures], a),
@@ -40,7 +38,34 @@ export const lora: AdapterMethod = {
     ]);
     return options.use_dora ? DoraAdapter.of(plain, await context.weight(module)) : plain;
   },
+  trainableCount(module, options) {
+    const { outFeatures, inFeatures } = module;
+    const magnitudes = options.use_dora ? outFeatures : 0;
+    return loraRank(module, options) * (outFeatures + inFeatures) + magnitudes;
+  },
 };
+
+/**
+ * The rank of a module's two matrices.
+ * @throws DotaError `adapter.rank`
+ */
+export function loraRank(module: LinearModule, options: AdapterOptions): number {
+  const pattern = matchPattern(options.rank_pattern, module.path, 'rank_pattern');
+  const rank = pattern?.value ?? options.r;
+  if (typeof rank !== 'number') {
+    throw new DotaError('adapter.rank', `${module.path} has one rank, not ${rank.length}.`, {
+      where: `adapter.rank_pattern["${pattern?.key ?? ''}"]`,
+      next: 'Give a number: lists of ranks belong to methods with MPO cores.',
+    });
+  }
+  checkRank(module, rank);
+  return rank;
+}
+
+/** What B A is multiplied by: alpha / r, or alpha / sqrt(r) for rsLoRA. */
+export function loraScaling(rank: number, options: AdapterOptions): number {
+  return (options.lora_alpha ?? rank) / (options.use_rslora ? Math.sqrt(rank) : rank);
+}
 
 function tensor(name: string, shape: readonly number[], initial: Float32Array): AdapterTensor {
   return { name, shape, initial, trainable: true, learningRateFactor: 1 };

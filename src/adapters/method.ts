@@ -16,6 +16,10 @@ export interface AttachContext {
    * decomposed.
    */
   initialCores?: ((module: LinearModule) => readonly Core[] | undefined) | undefined;
+  /** Gradient of the full weight, `[out, in]`, for `init_weights: "gradient"`. */
+  gradient?: ((module: LinearModule) => Float32Array | undefined) | undefined;
+  /** Set where what the method leaves frozen is stored in NF4. */
+  quantization?: { doubleQuantization: boolean; rounds: number } | undefined;
   gemm: Gemm;
 }
 
@@ -29,4 +33,10 @@ export interface AdapterMethod {
   validate?(modules: readonly LinearModule[], options: AdapterOptions): void;
   /** @throws DotaError `adapter.rank`, `adapter.shape` */
   attach(module: LinearModule, context: AttachContext): Promise<ModuleAdapter>;
+  /**
+   * How many parameters `attach` would train in a module, from its shape alone. (A weight of lower
+   * rank than the bonds gives fewer.)
+   * @throws DotaError `adapter.rank`, `adapter.shape`
+   */
+  trainableCount(module: LinearModule, options: AdapterOptions): number;
 }

@@ -3,17 +3,26 @@ import type { Core } from '../core/mpo/types';
 import { mergeMpo, type MpoLayout } from '../graph/layers/mpo';
 import type { Tensor } from '../graph/graph';
 import type { AdapterTensor, LinearModule, ModuleAdapter, TensorLookup } from './adapter';
+import type { CoreTraining } from './coreTraining';
 import type { AdapterOptions } from './method';
 import { add, sub } from '../graph/ops/elementwise';
 import { gemm } from '../graph/ops/matmul';
 
 /**
- * What keeps step 0 equal to the pretrained model:
+ * What the cores are to the weight:
  * - `implicit`: W + MPO(A) - MPO(A0), on the untouched weight;
  * - `explicit`: W_res + MPO(A) with W_res = W - MPO(A0) stored;
- * - `none`: W + MPO(A) where MPO(A0) is zero.
+ * - `none`: W + MPO(A);
+ * - `replace`: MPO(A) in place of W.
  */
-export type ResidualForm = AdapterOptions['residual'] | 'none';
+export type ResidualForm = AdapterOptions['residual'] | 'none' | 'replace';
+
+export interface MpoAdapterOptions {
+  orientation: AdapterOptions['orientation'];
+  form: ResidualForm;
+  /** One for each core. */
+  training: readonly CoreTraining[];
+}
 
 const coreName = (k: number): string => `mpo_cores.${k}`;
 const initialCoreName = (k: number): string => `mpo_initial_cores.${k}`;
@@ -24,51 +33,73 @@ export class MpoAdapter implements ModuleAdapter {
   readonly signature: string;
   readonly subtractsInitialDelta: boolean;
   readonly #cores: readonly Core[];
-  readonly #form: ResidualForm;
+  readonly #options: MpoAdapterOptions;
   readonly #layout: MpoLayout;
 
-  constructor(
-    module: LinearModule,
-    cores: readonly Core[],
-    orientation: AdapterOptions['orientation'],
-    form: ResidualForm,
-  ) {
+  constructor(module: LinearModule, cores: readonly Core[], options: MpoAdapterOptions) {
+    const { orientation, form, training } = options;
     this.module = module;
     this.#cores = cores;
-    this.#form = form;
+    this.#options = options;
     this.#layout = {
       orientation,
       outFeatures: module.outFeatures,
       inFeatures: module.inFeatures,
     };
-    const trainable = cores.map((core, k) => adapterTensor(coreName(k), core, true));
-    const frozen = cores.map((core, k) => adapterTensor(initialCoreName(k), core, false));
-    this.tensors = form === 'implicit' ? [...trainable, ...frozen] : trainable;
+    const current = cores.map(({ shape, data: initial }, k): AdapterTensor => ({
+      name: coreName(k),
+      shape,
+      initial,
+      trainable: training[k]?.trainable ?? true,
+      learningRateFactor: training[k]?.learningRateFactor ?? 1,
+    }));
+    // A core that doesn't train is its own initial value.
+    const initial = current
+      .map((tensor, k) => ({ ...tensor, name: initialCoreName(k), trainable: false }))
+      .filter((_, k) => current[k]?.trainable);
+    this.tensors = form === 'implicit' ? [...current, ...initial] : current;
     this.subtractsInitialDelta = form === 'explicit';
-    const shapes = cores.map(({ shape }) => shape.join('x')).join(' ');
-    this.signature = `mpo ${orientation} ${form} ${shapes}`;
+    const shapes = current.map(
+      ({ shape, trainable }) => `${shape.join('x')}${trainable ? '' : ' frozen'}`,
+    );
+    this.signature = `mpo ${orientation} ${form} ${shapes.join(' ')}`;
   }
 
   explicit(): ModuleAdapter {
-    if (this.#form !== 'implicit') return this;
-    return new MpoAdapter(this.module, this.#cores, this.#layout.orientation, 'explicit');
+    if (this.#options.form !== 'implicit') return this;
+    return new MpoAdapter(this.module, this.#cores, { ...this.#options, form: 'explicit' });
   }
 
   apply(x: Tensor, weight: Tensor, tensor: TensorLookup): Tensor {
-    return gemm(x, add(weight, this.delta(tensor)), { transposeB: true });
+    const adapted =
+      this.#options.form === 'replace'
+        ? this.#merge(tensor, coreName)
+        : add(weight, this.delta(tensor, weight));
+    return gemm(x, adapted, { transposeB: true });
   }
 
-  delta(tensor: TensorLookup): Tensor {
-    const merge = (name: (k: number) => string): Tensor =>
-      mergeMpo(
-        this.#cores.map((_, k) => tensor(name(k))),
-        this.#layout,
-      );
-    const current = merge(coreName);
-    return this.#form === 'implicit' ? sub(current, merge(initialCoreName)) : current;
+  delta(tensor: TensorLookup, weight: Tensor): Tensor {
+    const current = this.#merge(tensor, coreName);
+    switch (this.#options.form) {
+      case 'implicit':
+        return sub(
+          current,
+          this.#merge(tensor, (k) =>
+            this.#options.training[k]?.trainable === false ? coreName(k) : initialCoreName(k),
+          ),
+        );
+      case 'replace':
+        return sub(current, weight);
+      case 'explicit':
+      case 'none':
+        return current;
+    }
   }
-}
 
-function adapterTensor(name: string, core: Core, trainable: boolean): AdapterTensor {
-  return { name, shape: core.shape, initial: core.data, trainable, learningRateFactor: 1 };
+  #merge(tensor: TensorLookup, name: (k: number) => string): Tensor {
+    return mergeMpo(
+      this.#cores.map((_, k) => tensor(name(k))),
+      this.#layout,
+    );
+  }
 }

@@ -1,6 +1,6 @@
 /** Shape and bonds of one module's MPO, from the configuration. */
 import { chooseShape, fullBonds, resolveBonds, validateShape } from '../core/mpo/shapes';
-import type { MpoShape } from '../core/mpo/types';
+import type { Core, MpoShape } from '../core/mpo/types';
 import { DotaError } from '../protocol/errors';
 import type { LinearModule } from './adapter';
 import type { AdapterOptions } from './method';
@@ -24,16 +24,42 @@ export function mpoSpec(module: LinearModule, options: AdapterOptions): MpoSpec 
   if (given) validateShape(given.value, rows, cols);
   const shape = given?.value ?? chooseShape(rows, cols, options.mpo_cores);
   const pattern = matchPattern(options.rank_pattern, module.path, 'rank_pattern');
-  const largest = Math.max(...fullBonds(shape));
-  if (pattern && pattern.value > largest) {
+  if (pattern) checkPattern(pattern, module.path, shape);
+  return { shape, bonds: resolveBonds(shape, pattern?.value ?? options.r) };
+}
+
+function checkPattern(
+  { key, value }: { key: string; value: number | readonly number[] },
+  path: string,
+  shape: MpoShape,
+): void {
+  const full = fullBonds(shape);
+  const where = `adapter.rank_pattern["${key}"]`;
+  if (typeof value === 'number') {
+    const largest = Math.max(...full);
+    if (value <= largest) return;
     throw new DotaError(
       'adapter.rank',
-      `Rank ${pattern.value} exceeds the full bond ${largest} of ${module.path}.`,
-      {
-        where: `adapter.rank_pattern["${pattern.key}"]`,
-        next: `Choose at most ${largest}, which represents the weight exactly.`,
-      },
+      `Rank ${value} exceeds the full bond ${largest} of ${path}.`,
+      { where, next: `Choose at most ${largest}, which represents the weight exactly.` },
     );
   }
-  return { shape, bonds: resolveBonds(shape, pattern?.value ?? options.r) };
+  if (value.length !== full.length) {
+    throw new DotaError(
+      'adapter.rank',
+      `${value.length} ranks for the ${full.length} bonds (${full.length + 1} cores) of ${path}.`,
+      { where, next: `Give one rank, or ${full.length} of them.` },
+    );
+  }
+  if (value.every((rank, k) => rank <= (full[k] ?? 0))) return;
+  throw new DotaError(
+    'adapter.rank',
+    `Ranks ${value.join(', ')} exceed the full bonds ${full.join(', ')} of ${path}.`,
+    { where, next: `Choose at most ${full.join(', ')}, which represent the weight exactly.` },
+  );
+}
+
+/** Shapes of the cores, `[left bond, i, j, right bond]`. */
+export function coreShapes({ shape, bonds }: MpoSpec): Core['shape'][] {
+  return shape.rows.map((rows, k) => [bonds[k - 1] ?? 1, rows, shape.cols[k] ?? 1, bonds[k] ?? 1]);
 }

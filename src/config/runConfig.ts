@@ -8,7 +8,7 @@ import * as z from 'zod';
 const positiveInt = z.int().min(1);
 const paths = 'Relative to the configuration file.';
 
-export const methods = ['dota', 'random_mpo', 'lora', 'full'] as const;
+export const methods = ['dota', 'random_mpo', 'mpop', 'lora', 'loretta', 'full'] as const;
 export type Method = (typeof methods)[number];
 
 const adapterSchema = z
@@ -32,9 +32,12 @@ const adapterSchema = z
       .optional()
       .describe('Layer indices to adapt; all layers when absent.'),
     rank_pattern: z
-      .record(z.string(), positiveInt)
+      .record(z.string(), z.union([positiveInt, z.array(positiveInt).min(1)]))
       .default({})
-      .describe('Bond dimension by module name or suffix, overriding r. First match wins.'),
+      .describe(
+        'Rank by module name or suffix, overriding r; first match wins. A list gives every bond of ' +
+          'the MPO its own dimension, in order.',
+      ),
     mpo_cores: z
       .int()
       .min(2)
@@ -58,6 +61,29 @@ const adapterSchema = z
       .describe(
         'How the singular values are shared among the cores. All give the same matrix; sqrt_rms ' +
           'balances the cores for Adam.',
+      ),
+    init_weights: z
+      .enum(['mpo', 'gradient'])
+      .default('mpo')
+      .describe(
+        'DoTA only: what the cores are the MPO of. mpo: the pretrained weight, as in the paper; ' +
+          'gradient: the loss’s gradient of the full weight over the first batches, at the same norm.',
+      ),
+    init_gradient_batches: positiveInt
+      .default(8)
+      .describe('Batches that the gradient of init_weights "gradient" is accumulated over.'),
+    trainable_cores: z
+      .union([z.enum(['all', 'auxiliary', 'central']), z.array(z.int().min(0)).min(1)])
+      .optional()
+      .describe(
+        'Which cores train, the others being frozen: all, auxiliary (all but the central, largest ' +
+          'one), central, or a list of indices from 0. all when absent; with mpop, auxiliary.',
+      ),
+    core_learning_rate_factors: z
+      .array(z.number().positive())
+      .optional()
+      .describe(
+        'Factors on learning_rate, one for each core in order; the last holds for the cores after it.',
       ),
     residual: z
       .enum(['implicit', 'explicit'])
@@ -86,7 +112,21 @@ const adapterSchema = z
       .number()
       .positive()
       .optional()
-      .describe('Random cores only: standard deviation; matched to the MPO of W when absent.'),
+      .describe(
+        'Random cores only: standard deviation. When absent, random_mpo matches the MPO of W and ' +
+          'loretta takes the published one.',
+      ),
+    init_random: z
+      .enum(['zero_core', 'frozen_copy', 'plain'])
+      .default('zero_core')
+      .describe(
+        'Random cores only (random_mpo, loretta): what keeps step 0 at the pretrained model. ' +
+          'zero_core: the last core starts at zero; frozen_copy: all are random and a frozen copy ' +
+          'of the start is subtracted; plain: nothing does, as LoRETTA was published.',
+      ),
+    tensor_rank: positiveInt
+      .default(5)
+      .describe('LoRETTA only: rank of the tensor trains that make up A and B.'),
   })
   .describe('The adapter: which modules, which shape, which start.');
 
@@ -138,6 +178,13 @@ const trainingSchema = z
       .min(0)
       .default(0)
       .describe('Steps of linear warm-up; below 1 it is a share of all steps.'),
+    optim: z
+      .enum(['adamw_torch', 'adamw_8bit'])
+      .default('adamw_torch')
+      .describe(
+        'adamw_8bit: both moments in 8 bits, blockwise (2 bytes a parameter instead of 8); worth it ' +
+          'for full fine-tuning.',
+      ),
     weight_decay: z.number().min(0).default(0),
     adam_beta1: z.number().min(0).lt(1).default(0.9),
     adam_beta2: z.number().min(0).lt(1).default(0.999),
@@ -192,6 +239,13 @@ const quantizationSchema = z
       .boolean()
       .default(true)
       .describe('Store the block scales in 8 bits as well: 4.127 instead of 4.5 bits a weight.'),
+    loftq_iter: positiveInt
+      .max(16)
+      .default(1)
+      .describe(
+        'dota only: rounds of decompose, quantise the residual, decompose what the 4-bit matrix ' +
+          'leaves. 1 decomposes the weight itself; the round with the smallest error is kept.',
+      ),
   })
   .describe('4-bit storage of the frozen weights.');
 
@@ -212,7 +266,8 @@ export const runConfigSchema = z
       .enum(methods)
       .default('dota')
       .describe(
-        'dota: MPO of the pretrained weight; random_mpo: the same cores, random; lora; full: all weights.',
+        'dota: MPO of the pretrained weight; random_mpo: the same cores, random; mpop: the MPO in place ' +
+          'of the weight, central core frozen; lora; loretta: LoRA in tensor trains; full: all weights.',
       ),
     adapter: adapterSchema.prefault({}),
     quantization: quantizationSchema.prefault({}),

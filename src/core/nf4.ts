@@ -5,6 +5,8 @@
  * tensor flattened row-major, two codes a byte, the even index in the high nibble.
  */
 
+import { dynamicMap, midpoints, nearestCode } from './dynamicMap';
+
 /** The sixteen NF4 values (published table, float32). */
 export const NF4_VALUES = Float32Array.of(
   -1.0,
@@ -47,45 +49,8 @@ export interface Nf4Tensor {
 /** Scales that share one second-level scale. */
 export const SCALE_BLOCK = 256;
 
-/** Midpoints between neighbours: a value above the k-th belongs to code k + 1 or higher. */
-function midpoints(values: Float32Array): Float64Array {
-  return Float64Array.from(
-    { length: values.length - 1 },
-    (_, k) => ((values[k] as number) + (values[k + 1] as number)) / 2,
-  );
-}
-
-/** Number of thresholds below `x` (binary search); a value on a threshold takes the lower code. */
-function nearestCode(thresholds: Float64Array, x: number): number {
-  let low = 0;
-  let high = thresholds.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (x > (thresholds[middle] as number)) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-/**
- * The 256 values of the signed dynamic 8-bit map (Dettmers, arXiv 1511.04561 and 2110.02861): seven
- * decades, the k-th with 2^k linear steps on either side, and 0 and 1.
- */
-function dynamicMap(): Float32Array {
-  const values = [0, 1];
-  for (let decade = 0; decade < 7; decade++) {
-    const steps = 2 ** decade;
-    for (let k = 0; k < steps; k++) {
-      const middle = 0.1 + (0.9 * (k + 0.5)) / steps;
-      const value = middle * 10 ** (decade - 6);
-      values.push(value, -value);
-    }
-  }
-  return Float32Array.from(values.sort((a, b) => a - b));
-}
-
 const nf4Thresholds = midpoints(NF4_VALUES);
-const scaleValues = dynamicMap();
+const scaleValues = dynamicMap(true);
 const scaleThresholds = midpoints(scaleValues);
 
 /** Quantises the block scales to 8 bits. */

@@ -81,7 +81,9 @@ export async function writeAdapterFolder(
     };
     for (const { shape } of update.cores) largestBond = Math.max(largestBond, shape[3]);
   }
-  if (state.method === 'lora') throw notTensor(state.modules[0]?.path ?? 'the adapter');
+  if (state.method !== 'dota' && state.method !== 'random_mpo') {
+    throw notTensor(state.modules[0]?.path ?? 'the adapter');
+  }
   const config: z.input<typeof configSchema> = {
     peft_type: 'DOTA',
     task_type: 'CAUSAL_LM',

@@ -1,11 +1,12 @@
 /** A trained adapter as tensors, independent of the engine, and what it adds to each weight. */
 import { subtract } from '../core/mpo/algebra';
 import { contractToWeight } from '../core/mpo/contract';
+import type { Method } from '../config/runConfig';
 import type { Gemm } from '../core/gemm';
 import type { Core, Mpo, Orientation } from '../core/mpo/types';
 import { DotaError } from '../protocol/errors';
 
-export type AdapterMethodName = 'dota' | 'random_mpo' | 'lora';
+export type AdapterMethodName = Exclude<Method, 'full'>;
 
 /** The trained tensors of one linear layer. */
 export type ModuleUpdate =

@@ -25,7 +25,7 @@ export interface RunSummary {
   endedAt?: string;
   /** Name of the model, e.g. `sample`. */
   model: string;
-  /** `dota`, `random_mpo`, `lora`, `full`. */
+  /** Of the configuration, e.g. `dota`. */
   method: string;
   /** Device in words, e.g. `CPU, 2 threads`. */
   device?: string;

@@ -1,7 +1,7 @@
 /** Ranks that give different methods the same number of trainable parameters. */
 import type { LinearModule } from '../adapters/adapter';
 import type { AdapterOptions } from '../adapters/method';
-import { mpoSpec } from '../adapters/mpoShape';
+import { adapterMethods } from '../adapters/plan';
 import type { Method } from '../config/runConfig';
 
 /** Trainable parameters of the adapters of all modules, without building any of them. */
@@ -10,28 +10,8 @@ export function adapterParameters(
   modules: readonly LinearModule[],
   options: AdapterOptions,
 ): number {
-  return modules.reduce((sum, module) => sum + moduleParameters(method, module, options), 0);
-}
-
-function moduleParameters(
-  method: Exclude<Method, 'full'>,
-  module: LinearModule,
-  options: AdapterOptions,
-): number {
-  const { outFeatures, inFeatures } = module;
-  switch (method) {
-    case 'dota':
-    case 'random_mpo': {
-      const { shape, bonds } = mpoSpec(module, options);
-      const bond = [1, ...bonds, 1];
-      return shape.rows.reduce(
-        (sum, row, k) => sum + (bond[k] ?? 1) * row * (shape.cols[k] ?? 1) * (bond[k + 1] ?? 1),
-        0,
-      );
-    }
-    case 'lora':
-      return options.r * (outFeatures + inFeatures) + (options.use_dora ? outFeatures : 0);
-  }
+  const { trainableCount } = adapterMethods[method];
+  return modules.reduce((sum, module) => sum + trainableCount(module, options), 0);
 }
 
 export interface RankMatch {

@@ -114,20 +114,26 @@ function addEvaluate(program: Command): void {
 
 function addExport(program: Command): void {
   const forms = new Option(
-    '--to <form>',
-    'merged: a model folder; adapter: the native adapter; lora: for PEFT',
+    '--to, --format <form>',
+    'merged: a model folder; adapter: the native adapter; lora: for PEFT; gguf: for llama.cpp',
   );
   json(
     program
       .command('export')
       .description('what a run trained, in a form that other programs load')
       .argument('<run>', 'a run by id or folder')
-      .addOption(forms.choices(['merged', 'adapter', 'lora']).default('merged'))
-      .requiredOption('--out <folder>', 'new folder to write')
+      .addOption(forms.choices(['merged', 'adapter', 'lora', 'gguf']).default('merged'))
+      .requiredOption('--out <path>', 'new folder to write; for gguf a new file')
       .option('--checkpoint <which>', 'best, last or a step', 'best')
       .option('--rank <r>', 'rank of the LoRA conversion (16), or its limit with --energy')
       .option('--energy <share>', 'smallest rank that keeps this share of each change')
-      .option('--root <folder>', 'folder that holds the runs', defaultRoot),
+      .addOption(
+        new Option('--gguf-type <type>', 'type of the matrices of a GGUF file')
+          .choices(['f16', 'q8_0'])
+          .default('f16'),
+      )
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot)
+      .option('--stream', 'progress as JSON lines'),
   ).action(async (run: string, options: ExportOptions) => {
     const { runExport } = await import('./commands/export');
     await runExport(run, options);

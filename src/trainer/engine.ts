@@ -3,6 +3,7 @@
  * batches and numbers; the engine owns weights, trainable parameters, gradients and optimizer state
  * on its device.
  */
+import type { BlockwiseMoment } from '../core/blockwise8bit';
 import type { Batch } from '../data/batch';
 
 export type { Batch };
@@ -20,12 +21,18 @@ export interface TrainableTensor {
   learningRateFactor: number;
 }
 
-/** Flat fp32 vectors of equal length, in the order of `Engine.trainable`. */
+/** `adamw_torch` keeps its moments in fp32, `adamw_8bit` in 8 bits. */
+export type Moment = Float32Array | BlockwiseMoment;
+
+/** Flat vectors of equal length, in the order of `Engine.trainable`. */
 export interface EngineState {
   parameters: Float32Array;
-  firstMoment: Float32Array;
-  secondMoment: Float32Array;
+  firstMoment: Moment;
+  secondMoment: Moment;
 }
+
+/** What is absent stays as it is. */
+export type EngineStatePart = Pick<EngineState, 'parameters'> & Partial<EngineState>;
 
 export interface OptimizerOptions {
   /** From 1; the bias correction's exponent. */
@@ -75,7 +82,8 @@ export interface Engine {
   findNonFinite(): Promise<string | undefined>;
 
   readState(): Promise<EngineState>;
-  writeState(state: EngineState): Promise<void>;
+  /** @throws DotaError `run.corrupt` for a state of other sizes or of another optimizer */
+  writeState(state: EngineStatePart): Promise<void>;
   /** A copy of the accumulated gradient, flat; for tests and gradient-based initialisation. */
   readGradient(): Promise<Float32Array>;
 

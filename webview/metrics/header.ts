@@ -25,7 +25,9 @@ const stateLooks: Readonly<Record<RunState, readonly [icon: string, label: strin
 const methodNames: Readonly<Record<string, string>> = {
   dota: 'DoTA',
   random_mpo: 'Random MPO',
+  mpop: 'MPOP',
   lora: 'LoRA',
+  loretta: 'LoRETTA',
   full: 'Full fine-tuning',
 };
 

@@ -51,3 +51,18 @@ export async function contractToWeight(
   const t = await contractInterleaved(mpo, gemm);
   return deinterleave(t, outFeatures, inFeatures, mpo.shape, orientation);
 }
+
+/** The same for cores on their own: row and column factors are read off them. */
+export function mpoDense(
+  cores: readonly Core[],
+  outFeatures: number,
+  inFeatures: number,
+  orientation: Orientation,
+  gemm: Gemm,
+): Promise<Float32Array> {
+  const shape = {
+    rows: cores.map((core) => core.shape[1]),
+    cols: cores.map((core) => core.shape[2]),
+  };
+  return contractToWeight({ shape, cores }, outFeatures, inFeatures, orientation, gemm);
+}

@@ -12,7 +12,7 @@ import { Head } from './head';
 import { DenseDeltas } from './denseDeltas';
 import { planParameters } from './parameterLayout';
 import { quantizeBlocks, type QuantizationOptions } from './quantizeBlocks';
-import { ParameterStore } from './parameterStore';
+import { type OptimizerKind, ParameterStore } from './parameterStore';
 import { SessionCache } from './sessionCache';
 
 export interface EngineOptions {
@@ -24,6 +24,8 @@ export interface EngineOptions {
   threads: number;
   /** Keep the blocks' frozen matrices (with `dota`: the residual) in 4 bits. */
   quantization?: QuantizationOptions | undefined;
+  /** How AdamW keeps its moments (default `adamw_torch`: fp32). */
+  optimizer?: OptimizerKind;
   /** Recompute a block's activations in its backward pass: less memory, more arithmetic. */
   recompute?: boolean;
   /**
@@ -52,7 +54,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       ? openDevice({ kind: options.device, threads: options.threads })
       : options.device;
   const layout = planParameters(config, options.adapters);
-  const store = new ParameterStore(layout, device);
+  const store = new ParameterStore(layout, device, options.optimizer);
   const sessions = new SessionCache(device, MAX_SESSIONS);
 
   const trainable = new Set(layout.tensors.map(({ name }) => name));
@@ -90,7 +92,7 @@ async function initialiseParameters(
   weights: WeightReader,
   adapters: AdapterPlan,
 ): Promise<void> {
-  const state = store.readState();
+  const parameters = new Float32Array(store.layout.size);
   const initial = new Map<string, Float32Array>(
     [...adapters.modules].flatMap(([path, adapter]) =>
       adapter.tensors.map((tensor) => [`${path}.${tensor.name}`, tensor.initial] as const),
@@ -98,9 +100,9 @@ async function initialiseParameters(
   );
   for (const tensor of store.layout.tensors) {
     const values = initial.get(tensor.name) ?? (await readFloat32(weights, tensor));
-    state.parameters.set(values, tensor.offset);
+    parameters.set(values, tensor.offset);
   }
-  store.writeState(state);
+  store.writeState({ parameters });
 }
 
 /** A resident weight is the engine's own copy: A0 is subtracted there once instead of every step. */

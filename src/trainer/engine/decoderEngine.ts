@@ -1,7 +1,14 @@
 /** The engine: forward, backward and update of a decoder, block by block. */
 import type { DecoderConfig } from '../../models/modelConfig';
 import { DotaError } from '../../protocol/errors';
-import type { Batch, Engine, EngineState, OptimizerOptions, TrainableTensor } from '../engine';
+import type {
+  Batch,
+  Engine,
+  EngineState,
+  EngineStatePart,
+  OptimizerOptions,
+  TrainableTensor,
+} from '../engine';
 import type { Device } from '../ort/device';
 import { noteExternal } from '../ort/externalMemory';
 import { batchContext } from './batchContext';
@@ -137,7 +144,7 @@ export class DecoderEngine implements Engine {
     return this.#parts.store.readState();
   }
 
-  async writeState(state: EngineState): Promise<void> {
+  async writeState(state: EngineStatePart): Promise<void> {
     this.#parts.store.writeState(state);
   }
 

@@ -1,5 +1,5 @@
 /**
- * Trainable parameters, their gradient and AdamW's moments: four flat vectors of equal length.
+ * Trainable parameters, their gradient and AdamW's moments: flat vectors of equal length.
  * Graphs read and write contiguous views of them without a copy; the loop never sees them.
  */
 import {
@@ -8,10 +8,15 @@ import {
   buildAdamW,
   buildSumOfSquares,
 } from '../../graph/optimizer/adamw';
+import type { RunConfig } from '../../config/runConfig';
+import type { AdamWFactors } from '../../core/blockwise8bit';
 import { DotaError } from '../../protocol/errors';
-import type { EngineState, OptimizerOptions } from '../engine';
+import type { EngineState, EngineStatePart, Moment, OptimizerOptions } from '../engine';
 import type { Device, Session } from '../ort/device';
+import { Moments8bit } from './moments8bit';
 import type { ParameterGroup, ParameterLayout } from './parameterLayout';
+
+export type OptimizerKind = RunConfig['training']['optim'];
 
 /** Bounds the transient memory of an update of one large group. */
 const MAX_UPDATE_LENGTH = 2 ** 22;
@@ -27,20 +32,21 @@ export class ParameterStore {
   readonly layout: ParameterLayout;
   readonly #parameters: Float32Array;
   readonly #gradient: Float32Array;
-  readonly #firstMoment: Float32Array;
-  readonly #secondMoment: Float32Array;
+  readonly #moments: Moments8bit | { first: Float32Array; second: Float32Array };
   readonly #ranges: readonly UpdateRange[];
   readonly #device: Device;
   /** Compiled by operation and length; blocks of a kind share them. */
   readonly #sessions = new Map<string, Promise<Session>>();
 
-  constructor(layout: ParameterLayout, device: Device) {
+  constructor(layout: ParameterLayout, device: Device, optimizer: OptimizerKind = 'adamw_torch') {
     this.layout = layout;
     this.#device = device;
     this.#parameters = new Float32Array(layout.size);
     this.#gradient = new Float32Array(layout.size);
-    this.#firstMoment = new Float32Array(layout.size);
-    this.#secondMoment = new Float32Array(layout.size);
+    this.#moments =
+      optimizer === 'adamw_8bit'
+        ? new Moments8bit(layout.tensors)
+        : { first: new Float32Array(layout.size), second: new Float32Array(layout.size) };
     this.#ranges = updateRanges(layout);
   }
 
@@ -70,11 +76,19 @@ export class ParameterStore {
   async adamWStep(options: OptimizerOptions, gradientNorm: number): Promise<void> {
     const { maxGradNorm } = options;
     const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (gradientNorm + 1e-6)) : 1;
+    if (this.#moments instanceof Moments8bit) {
+      this.#moments.step(this.#parameters, this.#gradient, (tensor) =>
+        adamWFactors(options, tensor, clip),
+      );
+      this.zeroGradient();
+      return;
+    }
+    const { first, second } = this.#moments;
     for (const range of this.#ranges) {
       const session = await this.#session('adamw', range.size);
       const parameters = view(this.#parameters, range);
-      const first_moment = view(this.#firstMoment, range);
-      const second_moment = view(this.#secondMoment, range);
+      const first_moment = view(first, range);
+      const second_moment = view(second, range);
       await session.run(
         {
           parameters,
@@ -103,24 +117,22 @@ export class ParameterStore {
   readState(): EngineState {
     return {
       parameters: this.#parameters.slice(),
-      firstMoment: this.#firstMoment.slice(),
-      secondMoment: this.#secondMoment.slice(),
+      firstMoment: copyOf(this.#moments.first),
+      secondMoment: copyOf(this.#moments.second),
     };
   }
 
-  writeState(state: EngineState): void {
+  writeState({ parameters, firstMoment, secondMoment }: EngineStatePart): void {
     const size = this.layout.size;
-    const lengths = [state.parameters, state.firstMoment, state.secondMoment].map((v) => v.length);
-    if (lengths.some((length) => length !== size)) {
-      throw new DotaError(
-        'run.corrupt',
-        `The saved state holds ${lengths.join(', ')} numbers; this model and adapter have ${size}.`,
-        { next: 'Resume with the configuration that the checkpoint was made with.' },
-      );
-    }
-    this.#parameters.set(state.parameters);
-    this.#firstMoment.set(state.firstMoment);
-    this.#secondMoment.set(state.secondMoment);
+    if (parameters.length !== size) throw wrongState(parameters.length, size);
+    const { first, second } = this.#moments;
+    // All is checked before anything is overwritten.
+    const writes = [
+      firstMoment && momentWrite(firstMoment, first),
+      secondMoment && momentWrite(secondMoment, second),
+    ];
+    this.#parameters.set(parameters);
+    for (const write of writes) write?.();
   }
 
   readGradient(): Float32Array {
@@ -178,22 +190,75 @@ function updateRanges(layout: ParameterLayout): UpdateRange[] {
   });
 }
 
+function copyOf(moment: Moment): Moment {
+  if (moment instanceof Float32Array) return moment.slice();
+  return { codes: moment.codes.slice(), absmax: moment.absmax.slice() };
+}
+
+/** @throws DotaError `run.corrupt` where the two don't fit */
+function momentWrite(from: Moment, to: Moment): () => void {
+  if (from instanceof Float32Array && to instanceof Float32Array) {
+    if (from.length !== to.length) throw wrongState(from.length, to.length);
+    return () => {
+      to.set(from);
+    };
+  }
+  if (from instanceof Float32Array || to instanceof Float32Array) {
+    throw new DotaError('run.corrupt', 'The saved optimizer state is of another optimizer.', {
+      where: 'training.optim',
+      next: 'Resume with the configuration that the checkpoint was made with.',
+    });
+  }
+  if (from.codes.length !== to.codes.length || from.absmax.length !== to.absmax.length) {
+    throw wrongState(from.codes.length, to.codes.length);
+  }
+  return () => {
+    to.codes.set(from.codes);
+    to.absmax.set(from.absmax);
+  };
+}
+
+function wrongState(found: number, expected: number): DotaError {
+  return new DotaError(
+    'run.corrupt',
+    `The saved state holds ${found} numbers; this model and adapter have ${expected}.`,
+    { next: 'Resume with the configuration that the checkpoint was made with.' },
+  );
+}
+
+function adamWFactors(
+  options: OptimizerOptions,
+  { weightDecay, learningRateFactor }: Pick<UpdateRange, 'weightDecay' | 'learningRateFactor'>,
+  clip: number,
+): AdamWFactors {
+  const { step, adamBeta1, adamBeta2, adamEpsilon } = options;
+  const learningRate = options.learningRate * learningRateFactor;
+  return {
+    clip,
+    decay: 1 - learningRate * (weightDecay ? options.weightDecay : 0),
+    beta1: adamBeta1,
+    beta2: adamBeta2,
+    stepSize: learningRate / (1 - adamBeta1 ** step),
+    correction2: Math.sqrt(1 - adamBeta2 ** step),
+    epsilon: adamEpsilon,
+  };
+}
+
 function scalarFeeds(
   options: OptimizerOptions,
   range: UpdateRange,
   clip: number,
 ): Record<AdamWScalar, Float32Array> {
-  const { step, adamBeta1, adamBeta2, adamEpsilon } = options;
-  const learningRate = options.learningRate * range.learningRateFactor;
+  const factors = adamWFactors(options, range, clip);
   const values: Record<AdamWScalar, number> = {
     clip,
-    decay: 1 - learningRate * (range.weightDecay ? options.weightDecay : 0),
-    beta2: adamBeta2,
-    rate1: 1 - adamBeta1,
-    rate2: 1 - adamBeta2,
-    step_size: learningRate / (1 - adamBeta1 ** step),
-    correction2: Math.sqrt(1 - adamBeta2 ** step),
-    epsilon: adamEpsilon,
+    decay: factors.decay,
+    beta2: factors.beta2,
+    rate1: 1 - factors.beta1,
+    rate2: 1 - factors.beta2,
+    step_size: factors.stepSize,
+    correction2: factors.correction2,
+    epsilon: factors.epsilon,
   };
   return Object.fromEntries(
     adamWScalars.map((name) => [name, Float32Array.of(values[name])]),

@@ -9,13 +9,15 @@ import { SafetensorsFile } from '../../models/safetensors/reader';
 import { writeSafetensors, type TensorToWrite } from '../../models/safetensors/writer';
 import { DotaError } from '../../protocol/errors';
 import type { RunFingerprint } from '../../protocol/runFiles';
-import type { Engine, EngineState, TrainableTensor } from '../engine';
+import type { Engine, EngineStatePart, Moment, TrainableTensor } from '../engine';
 import type { LoopState } from '../loop';
 
 const adapterFile = 'adapter_model.safetensors';
 /** All weights, where all of them train. */
 export const modelFile = 'model.safetensors';
 const optimizerFile = 'optimizer.safetensors';
+/** Scales of an 8-bit moment. */
+const absmaxSuffix = '.absmax';
 const stateFile = 'trainer_state.json';
 /** Cores at step 0, which the merged weight W + MPO(A) - MPO(A0) needs as well. */
 const initialPrefix = 'mpo_initial_cores.';
@@ -99,15 +101,9 @@ export async function writeCheckpointFiles(
       ...contents.config.adapter,
     });
   }
-  const flat = (name: string, data: Float32Array): TensorToWrite => ({
-    name,
-    dtype: 'F32',
-    shape: [data.length],
-    data,
-  });
   await writeSafetensors(at(optimizerFile), [
-    flat('exp_avg', state.firstMoment),
-    flat('exp_avg_sq', state.secondMoment),
+    ...momentTensors('exp_avg', state.firstMoment),
+    ...momentTensors('exp_avg_sq', state.secondMoment),
   ]);
   await writeJson(at(stateFile), {
     formatVersion: 1,
@@ -122,6 +118,29 @@ export async function writeCheckpointFiles(
     environment: contents.environment,
     trainable: engine.trainable.map(({ name, shape }) => ({ name, shape: [...shape] })),
   } satisfies StoredState);
+}
+
+/** A moment as one tensor, or in 8 bits as codes and the scales of their blocks. */
+function momentTensors(name: string, moment: Moment): TensorToWrite[] {
+  const flat = (data: Float32Array): TensorToWrite => ({
+    name,
+    dtype: 'F32',
+    shape: [data.length],
+    data,
+  });
+  if (moment instanceof Float32Array) return [flat(moment)];
+  const { codes, absmax } = moment;
+  return [
+    { name, dtype: 'U8', shape: [codes.length], data: codes },
+    { ...flat(absmax), name: name + absmaxSuffix },
+  ];
+}
+
+async function readMoment(file: SafetensorsFile, name: string, size: number): Promise<Moment> {
+  if (file.info(name)?.dtype !== 'U8') return readExactly(file, name, size);
+  const codes = await file.read(name);
+  const absmax = await file.read(name + absmaxSuffix);
+  return { codes: codes.data as Uint8Array, absmax: absmax.data as Float32Array };
 }
 
 function finite(value: number | undefined): number | undefined {
@@ -140,17 +159,21 @@ async function copySideFiles(from: string, to: string): Promise<void> {
   }
 }
 
-/** A0 of every MPO adapter, whatever form its residual takes. */
+/** A0 of every MPO adapter, whatever form its residual takes, and the cores that don't train. */
 function initialCores(plan: AdapterPlan): TensorToWrite[] {
   return [...plan.modules].flatMap(([module, adapter]) =>
     adapter.tensors
       .filter((tensor) => tensor.name.startsWith(corePrefix))
-      .map((tensor) => ({
-        name: `${module}.${initialPrefix}${tensor.name.slice(corePrefix.length)}`,
-        dtype: 'F32' as const,
-        shape: tensor.shape,
-        data: tensor.initial,
-      })),
+      .flatMap(({ name, shape, initial: data, trainable }) => {
+        const index = name.slice(corePrefix.length);
+        const names = trainable ? [initialPrefix] : [initialPrefix, corePrefix];
+        return names.map((prefix) => ({
+          name: `${module}.${prefix}${index}`,
+          dtype: 'F32' as const,
+          shape,
+          data,
+        }));
+      }),
   );
 }
 
@@ -236,11 +259,7 @@ export async function restoreEngine(
   options: { optimizer: boolean },
 ): Promise<void> {
   const size = engine.trainable.reduce((sum, t) => sum + t.size, 0);
-  const state: EngineState = {
-    parameters: new Float32Array(size),
-    firstMoment: new Float32Array(size),
-    secondMoment: new Float32Array(size),
-  };
+  const state: EngineStatePart = { parameters: new Float32Array(size) };
   const file =
     (await openIfThere(path.join(folder, adapterFile))) ??
     (await SafetensorsFile.open(path.join(folder, modelFile)));
@@ -254,8 +273,8 @@ export async function restoreEngine(
   if (options.optimizer) {
     const optimizer = await SafetensorsFile.open(path.join(folder, optimizerFile));
     try {
-      state.firstMoment = await readExactly(optimizer, 'exp_avg', size);
-      state.secondMoment = await readExactly(optimizer, 'exp_avg_sq', size);
+      state.firstMoment = await readMoment(optimizer, 'exp_avg', size);
+      state.secondMoment = await readMoment(optimizer, 'exp_avg_sq', size);
     } finally {
       await optimizer.close();
     }

@@ -115,6 +115,7 @@ export async function buildEngine(
             },
           }
         : undefined,
+    optimizer: config.training.optim,
     recompute: config.training.gradient_checkpointing,
     shouldStop: hooks.shouldStop,
   });

@@ -4,10 +4,9 @@ import type { LinearModule } from '../../../src/adapters/adapter';
 import { lora } from '../../../src/adapters/lora';
 import { runConfigSchema, type RunConfigInput } from '../../../src/config/runConfig';
 import { plainGemm } from '../../../src/core/linalg/plainGemm';
-import { gradients } from '../../../src/graph/gradients';
-import { Graph } from '../../../src/graph/graph';
 import { DenseDeltas } from '../../../src/trainer/engine/denseDeltas';
-import { relativeError, runGraph } from '../graph/harness';
+import { relativeError } from '../graph/harness';
+import { runLayer } from './layer';
 
 // Made by test/fixtures/adapters/make.py with the real PEFT.
 const peft = JSON.parse(readFileSync('test/fixtures/adapters/peft.json', 'utf8')) as {
@@ -60,28 +59,17 @@ describe.each(Object.entries(variants))('%s against PEFT', (name, options) => {
     const deltas = new DenseDeltas(1);
     // PEFT's own residual where the start was taken out: B A is unique, its factors only up to sign.
     const frozen = adapter.subtractsInitialDelta ? await deltas.residual(adapter, weight) : weight;
-    const graph = new Graph();
-    const x = graph.input('x', 'float32', [tokens, inFeatures]);
-    const w = graph.input('w', 'float32', [out, inFeatures]);
-    const inputs = new Map(
-      adapter.tensors.map((t) => [t.name, graph.input(t.name, 'float32', t.shape)]),
-    );
-    const y = adapter.apply(x, w, (tensor) => inputs.get(tensor)!);
-    const seed = graph.input('g', 'float32', [tokens, out]);
-    graph.output('y', y);
-    const names = [...inputs.keys()];
-    gradients([{ output: y, gradient: seed }], [...inputs.values()]).forEach((gradient, i) => {
-      graph.output(`grad_${names[i]!}`, gradient);
-    });
+    const names = adapter.tensors.map((tensor) => tensor.name);
     const values = new Map(names.map((tensor) => [tensor, array(tensor)]));
-    const results = await runGraph(graph, {
+    const results = await runLayer(adapter, {
       x: array('x'),
       g: array('g'),
-      w: frozen,
-      ...Object.fromEntries(values),
+      weight: frozen,
+      tokens,
+      values,
     });
     for (const output of ['y', ...names.map((tensor) => `grad_${tensor}`)]) {
-      const ours = results[output] as Float32Array;
+      const ours = results[output]!;
       expect(relativeError(ours, Float32Array.from(expected[output]!)), output).toBeLessThan(
         tolerance,
       );

@@ -9,9 +9,13 @@ function numbers(value: unknown, path = ''): [string, number][] {
   return Object.entries(value).flatMap(([key, inner]) => numbers(inner, `${path}/${key}`));
 }
 
-it('PEFT still gives the committed fixture', () => {
-  const committed = readFileSync('test/fixtures/adapters/peft.json', 'utf8');
-  const fresh = runJudge('test/fixtures/adapters/make.py');
+it.each([
+  ['PEFT', 'adapters/make.py', 'adapters/peft.json'],
+  ['PyTorch', 'adapters/make_tensor.py', 'adapters/tensor.json'],
+  ['PyTorch', 'optimizer/make.py', 'optimizer/adamw8bit.json'],
+])('%s still gives what %s made', (_judge, script, json) => {
+  const committed = readFileSync(`test/fixtures/${json}`, 'utf8');
+  const fresh = runJudge(`test/fixtures/${script}`);
   const [a, b] = [numbers(JSON.parse(committed)), numbers(JSON.parse(fresh))];
   expect(b.map(([path]) => path)).toEqual(a.map(([path]) => path));
   expect(a.length).toBeGreaterThan(1000);
