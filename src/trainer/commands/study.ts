@@ -100,6 +100,12 @@ async function allRuns({ study, context, store }: OpenStudy): Promise<PlannedRun
   return [...planSweep(study, context), ...planMain(study, context, chosen)];
 }
 
+/** The rank that sizes the adapters. */
+function sizeOf({ method, adapter }: PlannedRun['config']): number | null {
+  if (method === 'full') return null;
+  return method === 'loretta' ? adapter.tensor_rank : adapter.r;
+}
+
 async function dryRun(open: OpenStudy, options: StudyOptions): Promise<void> {
   const timed: TimedRun[] = [];
   const states = new Map<string, boolean>();
@@ -115,7 +121,7 @@ async function dryRun(open: OpenStudy, options: StudyOptions): Promise<void> {
     key: run.key,
     stage: run.stage,
     name: describe(run),
-    r: run.config.method === 'full' ? null : run.config.adapter.r,
+    r: sizeOf(run.config),
     done: states.get(run.key) === true,
     seconds: states.get(run.key) === true ? 0 : estimateSeconds(run, timed, open.modelParameters),
   }));

@@ -1,12 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { LinearModule } from '../../../src/adapters/adapter';
-import { adapterMethods } from '../../../src/adapters/plan';
-import { linearModules } from '../../../src/adapters/targets';
+import { countTrainable } from '../../../src/adapters/plan';
 import { runConfigSchema } from '../../../src/config/runConfig';
-import { plainGemm } from '../../../src/core/linalg/plainGemm';
 import { parseModelConfig } from '../../../src/models/config';
 import { readFileSync } from 'node:fs';
-import { adapterParameters, nearestRank } from '../../../src/study/budget';
+import { nearestRank, sizeForBudget } from '../../../src/study/budget';
 import { parseStudy } from '../../../src/study/parseStudy';
 import { chooseRates, configKey, planMain, planSweep } from '../../../src/study/plan';
 import { designHash } from '../../../src/study/store';
@@ -50,32 +47,6 @@ const rates = new Map([
 ]);
 
 describe('ranks for a budget', () => {
-  it('counts are those of the adapters themselves', async () => {
-    const modules = linearModules(sample).slice(0, 7);
-    for (const method of ['dota', 'random_mpo', 'lora'] as const) {
-      for (const dora of method === 'lora' ? [false, true] : [false]) {
-        const { adapter } = runConfigSchema.parse({
-          adapter: { r: 3, use_dora: dora },
-          data: { train: '-' },
-        });
-        let real = 0;
-        for (const module of modules) {
-          const attached = await adapterMethods[method].attach(module, {
-            options: adapter,
-            seed: 0,
-            gemm: plainGemm,
-            weight: ({ outFeatures, inFeatures }: LinearModule) =>
-              Promise.resolve(Float32Array.from({ length: outFeatures * inFeatures }, Math.sin)),
-          });
-          for (const { trainable, shape } of attached.tensors) {
-            if (trainable) real += shape.reduce((a, b) => a * b, 1);
-          }
-        }
-        expect(adapterParameters(method, modules, adapter), method).toBe(real);
-      }
-    }
-  });
-
   it('is the nearest one, the lower of two, and the smallest where the bonds are full', () => {
     const linear = (r: number): number => 100 * r;
     expect(nearestRank(linear, 240)).toEqual({ r: 2, parameters: 200 });
@@ -86,20 +57,28 @@ describe('ranks for a budget', () => {
   });
 
   it('no other rank of any method comes closer to the budget', () => {
-    const modules = linearModules(sample);
-    for (const method of ['dota', 'random_mpo', 'lora'] as const) {
+    const methods = ['dota', 'random_mpo', 'mpop', 'lora', 'loretta'] as const;
+    for (const method of methods) {
       const { adapter } = runConfigSchema.parse({ data: { train: '-' } });
-      const count = (r: number): number => adapterParameters(method, modules, { ...adapter, r });
       for (const budget of [5_000, 20_000, 57_000]) {
-        const { r, parameters } = nearestRank(count, budget);
-        expect(parameters).toBe(count(r));
-        for (let other = 1; other < 40; other++) {
-          expect(Math.abs(count(other) - budget)).toBeGreaterThanOrEqual(
-            Math.abs(parameters - budget),
-          );
+        const size = sizeForBudget(method, sample, adapter, budget);
+        const count = (change: typeof size): number =>
+          countTrainable(method, sample, { ...adapter, ...change });
+        const [[key, chosen]] = Object.entries(size) as [[keyof typeof size, number]];
+        const distance = Math.abs(count(size) - budget);
+        for (let other = 1; other <= Math.min(20, 2 * chosen); other++) {
+          const away = Math.abs(count({ [key]: other }) - budget);
+          expect(away, `${method} ${budget} ${other}`).toBeGreaterThanOrEqual(distance);
         }
       }
     }
+  });
+
+  it('stops at the full bonds, beyond which a rank is refused', () => {
+    const { adapter } = runConfigSchema.parse({ adapter: { mpo_cores: 2 }, data: { train: '-' } });
+    const { r = 0 } = sizeForBudget('dota', sample, adapter, 1e12);
+    expect(() => countTrainable('dota', sample, { ...adapter, r })).not.toThrow();
+    expect(() => countTrainable('dota', sample, { ...adapter, r: r + 1 })).toThrow(/full bond/);
   });
 });
 
@@ -151,9 +130,38 @@ describe('the plan', () => {
     const dota = main.find((r) => r.method === 'DoTA' && r.stage === 'main')!;
     expect(two!.config.adapter.mpo_cores).toBe(2);
     expect(two!.config.adapter.r).not.toBe(dota.config.adapter.r);
-    const modules = linearModules(sample);
-    const count = adapterParameters('dota', modules, two!.config.adapter);
+    const count = countTrainable('dota', sample, two!.config.adapter);
     expect(Math.abs(count - 20_000)).toBeLessThan(6_000);
+  });
+
+  it('changes of a variant what it names and nothing else', () => {
+    const varied = studyConfigSchema.parse({
+      ...input,
+      methods: { DoTA: { method: 'dota', adapter: { mpo_cores: 4, r: 5 } } },
+      budgets: undefined,
+      ablations: [
+        {
+          name: 'gauge',
+          method: 'DoTA',
+          variants: { left: { adapter: { gauge: 'left' }, training: { weight_decay: 0.5 } } },
+        },
+      ],
+    });
+    const [run] = planMain(varied, context, rates).filter((r) => r.stage === 'ablation');
+    expect(run!.config.adapter).toMatchObject({ mpo_cores: 4, r: 5, gauge: 'left' });
+    expect(run!.config.training).toMatchObject({ max_steps: 10, weight_decay: 0.5 });
+    // The same with a budget: the rank is the one that the method itself was given.
+    const matched = studyConfigSchema.parse({
+      ...input,
+      ablations: [
+        { name: 'gauge', method: 'DoTA', variants: { left: { adapter: { gauge: 'left' } } } },
+      ],
+    });
+    const all = planMain(matched, context, rates);
+    const ofMethod = all.find((r) => r.method === 'DoTA' && r.stage === 'main')!;
+    const ofAblation = all.find((r) => r.stage === 'ablation')!;
+    expect(ofAblation.config.adapter.r).toBe(ofMethod.config.adapter.r);
+    expect(ofMethod.config.adapter.r).not.toBe(8);
   });
 
   it('keys runs by what they compute, not by their name or place', () => {
