@@ -13,11 +13,13 @@ const { adapter, quantization, data, training, method } = runConfigSchema.shape;
  * change of one key would reset all others.
  */
 function patchOf<T extends z.ZodRawShape>(section: z.ZodObject<T>) {
-  const fields = Object.entries(section.shape as Record<string, z.ZodType>).map(([key, field]) => {
-    const inner = field instanceof z.ZodDefault ? (field.unwrap() as z.ZodType) : field;
-    const { description } = field;
-    return [key, (description === undefined ? inner : inner.describe(description)).optional()];
-  });
+  const fields = Object.entries(section.shape as unknown as Record<string, z.ZodType>).map(
+    ([key, field]) => {
+      const inner = field instanceof z.ZodDefault ? (field.unwrap() as z.ZodType) : field;
+      const { description } = field;
+      return [key, (description === undefined ? inner : inner.describe(description)).optional()];
+    },
+  );
   const shape = Object.fromEntries(fields) as {
     [K in keyof T]: z.ZodType<z.output<T[K]> | undefined>;
   };
@@ -108,8 +110,11 @@ export const studyConfigSchema = z
     training: trainingPatch
       .default({})
       .describe('Shared by all runs; seed and rate are the study’s.'),
-    ablations: z.array(ablationSchema).default([]),
-    claims: z.array(claimSchema).default([]),
+    ablations: z
+      .array(ablationSchema)
+      .default([])
+      .describe('One-factor variations of a method, each against the others of its ablation.'),
+    claims: z.array(claimSchema).default([]).describe('Claims that the report decides.'),
     validation_rows: positiveInt
       .optional()
       .describe('Answer only so many validation rows for the accuracy.'),

@@ -17,7 +17,7 @@ export const facts: ComparisonFacts = {
   tokens: 190_000,
 };
 
-const methods = [
+const methods: { method: string; settings: Record<string, string>; size: number; end: number }[] = [
   { method: 'DoTA', settings: { method: '"dota"', 'adapter.r': '4' }, size: 18_176, end: 0.05 },
   { method: 'LoRA', settings: { method: '"lora"', 'adapter.r': '2' }, size: 20_480, end: 0.11 },
   { method: 'Full fine-tuning', settings: { method: '"full"' }, size: 1_131_392, end: 0.03 },
