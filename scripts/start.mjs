@@ -10,10 +10,20 @@ import { ensureCodeServer, freePort, installVsix, startCodeServer } from './vsco
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const workspace = path.join(root, 'out/sample-workspace');
 
+const readme = path.join(workspace, 'README.md');
+
+/** What the editor of `npm start` begins with: the workspace's README, and nothing in its way. */
+const firstSettings = {
+  'workbench.startupEditor': 'readme',
+  'workbench.secondarySideBar.defaultVisibility': 'hidden',
+  'chat.disableAIFeatures': true,
+  'extensions.ignoreRecommendations': true,
+  'telemetry.telemetryLevel': 'off',
+};
+
 /** A folder to try things in; what the user changed there stays. */
 function prepareWorkspace() {
   mkdirSync(workspace, { recursive: true });
-  const readme = path.join(workspace, 'README.md');
   if (!existsSync(readme))
     writeFileSync(
       readme,
@@ -30,43 +40,46 @@ function prepareWorkspace() {
 
 /** Runs `code` without a shell; on Windows it is a script that only one can start. */
 function code(args) {
-  return spawnSync('code', args, {
+  const shell = process.platform === 'win32';
+  return spawnSync('code', shell ? args.map((arg) => `"${arg}"`) : args, {
     encoding: 'utf8',
-    shell: process.platform === 'win32',
+    shell,
     windowsHide: true,
   });
 }
 
-if (!(thisTarget in targets)) {
-  console.error(`There is no package for ${thisTarget}.`);
-  process.exit(65);
+async function start() {
+  if (!(thisTarget in targets)) throw new Error(`There is no package for ${thisTarget}.`);
+  buildForPackage();
+  const vsix = packageTarget(thisTarget);
+  prepareWorkspace();
+  if (code(['--version']).status === 0) startDesktop(vsix);
+  else await startServer(vsix);
 }
-buildForPackage();
-const vsix = packageTarget(thisTarget);
-prepareWorkspace();
 
-if (code(['--version']).status === 0) {
+function startDesktop(vsix) {
   const installed = code(['--install-extension', vsix, '--force']);
-  if (installed.status !== 0) {
-    console.error(`${installed.stdout}${installed.stderr}`);
-    process.exit(1);
-  }
-  code(['--new-window', workspace]);
+  if (installed.status !== 0) throw new Error(`${installed.stdout}${installed.stderr}`);
+  code(['--new-window', workspace, readme]);
   console.log(`Opened ${workspace} in VS Code.`);
-} else {
+}
+
+async function startServer(vsix) {
   const server = ensureCodeServer();
   const home = path.join(root, '.vscode-test/start');
   const places = {
     userDataDir: path.join(home, 'user'),
     extensionsDir: path.join(home, 'extensions'),
   };
-  mkdirSync(places.userDataDir, { recursive: true });
+  const settings = path.join(places.userDataDir, 'User/settings.json');
+  mkdirSync(path.dirname(settings), { recursive: true });
+  if (!existsSync(settings)) writeFileSync(settings, JSON.stringify(firstSettings, null, 2));
   installVsix(server, vsix, places);
   const port = await freePort();
   const log = openSync(path.join(home, 'server.log'), 'a');
   const child = await startCodeServer(server, { ...places, port, log });
-  console.log(`VS Code is at http://127.0.0.1:${port}/?folder=${encodeURIComponent(workspace)}`);
-  console.log('Ctrl+C ends it.');
+  console.log('Open this address in a browser on this machine; Ctrl+C ends the editor.');
+  console.log(`  http://127.0.0.1:${port}/?folder=${encodeURIComponent(workspace)}`);
   const end = () => {
     try {
       process.kill(-child.pid, 'SIGTERM');
@@ -78,4 +91,11 @@ if (code(['--version']).status === 0) {
   process.on('SIGINT', end);
   process.on('SIGTERM', end);
   child.on('exit', (status) => process.exit(status ?? 1));
+}
+
+try {
+  await start();
+} catch (error) {
+  console.error(`npm start: ${error.message}`);
+  process.exit(1);
 }

@@ -10,6 +10,7 @@ import { registerFineTune } from './commands/fineTune';
 import { commandIds, contextKeys, panelTypes } from './commands/ids';
 import { registerModelActions } from './commands/modelActions';
 import { registerRunActions } from './commands/runActions';
+import { registerUse } from './commands/useModel';
 import { ControlClaims } from './host/controlClaims';
 import { Decomposer } from './host/decomposer';
 import { announceEnds } from './host/endNotification';
@@ -22,6 +23,7 @@ import { createUi } from './host/ui';
 import { ComparePanel } from './panels/comparePanel';
 import { ExplorerPanel } from './panels/explorerPanel';
 import { MetricsPanel } from './panels/metricsPanel';
+import { PromptPanel } from './panels/promptPanel';
 import { ModelView } from './views/modelView';
 import { RunsView } from './views/runsView';
 import { createStatusBar } from './views/statusBar';
@@ -94,6 +96,12 @@ export function activate(extension: ExtensionContext): void {
       metricsPanel.open([key]);
     },
   });
+  const promptPanel = new PromptPanel(
+    extension.extensionUri,
+    trainer,
+    extension.workspaceState,
+    ui,
+  );
 
   const context: CommandContext = {
     extension,
@@ -106,6 +114,7 @@ export function activate(extension: ExtensionContext): void {
     runsView,
     metricsPanel,
     explorerPanel,
+    promptPanel,
     rememberRoot: (runFolder) => {
       roots.remember(path.dirname(runFolder));
     },
@@ -124,6 +133,7 @@ export function activate(extension: ExtensionContext): void {
   registerFineTune(context);
   registerRunActions(context);
   registerModelActions(context, decomposer);
+  registerUse(context);
   registerDoctor(context);
   registerCompareMethods(context, comparePanel);
 
@@ -141,6 +151,7 @@ export function activate(extension: ExtensionContext): void {
     metricsPanel,
     explorerPanel,
     comparePanel,
+    promptPanel,
     createStatusBar(monitor),
     announceEnds(monitor, ui),
     monitor.onDidChange(publish),
@@ -160,6 +171,12 @@ export function activate(extension: ExtensionContext): void {
     window.registerWebviewPanelSerializer(panelTypes.compare, {
       deserializeWebviewPanel: (panel) => {
         comparePanel.restore(panel);
+        return Promise.resolve();
+      },
+    }),
+    window.registerWebviewPanelSerializer(panelTypes.prompt, {
+      deserializeWebviewPanel: (panel) => {
+        promptPanel.restore(panel);
         return Promise.resolve();
       },
     }),

@@ -7,6 +7,7 @@ import type { Trainer } from '../host/trainer';
 import type { Ui } from '../host/ui';
 import type { ExplorerPanel } from '../panels/explorerPanel';
 import type { MetricsPanel } from '../panels/metricsPanel';
+import type { PromptPanel } from '../panels/promptPanel';
 import type { ModelView } from '../views/modelView';
 import type { RunsView } from '../views/runsView';
 import type { CommandId } from './ids';
@@ -22,6 +23,7 @@ export interface CommandContext {
   runsView: RunsView;
   metricsPanel: MetricsPanel;
   explorerPanel: ExplorerPanel;
+  promptPanel: PromptPanel;
   /** Also watches the folder that holds this run. */
   rememberRoot: (runFolder: string) => void;
   /** Registers a command whose errors are shown, not lost. */

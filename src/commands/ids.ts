@@ -23,6 +23,9 @@ export const commandIds = {
   runNotes: 'dota.run.notes',
   runDelete: 'dota.run.delete',
   compareMethods: 'dota.compareMethods',
+  runEvaluate: 'dota.run.evaluate',
+  runShowEvaluations: 'dota.run.showEvaluations',
+  tryPrompt: 'dota.tryPrompt',
   doctor: 'dota.doctor',
   showLog: 'dota.showLog',
 } as const;
@@ -34,6 +37,7 @@ export const panelTypes = {
   metrics: 'dota.metrics',
   explorer: 'dota.explorer',
   compare: 'dota.compare',
+  prompt: 'dota.prompt',
 } as const;
 
 /** Context keys that `when` clauses of the manifest use. */

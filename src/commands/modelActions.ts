@@ -95,7 +95,8 @@ function nodeOf(target: unknown): ModelNode | undefined {
     : undefined;
 }
 
-async function pickModel(context: CommandContext): Promise<ModelEntry | undefined> {
+/** A listed model, asked for where there are several. @throws DotaError `file.missing` */
+export async function pickModel(context: CommandContext): Promise<ModelEntry | undefined> {
   const usable = (await context.models.read()).filter((m) => m.problem === undefined);
   const [only] = usable;
   if (only === undefined) {
@@ -109,6 +110,11 @@ async function pickModel(context: CommandContext): Promise<ModelEntry | undefine
     { title: 'DoTA: Choose a Model' },
   );
   return picked?.model;
+}
+
+/** The model that a node of the tree belongs to. */
+export function modelOf(target: unknown): ModelEntry | undefined {
+  return nodeOf(target)?.model;
 }
 
 async function pickLayer(context: CommandContext): Promise<ModelNode | undefined> {

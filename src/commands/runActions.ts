@@ -15,21 +15,21 @@ export function registerRunActions(context: CommandContext): void {
   const { register, monitor } = context;
 
   register(commandIds.runStop, async (target) => {
-    const run = await choose(context, target, 'stop');
+    const run = await chooseRun(context, target, 'stop');
     if (run !== undefined) await monitor.command(run.key, 'stop');
   });
   register(commandIds.runPause, async (target) => {
-    const run = await choose(context, target, 'pause');
+    const run = await chooseRun(context, target, 'pause');
     if (run !== undefined) await monitor.command(run.key, 'pause');
   });
   register(commandIds.runResume, async (target) => {
-    const run = await choose(context, target, 'resume');
+    const run = await chooseRun(context, target, 'resume');
     if (run === undefined) return;
     if (run.live) await monitor.command(run.key, 'resume');
     else await startRun(context, ['train', '--resume', run.key], path.dirname(run.key));
   });
   register(commandIds.runForceStop, async (target) => {
-    const run = await choose(context, target, 'forceStop');
+    const run = await chooseRun(context, target, 'forceStop');
     if (run === undefined) return;
     const force = 'Force Stop';
     const chosen = await window.showWarningMessage(
@@ -45,14 +45,14 @@ export function registerRunActions(context: CommandContext): void {
   });
 
   register(commandIds.runTakeControl, async (target) => {
-    const run = await choose(context, target);
+    const run = await chooseRun(context, target);
     if (run === undefined) return;
     await context.claims.take(run.key);
     await monitor.refresh();
   });
 
   register(commandIds.runOpenPanel, async (target) => {
-    const run = await choose(context, target);
+    const run = await chooseRun(context, target);
     if (run !== undefined) context.metricsPanel.open([run.key]);
   });
   register(commandIds.openMetrics, () => {
@@ -63,7 +63,7 @@ export function registerRunActions(context: CommandContext): void {
     context.metricsPanel.open((live.length > 0 ? live : newest.slice(0, 1)).map((r) => r.key));
   });
   register(commandIds.runReveal, async (target) => {
-    const run = await choose(context, target);
+    const run = await chooseRun(context, target);
     if (run === undefined) return;
     // On a remote machine there is no file manager; the workbench's own explorer shows the folder.
     const inWorkspace = workspace.getWorkspaceFolder(Uri.file(run.key)) !== undefined;
@@ -73,7 +73,7 @@ export function registerRunActions(context: CommandContext): void {
     );
   });
   register(commandIds.runShowLog, async (target) => {
-    const run = await choose(context, target);
+    const run = await chooseRun(context, target);
     if (run === undefined) return;
     const file = path.join(run.key, 'log.txt');
     const { isOwnFile } = await import('../runs/noFollow');
@@ -83,7 +83,7 @@ export function registerRunActions(context: CommandContext): void {
     await window.showTextDocument(Uri.file(file), { preview: true });
   });
   register(commandIds.runDuplicate, async (target) => {
-    const run = await choose(context, target);
+    const run = await chooseRun(context, target);
     if (run === undefined) return;
     const directory =
       workspace.workspaceFolders?.[0]?.uri.fsPath ?? context.extension.globalStorageUri.fsPath;
@@ -95,7 +95,7 @@ export function registerRunActions(context: CommandContext): void {
     await window.showTextDocument(file);
   });
   register(commandIds.runRename, async (target) => {
-    const run = await choose(context, target);
+    const run = await chooseRun(context, target);
     if (run === undefined) return;
     const name = await window.showInputBox({
       title: 'DoTA: Rename Run',
@@ -110,7 +110,7 @@ export function registerRunActions(context: CommandContext): void {
     await monitor.refresh();
   });
   register(commandIds.runNotes, async (target) => {
-    const run = await choose(context, target);
+    const run = await chooseRun(context, target);
     if (run === undefined) return;
     const file = Uri.file(path.join(run.key, 'notes.md'));
     const { isOwnFile } = await import('../runs/noFollow');
@@ -119,7 +119,7 @@ export function registerRunActions(context: CommandContext): void {
     await window.showTextDocument(file);
   });
   register(commandIds.runDelete, async (target) => {
-    const run = await choose(context, target, 'delete');
+    const run = await chooseRun(context, target, 'delete');
     if (run === undefined) return;
     const [{ deleteRun, runSize }, { runFolder }] = await runFiles();
     const size = formatBytes(await runSize(runFolder(run.key)));
@@ -148,7 +148,7 @@ export function registerRunActions(context: CommandContext): void {
  * picked from a list.
  * @throws DotaError `run.state` when the named run does not allow the action
  */
-async function choose(
+export async function chooseRun(
   context: CommandContext,
   target: unknown,
   action?: RunAction,

@@ -83,6 +83,11 @@ export function findTask(name: string): EvaluationTask | undefined {
   return evaluationTasks.find((task) => task.id.toLowerCase() === name.toLowerCase());
 }
 
+/** Where the published test file of a set lies. */
+export function sourceOf({ id }: EvaluationTask): string {
+  return `https://github.com/AGI-Edgerunners/LLM-Adapters/blob/main/dataset/${id}/test.json`;
+}
+
 /** Beam search of the protocol; temperature, top_p and top_k of the scripts have no effect on it. */
 export const protocolBeams = 4;
 

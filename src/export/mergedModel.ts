@@ -2,11 +2,8 @@
  * The merged model as a folder in Hugging Face layout: the source's types, shards and other files,
  * with the trained change added to the weights it belongs to.
  */
-import { copyFile, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
-import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { fromFloat32, toFloat32, type FloatDtype } from '../models/dtype';
-import { fileError, resolveInside } from '../models/files';
 import type { RawTensor } from '../models/modelConfig';
 import type { ModelFolder } from '../models/modelFolder';
 import {
@@ -18,6 +15,7 @@ import { SafetensorsFile } from '../models/safetensors/reader';
 import { writeSafetensors, type TensorToWrite } from '../models/safetensors/writer';
 import { DotaError } from '../protocol/errors';
 import { writeFileAtomic } from '../runs/atomicFile';
+import { copyCompanions, writeFolder } from './modelFiles';
 import { changedValues, type WeightChanges } from './weightChanges';
 
 export interface MergedReport {
@@ -29,26 +27,6 @@ export interface MergedReport {
    */
   worstRounding: { tensor: string; loss: number } | undefined;
 }
-
-/** Files besides the weights that make a folder complete for other programs. */
-const companionFiles: ReadonlySet<string> = new Set([
-  'config.json',
-  'generation_config.json',
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'tokenizer.model',
-  'special_tokens_map.json',
-  'added_tokens.json',
-  'vocab.json',
-  'merges.txt',
-  'chat_template.jinja',
-  'chat_template.json',
-  'LICENSE',
-  'LICENSE.txt',
-  'LICENSE.md',
-  'USE_POLICY.md',
-  'NOTICE',
-]);
 
 /**
  * Writes the folder beside its place and renames it when it is complete.
@@ -64,37 +42,14 @@ export async function writeMergedModel(
   card: (report: MergedReport) => string,
   onProgress?: (fraction: number) => void,
 ): Promise<MergedReport> {
-  await requireEmpty(target);
-  const stage = `${target}.${randomBytes(6).toString('hex')}.tmp`;
   const merge = new Merge(model.weights, changes, onProgress);
-  try {
-    await mkdir(stage, { recursive: true });
+  await writeFolder(target, async (stage) => {
     for (const shard of model.weights.shards) await merge.writeShard(shard, stage);
     if (!isSingle(model.weights)) await writeIndex(model.weights, stage);
-    for (const name of await readdir(model.folder)) {
-      if (!companionFiles.has(name)) continue;
-      await copyFile(await resolveInside(model.folder, name), path.join(stage, name));
-    }
+    await copyCompanions(model.folder, stage);
     await writeFileAtomic(path.join(stage, 'README.md'), card(merge.report));
-    await rmdir(target).catch(() => undefined);
-    await rename(stage, target);
-  } catch (cause) {
-    await rm(stage, { recursive: true, force: true });
-    throw fileError(cause, target);
-  }
+  });
   return merge.report;
-}
-
-async function requireEmpty(target: string): Promise<void> {
-  const names = await readdir(target).catch((cause: unknown) => {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw fileError(cause, target);
-  });
-  if (names.length === 0) return;
-  throw new DotaError('file.unreadable', 'The folder is not empty.', {
-    where: target,
-    next: 'Choose a new folder, so that nothing is overwritten.',
-  });
 }
 
 function isSingle(weights: ModelWeights): boolean {

@@ -7,6 +7,8 @@ export interface CardFacts {
   baseModel: string;
   /** The base model's licence id, where its card names one. */
   license: string | undefined;
+  /** Program that loads the folder, as the hub names it. */
+  library: 'transformers' | 'transformers.js';
   method: string;
   /** For example `r = 8, 3 cores, q_proj and v_proj`. */
   adapter: string;
@@ -31,7 +33,7 @@ export function modelCard(facts: CardFacts, report: MergedReport): string {
       : `| Validation loss | ${facts.validationLoss.toFixed(4)} |\n`;
   return `---
 base_model: ${yamlString(facts.baseModel)}
-${facts.license === undefined ? '' : `license: ${yamlString(facts.license)}\n`}library_name: transformers
+${facts.license === undefined ? '' : `license: ${yamlString(facts.license)}\n`}library_name: ${facts.library}
 pipeline_tag: text-generation
 ---
 

@@ -2,15 +2,28 @@
 import { ProtobufWriter } from './protobuf';
 import type { DType } from './dtype';
 
-export interface ValueInfo {
+/** A value of a whole model, whose dimensions may have names instead of sizes. */
+export interface NamedValueInfo {
   name: string;
   dtype: DType;
+  shape: readonly (number | string)[];
+}
+
+export interface ValueInfo extends NamedValueInfo {
   shape: readonly number[];
 }
 
 export interface Initializer extends ValueInfo {
   /** Little-endian raw data. */
   bytes: Uint8Array;
+}
+
+/** Data in a file beside the model, as ONNX does for what a protobuf of 2 GB cannot hold. */
+export interface ExternalInitializer extends ValueInfo {
+  file: string;
+  /** Bytes. */
+  offset: number;
+  length: number;
 }
 
 export type Attribute =
@@ -28,9 +41,9 @@ export interface OnnxNode {
 
 export interface OnnxGraph {
   nodes: readonly OnnxNode[];
-  inputs: readonly ValueInfo[];
-  outputs: readonly ValueInfo[];
-  initializers: readonly Initializer[];
+  inputs: readonly NamedValueInfo[];
+  outputs: readonly NamedValueInfo[];
+  initializers: readonly (Initializer | ExternalInitializer)[];
 }
 
 /** The newest operator set whose kernels the CPU and WebGPU providers of onnxruntime 1.30 share. */
@@ -56,14 +69,41 @@ function writeAttribute(writer: ProtobufWriter, attribute: Attribute): void {
   }
 }
 
-function writeValueInfo(writer: ProtobufWriter, value: ValueInfo): void {
+function writeValueInfo(writer: ProtobufWriter, value: NamedValueInfo): void {
   writer.string(1, value.name).message(2, (type) => {
     type.message(1, (tensor) => {
       tensor.integer(1, elementType[value.dtype]).message(2, (shape) => {
-        for (const size of value.shape) shape.message(1, (dim) => dim.integer(1, size));
+        for (const size of value.shape) {
+          shape.message(1, (dim) =>
+            typeof size === 'string' ? dim.string(2, size) : dim.integer(1, size),
+          );
+        }
       });
     });
   });
+}
+
+function writeInitializer(
+  writer: ProtobufWriter,
+  initializer: Initializer | ExternalInitializer,
+): void {
+  const { name, dtype, shape } = initializer;
+  for (const size of shape) writer.integer(1, size);
+  writer.integer(2, elementType[dtype]).string(8, name);
+  if ('bytes' in initializer) {
+    writer.bytes(9, initializer.bytes);
+    return;
+  }
+  const entries = [
+    ['location', initializer.file],
+    ['offset', String(initializer.offset)],
+    ['length', String(initializer.length)],
+  ] as const;
+  for (const [key, value] of entries) {
+    writer.message(13, (entry) => entry.string(1, key).string(2, value));
+  }
+  // DataLocation.EXTERNAL
+  writer.integer(14, 1);
 }
 
 /** Serializes a graph; the nodes are in topological order. */
@@ -82,10 +122,9 @@ export function encodeModel(graph: OnnxGraph): Uint8Array {
       });
     }
     out.string(2, 'graph');
-    for (const { name, dtype, shape, bytes } of graph.initializers) {
+    for (const initializer of graph.initializers) {
       out.message(5, (writer) => {
-        for (const size of shape) writer.integer(1, size);
-        writer.integer(2, elementType[dtype]).string(8, name).bytes(9, bytes);
+        writeInitializer(writer, initializer);
       });
     }
     for (const value of graph.inputs) out.message(11, (writer) => writeValueInfo(writer, value));

@@ -153,6 +153,10 @@ function probeProgram(
           resolve({ version });
           return;
         }
+        if (error?.code === 'ENOENT') {
+          resolve({ problem: 'does not exist' });
+          return;
+        }
         const lastLine = stderr.trim().split('\n').at(-1) ?? '';
         resolve({ problem: error === null ? 'gave no version' : lastLine || error.message });
       },

@@ -14,7 +14,7 @@ import {
   type ExplorerViewMessage,
 } from '../protocol/explorerPanel';
 import type { ModelEntry } from '../views/modelTree';
-import { canDecompose, countParameters, layerOf, moduleOf } from '../views/modelTree';
+import { canDecompose, countParameters, inModelOrder, layerOf, moduleOf } from '../views/modelTree';
 import { createPanel, fill, type PanelKind } from './panelHost';
 import { saveFile } from './saveFile';
 import { useRanks } from './useRanks';
@@ -140,18 +140,20 @@ export class ExplorerPanel implements Disposable {
       void this.post({ type: 'error', error: serializeError(none) });
       return;
     }
-    const modules = model.tensors.filter(canDecompose).map((tensor): ExplorerModule => {
-      const name = moduleOf(tensor.name);
-      const layer = layerOf(tensor.name);
-      return {
-        name,
-        kind: name.split('.').at(-1) ?? name,
-        ...(layer === undefined ? {} : { layer }),
-        rows: tensor.shape[0] ?? 0,
-        cols: tensor.shape[1] ?? 0,
-        dtype: tensor.dtype,
-      };
-    });
+    const modules = inModelOrder(model.tensors)
+      .filter(canDecompose)
+      .map((tensor): ExplorerModule => {
+        const name = moduleOf(tensor.name);
+        const layer = layerOf(tensor.name);
+        return {
+          name,
+          kind: name.split('.').at(-1) ?? name,
+          ...(layer === undefined ? {} : { layer }),
+          rows: tensor.shape[0] ?? 0,
+          cols: tensor.shape[1] ?? 0,
+          dtype: tensor.dtype,
+        };
+      });
     void this.post({
       type: 'init',
       model: {

@@ -17,6 +17,8 @@ export interface RunFolder {
   lock: string;
   command: string;
   notes: string;
+  /** Results of `dota evaluate`. */
+  evaluations: string;
   checkpoints: string;
   tensorboard: string;
 }
@@ -33,6 +35,7 @@ export function runFolder(folder: string): RunFolder {
     lock: at('lock.json'),
     command: at('command.json'),
     notes: at('notes.md'),
+    evaluations: at('evaluations.json'),
     checkpoints: at('checkpoints'),
     tensorboard: at('tensorboard'),
   };

@@ -1,5 +1,6 @@
 /** From a study to its runs: pure, so that a dry run and a second start see the same list. */
 import { createHash } from 'node:crypto';
+import { withoutDefaults } from '../config/changedSettings';
 import { runConfigSchema, type RunConfig } from '../config/runConfig';
 import type { DecoderConfig } from '../models/modelConfig';
 import { DotaError } from '../protocol/errors';
@@ -203,9 +204,12 @@ function sized(
   return { options: sizeForBudget(method, architecture, adapter, budget), matched: true };
 }
 
-/** SHA-256 over the configuration without what names it; keys in a fixed order. */
+/**
+ * SHA-256 over what the configuration changes of the defaults, without what names it: a version that
+ * knows more options does not run again what is done.
+ */
 export function configKey(config: RunConfig): string {
-  const { name: _name, output_dir: _place, $schema: _schema, ...rest } = config;
+  const { name: _name, output_dir: _place, $schema: _schema, ...rest } = withoutDefaults(config);
   return createHash('sha256').update(canonical(rest)).digest('hex').slice(0, 24);
 }
 

@@ -231,9 +231,14 @@ function sweepText({ study, sweep, rates }: StudyResults): string {
         : `${chosen.rate}${chosen.atEdge ? ' (edge of the grid)' : ''}`;
     return [method, ...cells, last];
   });
+  const edges = [...rates].filter(([, { atEdge }]) => atEdge).map(([method]) => method);
+  const edgeText =
+    edges.length === 0
+      ? ''
+      : ` **The best rate of ${edges.join(', ')} lies on the edge of the grid, so a better one may lie outside it:** differences that involve ${edges.length === 1 ? 'it' : 'them'} say as much about the grid as about the method.`;
   const task = sweep[0]?.planned.task ?? '';
   return [
-    `Best validation loss on ${task}, seed ${study.sweep.seed}, the same ${study.learning_rates.length} rates for every method. The choice was made here and kept for all tasks, seeds and ablations. The runs of this seed and task flatter every method a little, since they chose.`,
+    `Best validation loss on ${task}, seed ${study.sweep.seed}, the same ${study.learning_rates.length} rates for every method. The choice was made here and kept for all tasks, seeds and ablations. The runs of this seed and task flatter every method a little, since they chose.${edgeText}`,
     [
       `| ${head.join(' | ')} |`,
       `| --- |${' ---: |'.repeat(head.length - 1)}`,

@@ -7,6 +7,7 @@ import type { CompareOptions } from './commands/compare';
 import type { DecomposeOptions } from './commands/decomposeCommand';
 import type { EvaluateOptions } from './commands/evaluate';
 import type { ExportOptions } from './commands/export';
+import type { GenerateCommandOptions } from './commands/generate';
 import type { PreviewOptions } from './commands/preview';
 import type { RunsOptions } from './commands/runs';
 import type { StudyOptions } from './commands/study';
@@ -59,6 +60,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   });
 
   addEvaluate(program);
+  addGenerate(program);
   addDoctor(program);
   addExport(program);
   addPreview(program);
@@ -91,14 +93,26 @@ function addDoctor(program: Command): void {
 }
 
 function addEvaluate(program: Command): void {
+  const scoring = new Option('--scoring <how>', 'answers, or the likelihood of the choices');
+  const format = new Option('--format <form>', 'of the table').choices([
+    'text',
+    'markdown',
+    'latex',
+  ]);
   json(
     program
       .command('evaluate')
-      .description('validation loss, and accuracy of greedy answers, of a run or a base model')
-      .argument('<run|config>', 'a run by id or folder, or a *.dota.json (its base model)')
+      .description('loss, perplexity and accuracy of a model, a run or adapters')
+      .argument('<model>', 'a model folder, "sample", a *.dota.json, or a run by id or folder')
+      .option('--adapter <run|folder>', 'a run or adapter folder (repeatable)', collect, [])
+      .option('--compare', 'the base model as well')
       .option('--checkpoint <which>', 'best, last, none (the base model) or a step', 'best')
-      .option('--data <file>', 'answer the rows of this file instead of data.test')
+      .option('--data <path...>', 'files, or a folder with sets of LLM-Adapters')
       .option('--task <name>', 'score by the rules of a set of LLM-Adapters, e.g. boolq')
+      .addOption(scoring.choices(['generate', 'loglikelihood']).default('generate'))
+      .option('--num-beams <n>', 'beam search; 4 for the sets of LLM-Adapters')
+      .addOption(format)
+      .option('--outputs <file>', 'write every answer, a JSON line each')
       .option('--limit <rows>', 'answer the first rows only')
       .option('--max-new-tokens <n>', 'longest answer')
       .option('--batch-size <n>', 'rows answered at once')
@@ -110,19 +124,61 @@ function addEvaluate(program: Command): void {
     const { runEvaluate } = await import('./commands/evaluate');
     await runEvaluate(what, options);
   });
+  json(
+    program
+      .command('tasks')
+      .description('the sets that evaluate knows, where they come from, what a folder has of them')
+      .argument('[folder]', 'where you keep them'),
+  ).action(async (folder: string | undefined, options: { json?: boolean }) => {
+    const { runTasks } = await import('./commands/tasks');
+    await runTasks(folder, options);
+  });
+}
+
+function addGenerate(program: Command): void {
+  const device = new Option('--device <kind>', 'where to compute').choices(['cpu', 'webgpu']);
+  const template = new Option('--template <name>', 'how the prompt is put before the model');
+  json(
+    program
+      .command('generate')
+      .description('continue a prompt with a model, with adapters, or with both side by side')
+      .argument('<model>', 'a model folder, "sample", a *.dota.json or a run (its base model)')
+      .option('--adapter <run|folder>', 'a run or adapter folder (repeatable)', collect, [])
+      .option('--compare', 'the base model’s answer as well')
+      .requiredOption('--prompt <text>', 'the prompt; - reads standard input')
+      .addOption(
+        template.choices(['raw', 'plain', 'alpaca', 'llm-adapters', 'chat']).default('raw'),
+      )
+      .option('--max-new-tokens <n>', 'longest answer', '128')
+      .option('--greedy', 'always the most probable token (the default)')
+      .option('--temperature <t>', 'sample; lower is closer to --greedy')
+      .option('--top-k <k>', 'sample among the k most probable tokens')
+      .option('--top-p <p>', 'sample among the most probable tokens that reach p together')
+      .option('--seed <n>', 'of sampling', '0')
+      .option('--num-beams <n>', 'beam search')
+      .option('--length-penalty <x>', 'of beam search: scores are divided by length^x (1)')
+      .option('--stop <text>', 'end the answer before this text (repeatable)', collect, [])
+      .option('--checkpoint <which>', 'of runs: best, last or a step', 'best')
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot)
+      .addOption(device.default('cpu'))
+      .addOption(new Option('--stream', 'JSON lines as the answers grow').hideHelp()),
+  ).action(async (model: string, options: GenerateCommandOptions) => {
+    const { runGenerate } = await import('./commands/generate');
+    await runGenerate(model, options);
+  });
 }
 
 function addExport(program: Command): void {
   const forms = new Option(
     '--to, --format <form>',
-    'merged: a model folder; adapter: the native adapter; lora: for PEFT; gguf: for llama.cpp',
+    'merged: a model folder; adapter: the native adapter; lora: for PEFT; gguf: for llama.cpp; onnx: for transformers.js',
   );
   json(
     program
       .command('export')
       .description('what a run trained, in a form that other programs load')
       .argument('<run>', 'a run by id or folder')
-      .addOption(forms.choices(['merged', 'adapter', 'lora', 'gguf']).default('merged'))
+      .addOption(forms.choices(['merged', 'adapter', 'lora', 'gguf', 'onnx']).default('merged'))
       .requiredOption('--out <path>', 'new folder to write; for gguf a new file')
       .option('--checkpoint <which>', 'best, last or a step', 'best')
       .option('--rank <r>', 'rank of the LoRA conversion (16), or its limit with --energy')

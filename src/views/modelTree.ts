@@ -109,15 +109,33 @@ export function childrenOf(node: ModelNode): ModelNode[] {
 
 function layersOf(model: ModelEntry): LayerNode[] {
   const groups = new Map<number | undefined, TensorInfo[]>();
-  for (const tensor of model.tensors ?? []) {
+  for (const tensor of inModelOrder(model.tensors ?? [])) {
     const layer = layerOf(tensor.name);
     const group = groups.get(layer);
     if (group === undefined) groups.set(layer, [tensor]);
     else group.push(tensor);
   }
-  return [...groups]
-    .sort(([a], [b]) => (a ?? Number.MAX_SAFE_INTEGER) - (b ?? Number.MAX_SAFE_INTEGER))
-    .map(([layer, modules]) => ({ kind: 'layer', model, layer, modules }));
+  return [...groups].map(([layer, modules]) => ({ kind: 'layer', model, layer, modules }));
+}
+
+/** As the data passes through a layer; a file has them by name. */
+const modulesInOrder = [
+  'input_layernorm',
+  ...['q_proj', 'k_proj', 'v_proj', 'q_norm', 'k_norm', 'o_proj'],
+  'post_attention_layernorm',
+  ...['gate_proj', 'up_proj', 'down_proj'],
+];
+
+/** Layer by layer, by number, what lies outside of them last. */
+export function inModelOrder(tensors: readonly TensorInfo[]): TensorInfo[] {
+  const place = ({ name }: TensorInfo): [number, number] => {
+    const at = modulesInOrder.findIndex((module) => name.includes(`.${module}.`));
+    return [layerOf(name) ?? Number.MAX_SAFE_INTEGER, at === -1 ? modulesInOrder.length : at];
+  };
+  return tensors
+    .map((tensor) => ({ tensor, at: place(tensor) }))
+    .sort((a, b) => a.at[0] - b.at[0] || a.at[1] - b.at[1])
+    .map(({ tensor }) => tensor);
 }
 
 export interface NodeText {
@@ -315,7 +333,9 @@ export function detailsOf(node: ModelNode): [string, string][] {
 export function modulesToDecompose(node: ModelNode): string[] {
   switch (node.kind) {
     case 'model':
-      return (node.model.tensors ?? []).filter(canDecompose).map((t) => moduleOf(t.name));
+      return inModelOrder(node.model.tensors ?? [])
+        .filter(canDecompose)
+        .map((t) => moduleOf(t.name));
     case 'layer':
       return node.modules.filter(canDecompose).map((t) => moduleOf(t.name));
     case 'module':

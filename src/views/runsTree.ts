@@ -29,7 +29,7 @@ export function textOfRun(run: RunView): RunNodeText {
   const total = totalSteps(run);
   const loss = run.last?.loss ?? manifest.last?.trainLoss;
   const validation = manifest.best?.validationLoss ?? manifest.last?.validationLoss;
-  const left = state === 'running' ? secondsLeft(run) : undefined;
+  const left = state === 'running' && !run.unresponsive ? secondsLeft(run) : undefined;
   const facts = [
     run.unresponsive ? 'not answering' : activityText(run),
     step === undefined ? '' : total === undefined ? `step ${step}` : `${step}/${total}`,
@@ -131,6 +131,7 @@ export function statusOf(
   const { progress } = first.manifest;
   const step = first.last?.step ?? progress?.step;
   const parts = [
+    first.unresponsive ? 'not answering' : '',
     step === undefined ? activityText(first) : `${step}/${totalSteps(first) ?? '?'}`,
     first.last === undefined ? '' : `loss ${first.last.loss.toFixed(2)}`,
     live.length > 1 ? `+${live.length - 1}` : '',

@@ -13,7 +13,15 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { unzip, zipEntries } from '../support/unzip';
+// @ts-expect-error a script without types
+import * as packaging from '../../scripts/package.mjs';
 
+const { packageTarget, targets, thisTarget } = packaging as {
+  packageTarget: (target: string) => string;
+  /** Largest size by target. */
+  targets: Record<string, number>;
+  thisTarget: string;
+};
 const { vsix } = inject('editor');
 let folder: string;
 
@@ -93,6 +101,36 @@ describe('the package', () => {
     for (const key of ['scripts', 'dependencies', 'devDependencies', 'private'])
       expect(manifest).not.toHaveProperty(key);
     expect(existsSync(path.join(folder, 'extension', manifest.main as string))).toBe(true);
+  });
+});
+
+describe('the package of every platform', () => {
+  const files = new Map<string, string[]>();
+
+  it.each(Object.keys(targets))('%s keeps its limit and has its own binaries alone', (name) => {
+    const file = name === thisTarget ? vsix : packageTarget(name);
+    expect(statSync(file).size).toBeLessThanOrEqual(targets[name]!);
+    const names = zipEntries(file).map((entry) => entry.name);
+    const [system, arch] = name.split('-');
+    const native = names.filter((n) => n.includes('/napi-v6/')).map((n) => path.posix.basename(n));
+    const folder = `/napi-v6/${system}/${arch}/`;
+    expect(names.filter((n) => n.includes('/napi-v6/') && !n.includes(folder))).toEqual([]);
+    expect(native).toContain('onnxruntime_binding.node');
+    const library = {
+      linux: /^libonnxruntime\.so/,
+      darwin: /\.dylib$/,
+      win32: /^onnxruntime\.dll$/,
+    };
+    // The macOS package ships its library twice; only the one that is linked is taken.
+    expect(native.filter((n) => library[system as keyof typeof library].test(n))).toHaveLength(1);
+    files.set(
+      name,
+      names.filter((n) => !n.includes('/napi-v6/')),
+    );
+  });
+
+  it('is the same everywhere but for these', () => {
+    for (const list of files.values()) expect(list.sort()).toEqual(files.get(thisTarget)!.sort());
   });
 });
 

@@ -1,4 +1,6 @@
 /** What a run outlives: the extension host, its own trainer, a second window. */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { exportedPoints, openRun, pointCount, title, waitForPoints } from './metricsPage';
 import { isRunning, processGroup, Project } from './project';
@@ -87,6 +89,11 @@ describe('the trainer is killed', () => {
     await workbench.inPanel(title, async (frame) => {
       await frame.getByText('Crashed').first().waitFor();
       await frame.getByText('Resume continues from the last good checkpoint').waitFor();
+      const log = readFileSync(path.join(folder, 'log.txt'), 'utf8').trimEnd();
+      expect(log).not.toBe('');
+      expect(await frame.locator('pre.log').textContent()).toBe(
+        log.split('\n').slice(-20).join('\n'),
+      );
     });
     await workbench.notification('is gone').waitFor();
     await workbench.screenshot('crashed-dark');

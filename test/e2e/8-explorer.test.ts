@@ -47,8 +47,7 @@ describe('DoTA: Decompose Model', () => {
     await until('the end of the process', () => decomposers().length === 0);
     // What came before the cancellation stays; what did not come is not there.
     expect(await workbench.treeRow('Model', 'Layer 0').textContent()).toContain('7 decomposed');
-    await workbench.treeRow('Model', 'deep').click();
-    await workbench.page.keyboard.press('End');
+    await workbench.keyInView('Model', 'End');
     const last = workbench.treeRow('Model', `Layer ${layers - 1}`);
     await last.waitFor();
     expect(await last.textContent()).not.toContain('decomposed');
@@ -61,8 +60,7 @@ describe('the MPO explorer', () => {
     Number(await cut(frame).getAttribute('aria-valuenow'));
 
   it('opens on a module and shows what is known of it already', async () => {
-    await workbench.treeRow('Model', `Layer ${layers - 1}`).click();
-    await workbench.page.keyboard.press('Home');
+    await workbench.keyInView('Model', 'Home');
     await workbench.expand('Model', 'Layer 0');
     await workbench.contextMenu(
       workbench.treeRow('Model', 'self_attn.q_proj'),
@@ -103,7 +101,7 @@ describe('the MPO explorer', () => {
   it('decomposes a module that is not known yet', async () => {
     await workbench.inPanel(title, async (frame) => {
       await frame.locator('.cell').last().click();
-      await frame.getByRole('button', { name: 'Decompose', exact: true }).first().click();
+      await frame.getByRole('button', { name: 'Decompose This Module' }).click();
       await cut(frame).waitFor();
     });
   });

@@ -200,13 +200,21 @@ export class Workbench {
     await input.waitFor({ state: 'hidden' });
   }
 
-  /** Opens a file of the workspace in the editor. */
+  /** Opens a file of the workspace in the editor; a new one is found when the editor has noticed it. */
   async openFile(name: string): Promise<void> {
-    await this.page.keyboard.press('Control+P');
     const input = this.page.locator('.quick-input-widget input.input');
-    await input.waitFor({ state: 'visible' });
-    await input.fill(name);
-    await this.quickPickRow(name).click();
+    await until(`${name} in the list of files`, async () => {
+      try {
+        await this.page.keyboard.press('Control+P');
+        await input.waitFor({ state: 'visible', timeout: 10_000 });
+        await input.fill(name, { timeout: 5000 });
+        await this.quickPickRow(name).click({ timeout: 5000 });
+        return true;
+      } catch {
+        await this.page.keyboard.press('Escape');
+        return undefined;
+      }
+    });
     await this.page.locator('.tab.active', { hasText: name }).waitFor();
   }
 
@@ -275,6 +283,13 @@ export class Workbench {
       .locator('.monaco-list-row')
       .filter({ has: this.page.locator('.label-name', { hasText: label }) })
       .first();
+  }
+
+  /** Presses a key in a tree, without a click that would open or close a row. */
+  async keyInView(view: string, key: string): Promise<void> {
+    await this.command(`DoTA: Focus on ${view} View`);
+    await this.view(view).locator('.monaco-list:focus-within').waitFor();
+    await this.page.keyboard.press(key);
   }
 
   async expand(view: string, label: string | RegExp): Promise<void> {

@@ -45,7 +45,7 @@ class ComparePanel {
   private readonly subtitle = h('span', { class: 'muted' });
   private readonly status = h('p', { class: 'muted', attrs: { role: 'status' } });
   private readonly notices = h('div', { class: 'notices' });
-  private readonly body = h('div', { class: 'panel-body' });
+  private readonly body = h('div', { class: 'compare-body' });
   private readonly pareto = h('div', { class: 'pareto' });
   private readonly table: GroupTable;
   private readonly card: ChartCard;
@@ -123,8 +123,6 @@ class ComparePanel {
       ),
       this.table.element,
     );
-    this.body.classList.add('panel');
-    this.body.style.padding = '0';
     root.append(
       h(
         'main',

@@ -26,7 +26,7 @@ export function moduleTiles(prepared: Prepared, ranks: readonly number[]): HTMLE
     [
       'Parameters',
       formatCount(e.parameters),
-      `${formatPercent(e.parameters / dense)} of ${formatCount(dense)} · ${formatNumber(dense / e.parameters, 3)} × smaller`,
+      `${formatPercent(e.parameters / dense)} of ${formatCount(dense)} · ${formatNumber(dense / e.parameters, 3)}\u00a0×\u00a0smaller`,
       'Entries of all cores: what is trained',
     ],
     [

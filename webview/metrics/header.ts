@@ -154,7 +154,10 @@ function tiles(run: RunSummary, data: RunData): HTMLElement {
         ? formatBytes(undefined)
         : formatBytes((at('rssMb') as number) * 1e6),
       '',
-      run.peakRssMb === undefined ? 'resident' : `peak ${formatBytes(run.peakRssMb * 1e6)}`,
+      // The manifest is written more seldom than the journal.
+      run.peakRssMb === undefined
+        ? 'resident'
+        : `peak ${formatBytes(Math.max(run.peakRssMb, at('rssMb') ?? 0) * 1e6)}`,
       'Resident memory of the trainer process',
     ),
     run.trainable === undefined
@@ -175,7 +178,9 @@ function progress(run: RunSummary, data: RunData): HTMLElement | undefined {
   const bar = h('div', { class: 'progress-bar' });
   const share = p.totalSteps > 0 ? Math.min(1, p.step / p.totalSteps) : 0;
   bar.style.transform = `scaleX(${share})`;
-  const left = run.state === 'running' ? secondsLeft(data, p.totalSteps) : undefined;
+  // A trainer that does not answer may not be stepping: no promise then.
+  const stepping = run.state === 'running' && run.unresponsive !== true;
+  const left = stepping ? secondsLeft(data, p.totalSteps) : undefined;
   const { steps } = data;
   const elapsed = steps.length === 0 ? undefined : steps.column('elapsed')[steps.length - 1];
   const words = [

@@ -51,7 +51,7 @@ export function summarizeRun(run: RunSummary, data: RunData | undefined): string
     );
   }
   if (notFinite > 0) parts.push(`${formatInteger(notFinite)} values of the loss are not finite.`);
-  if (run.state === 'running' && progress !== undefined) {
+  if (run.state === 'running' && run.unresponsive !== true && progress !== undefined) {
     const left = secondsLeft(data, progress.totalSteps);
     if (left !== undefined) parts.push(`About ${formatDuration(left)} left.`);
   }

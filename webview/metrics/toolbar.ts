@@ -79,16 +79,20 @@ export class Toolbar {
       h('label', { class: 'field' }, 'X axis', this.axis),
       h('label', { class: 'field' }, 'Smoothing', this.smoothing, this.smoothingValue),
       h('label', { class: 'field' }, this.log, 'Log scale'),
-      h('span', { class: 'spring' }),
-      this.reset,
-      button('PNG', events.exportPng, {
-        icon: 'device-camera',
-        title: 'Save the charts as an image',
-      }),
-      button('CSV', events.exportCsv, {
-        icon: 'desktop-download',
-        title: 'Save every row of the shown runs',
-      }),
+      // Together, so that a narrow panel puts them into a row of their own.
+      h(
+        'div',
+        { class: 'trailing' },
+        this.reset,
+        button('PNG', events.exportPng, {
+          icon: 'device-camera',
+          title: 'Save the charts as an image',
+        }),
+        button('CSV', events.exportCsv, {
+          icon: 'desktop-download',
+          title: 'Save every row of the shown runs',
+        }),
+      ),
     );
   }
 

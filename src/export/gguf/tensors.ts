@@ -1,6 +1,7 @@
 /** What the weights of a decoder are called in GGUF, in which type, and in which order of rows. */
 import type { DecoderConfig } from '../../models/modelConfig';
 import { expectedWeights } from '../../models/config';
+import { inverseFrequencies } from '../../models/rope';
 import { q8BlockSize, type GgufTensor } from './format';
 
 /** Type of the matrices; vectors are always F32. */
@@ -82,20 +83,12 @@ export function rotatedRow(row: number, headDim: number): number {
 }
 
 /**
- * Llama 3's RoPE scaling as factors by which llama.cpp divides each frequency, `[head_dim / 2]`
- * (transformers, `_compute_llama3_parameters`); undefined for any other scaling.
+ * Llama 3's RoPE scaling as factors by which llama.cpp divides each frequency, `[head_dim / 2]`;
+ * undefined for any other scaling.
  */
 export function ropeFactors(config: DecoderConfig): Float32Array | undefined {
-  const { ropeScaling: scaling, headDim, ropeTheta } = config;
-  if (scaling?.type !== 'llama3') return undefined;
-  const { factor, lowFreqFactor, highFreqFactor, originalMaxPositionEmbeddings } = scaling;
-  return Float32Array.from({ length: headDim / 2 }, (_, i) => {
-    const wavelength = 2 * Math.PI * ropeTheta ** ((2 * i) / headDim);
-    if (wavelength < originalMaxPositionEmbeddings / highFreqFactor) return 1;
-    if (wavelength > originalMaxPositionEmbeddings / lowFreqFactor) return factor;
-    const smooth =
-      (originalMaxPositionEmbeddings / wavelength - lowFreqFactor) /
-      (highFreqFactor - lowFreqFactor);
-    return 1 / ((1 - smooth) / factor + smooth);
-  });
+  if (config.ropeScaling?.type !== 'llama3') return undefined;
+  const scaled = inverseFrequencies(config);
+  const plain = inverseFrequencies({ ...config, ropeScaling: undefined });
+  return Float32Array.from(plain, (frequency, i) => frequency / (scaled[i] as number));
 }

@@ -1,35 +1,32 @@
-/** `dota evaluate`: validation loss and greedy accuracy of a model or of a run. */
+/**
+ * `dota evaluate`: validation loss and greedy accuracy of a run as its configuration has it; with sets
+ * or adapters named, the protocol of `evaluateSets.ts`.
+ */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { runConfigSchema, type RunConfig } from '../../config/runConfig';
 import { prepareDataset } from '../../data/prepare';
 import { DotaError } from '../../protocol/errors';
-import {
-  checkpointPath,
-  listCheckpoints,
-  newestGoodCheckpoint,
-  verifyCheckpoint,
-} from '../../runs/checkpoints';
-import { readManifest } from '../../runs/manifest';
-import type { RunFolder } from '../../runs/runFolder';
-import { findRun } from '../../runs/runStore';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { enableGarbageCollection } from '../garbageCollection';
 import { meanLoss } from '../loop';
+import { resolveModel } from '../training/modelPath';
 import { loadCheckpoint, restoreEngine } from '../training/checkpointFiles';
 import { buildEngine, endTokens, openModel } from '../training/prepareModel';
 import { scoreFile } from '../training/scoreFile';
 import { evaluationBatches } from '../training/stepBatches';
+import { findTarget, type Target } from '../training/target';
+import { runEvaluateSets } from './evaluateSets';
+import { positiveOption } from './options';
 import { printJson, printLine } from './output';
 import { ProgressLine } from './progressLine';
-import { loadRunConfig } from './runConfigFile';
 
 export interface EvaluateOptions {
   root: string;
   set: string[];
   /** `best`, `last`, `none` (the base model) or a step. */
   checkpoint: string;
-  data?: string;
+  /** Files or folders. */
+  data?: string[];
   task?: string;
   limit?: string;
   maxNewTokens?: string;
@@ -38,21 +35,29 @@ export interface EvaluateOptions {
   loss: boolean;
   accuracy: boolean;
   json?: boolean;
-}
-
-export interface Target {
-  config: RunConfig;
-  directory: string;
-  run: RunFolder | undefined;
-  /** Folder of a verified checkpoint. */
-  checkpoint: string | undefined;
+  adapter: string[];
+  compare?: boolean;
+  scoring: 'generate' | 'loglikelihood';
+  numBeams?: string;
+  format?: 'text' | 'markdown' | 'latex';
+  /** File that takes every answer, a JSON line each. */
+  outputs?: string;
 }
 
 /** @throws DotaError */
 export async function runEvaluate(what: string, options: EvaluateOptions): Promise<void> {
-  const limit = positive('--limit', options.limit);
-  const maxNewTokens = positive('--max-new-tokens', options.maxNewTokens);
-  const batchSize = positive('--batch-size', options.batchSize);
+  if (await isModelFolder(what)) {
+    await runEvaluateSets(what, requireData(options), undefined);
+    return;
+  }
+  if (wantsSets(options)) {
+    const { run } = await findTarget(what, { ...options, checkpoint: 'none' });
+    await runEvaluateSets(what, requireData(options), run);
+    return;
+  }
+  const limit = positiveOption('--limit', options.limit);
+  const maxNewTokens = positiveOption('--max-new-tokens', options.maxNewTokens);
+  const batchSize = positiveOption('--batch-size', options.batchSize);
   await ensureComputeEnvironment();
   enableGarbageCollection();
   const started = performance.now();
@@ -73,7 +78,7 @@ export async function runEvaluate(what: string, options: EvaluateOptions): Promi
       await restoreEngine(target.checkpoint, engine, { optimizer: false });
     }
     const loss = options.loss ? await validationLoss(target, model, engine) : undefined;
-    const file = options.data ?? config.data.test ?? config.data.validation;
+    const file = options.data?.[0] ?? config.data.test ?? config.data.validation;
     const score =
       options.accuracy && file !== undefined
         ? await scoreFile(
@@ -125,6 +130,33 @@ export async function runEvaluate(what: string, options: EvaluateOptions): Promi
   }
 }
 
+/** Whether more is asked for than a run's own loss and greedy accuracy on one file. */
+function wantsSets(options: EvaluateOptions): boolean {
+  const { adapter, compare, scoring, numBeams, format, outputs, data = [] } = options;
+  return (
+    adapter.length > 0 ||
+    data.length > 1 ||
+    compare === true ||
+    scoring === 'loglikelihood' ||
+    [numBeams, format, outputs].some((option) => option !== undefined)
+  );
+}
+
+function requireData(options: EvaluateOptions): EvaluateOptions {
+  if ((options.data ?? []).length > 0) return options;
+  throw new DotaError('usage', 'There is nothing to evaluate on.', {
+    next: 'Name files or a folder with --data; "dota tasks" says where the sets come from.',
+  });
+}
+
+async function isModelFolder(what: string): Promise<boolean> {
+  const config = path.join(resolveModel(what, process.cwd()), 'config.json');
+  return stat(config).then(
+    (info) => info.isFile(),
+    () => false,
+  );
+}
+
 type Model = Awaited<ReturnType<typeof openModel>>;
 type BuiltEngine = Awaited<ReturnType<typeof buildEngine>>['engine'];
 
@@ -139,80 +171,6 @@ async function validationLoss(
   });
   const batches = evaluationBatches(data.validation, config, model.tokenizer);
   return batches === undefined ? undefined : meanLoss(engine, batches());
-}
-
-/** A configuration file means its base model; a run its checkpoint. */
-export async function findTarget(
-  what: string,
-  options: Pick<EvaluateOptions, 'root' | 'set' | 'checkpoint'>,
-): Promise<Target> {
-  const info = await stat(path.resolve(what)).catch(() => undefined);
-  if (info?.isFile() === true) {
-    const { config, directory } = await loadRunConfig(what, options.set);
-    return { config, directory, run: undefined, checkpoint: undefined };
-  }
-  const run = await findRun(options.root, what);
-  const manifest = await readManifest(run);
-  const parsed = runConfigSchema.safeParse(manifest.config);
-  if (!parsed.success) {
-    throw new DotaError('run.corrupt', 'The run’s configuration cannot be used.', {
-      where: run.manifest,
-      next: 'Start a new run.',
-    });
-  }
-  const best = manifest.best?.step;
-  return {
-    config: parsed.data,
-    directory: manifest.configDirectory,
-    run,
-    checkpoint: await chooseCheckpoint(run, options.checkpoint, best),
-  };
-}
-
-async function chooseCheckpoint(
-  run: RunFolder,
-  wanted: string,
-  best: number | undefined,
-): Promise<string | undefined> {
-  if (wanted === 'none') return undefined;
-  if (wanted === 'last' || (wanted === 'best' && best === undefined)) {
-    const { checkpoint } = await newestGoodCheckpoint(run);
-    if (checkpoint !== undefined) return checkpoint.path;
-    throw noCheckpoint(run, wanted, []);
-  }
-  const step = wanted === 'best' ? (best ?? 0) : Number(wanted);
-  const all = await listCheckpoints(run);
-  // The base model itself was best, before the first step.
-  if (wanted === 'best' && step === 0) return undefined;
-  if (!all.some((checkpoint) => checkpoint.step === step)) {
-    throw noCheckpoint(
-      run,
-      wanted,
-      all.map((checkpoint) => checkpoint.step),
-    );
-  }
-  const chosen = { step, path: checkpointPath(run, step) };
-  await verifyCheckpoint(run, chosen);
-  return chosen.path;
-}
-
-function noCheckpoint(run: RunFolder, wanted: string, there: readonly number[]): DotaError {
-  return new DotaError('file.missing', `The run has no checkpoint "${wanted}".`, {
-    where: run.checkpoints,
-    next:
-      there.length === 0
-        ? 'It has none at all; "--checkpoint none" evaluates the base model.'
-        : `There are: ${there.join(', ')}.`,
-  });
-}
-
-function positive(name: string, text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) {
-    throw new DotaError('usage', `${name} needs a positive number, got "${text}".`);
-  }
-  return value;
 }
 
 function printPlain(result: {

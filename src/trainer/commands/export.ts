@@ -12,7 +12,7 @@ import { OrtGemm } from '../ort/ortGemm';
 import { loadCheckpoint } from '../training/checkpointFiles';
 import { resolveModel } from '../training/modelPath';
 import { physicalCores } from '../training/prepareModel';
-import { findTarget } from './evaluate';
+import { findTarget } from '../training/target';
 import {
   writeExport,
   type ExportFormat,
@@ -76,7 +76,7 @@ export async function runExport(what: string, options: ExportOptions): Promise<v
         : await readCheckpointAdapter(checkpoint, config.method, config.adapter, model.config);
     const form = { format: options.format, ggufType: options.ggufType, rank };
     const result = await writeExport(source, state, form, out);
-    if ('notes' in result) for (const note of result.notes) process.stderr.write(`${note}\n`);
+    for (const note of notesOf(result)) process.stderr.write(`${note}\n`);
     const { step } = (await loadCheckpoint(checkpoint)).loop;
     const seconds = (performance.now() - started) / 1000;
     if (options.json === true) {
@@ -176,4 +176,8 @@ function summary(result: ExportResult): string {
   if (typeof result.modules === 'number') return `: ${result.modules} modules`;
   const worst = Math.max(0, ...result.modules.map((module) => module.relative_error));
   return `: ${result.modules.length} modules, the conversion lost at most ${(100 * worst).toPrecision(2)} % (norm) of a change`;
+}
+
+function notesOf(result: ExportResult): readonly string[] {
+  return 'notes' in result ? (result.notes ?? []) : [];
 }

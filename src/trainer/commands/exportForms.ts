@@ -7,18 +7,19 @@ import { openReplacements } from '../../export/checkpointAdapter';
 import type { GgufFileType } from '../../export/gguf/tensors';
 import { writeGguf } from '../../export/gguf/writeGguf';
 import { writeMergedModel, type MergedReport } from '../../export/mergedModel';
-import { modelCard } from '../../export/modelCard';
+import { modelCard, type CardFacts } from '../../export/modelCard';
+import { writeOnnx } from '../../export/onnx/writeOnnx';
 import { writePeftLora, type LoraModuleReport, type LoraRank } from '../../export/peftLora';
 import { quantizedChanges } from '../../export/quantizedMerge';
 import type { WeightChanges } from '../../export/weightChanges';
-import { countParameters } from '../../models/config';
+import { countParameters, expectedWeights } from '../../models/config';
 import { readLicense, type ModelFolder } from '../../models/modelFolder';
 import { DotaError } from '../../protocol/errors';
 import type { RunManifest } from '../../protocol/runFiles';
 import type { OrtGemm } from '../ort/ortGemm';
 import { versions } from './versions';
 
-export const exportFormats = ['merged', 'adapter', 'lora', 'gguf'] as const;
+export const exportFormats = ['merged', 'adapter', 'lora', 'gguf', 'onnx'] as const;
 export type ExportFormat = (typeof exportFormats)[number];
 
 export interface ExportForm {
@@ -43,7 +44,7 @@ export type ExportResult =
   | { changed: number; worst_rounding: number | null }
   | { modules: { path: string; rank: number; relative_error: number }[] }
   | { modules: number }
-  | { tensors: number; notes: readonly string[] };
+  | { tensors: number; notes?: readonly string[] };
 
 /**
  * @param state undefined for full fine-tuning
@@ -61,6 +62,8 @@ export async function writeExport(
       return merged(source, state, out);
     case 'gguf':
       return gguf(source, state, form.ggufType, out);
+    case 'onnx':
+      return onnx(source, state, out);
     case 'adapter':
     case 'lora':
       return adapter(source, state, form, out);
@@ -102,30 +105,46 @@ async function merged(
   state: AdapterState | undefined,
   out: string,
 ): Promise<ExportResult> {
-  const { model, manifest, config } = source;
-  const license = await readLicense(model.folder);
-  const { dota } = await versions();
-  const card = (report: MergedReport): string =>
-    modelCard(
-      {
-        name: manifest.name,
-        baseModel: config.model,
-        license,
-        method: state?.method ?? 'full fine-tuning',
-        adapter: state === undefined ? 'all weights' : `${state.modules.length} modules`,
-        trainableParameters: manifest.trainable?.parameters ?? 0,
-        parameters: countParameters(model.config),
-        dataset: datasetName(manifest),
-        steps: manifest.progress?.step ?? 0,
-        validationLoss: manifest.best?.validationLoss,
-        dotaVersion: dota,
-      },
-      report,
-    );
+  const facts = await cardFacts(source, state, 'transformers');
+  const card = (report: MergedReport): string => modelCard(facts, report);
   const report = await withChanges(source, state, (changes) =>
-    writeMergedModel(model, changes, out, card, source.onProgress),
+    writeMergedModel(source.model, changes, out, card, source.onProgress),
   );
   return { changed: report.changed, worst_rounding: report.worstRounding?.loss ?? null };
+}
+
+async function onnx(
+  source: ExportSource,
+  state: AdapterState | undefined,
+  out: string,
+): Promise<ExportResult> {
+  const { model, onProgress } = source;
+  const changed = state?.modules.length ?? expectedWeights(model.config).size;
+  const facts = await cardFacts(source, state, 'transformers.js');
+  const card = modelCard(facts, { changed, worstRounding: undefined });
+  return withChanges(source, state, (changes) => writeOnnx(model, changes, out, card, onProgress));
+}
+
+async function cardFacts(
+  { model, manifest, config }: ExportSource,
+  state: AdapterState | undefined,
+  library: CardFacts['library'],
+): Promise<CardFacts> {
+  const { dota } = await versions();
+  return {
+    name: manifest.name,
+    baseModel: config.model,
+    license: await readLicense(model.folder),
+    library,
+    method: state?.method ?? 'full fine-tuning',
+    adapter: state === undefined ? 'all weights' : `${state.modules.length} modules`,
+    trainableParameters: manifest.trainable?.parameters ?? 0,
+    parameters: countParameters(model.config),
+    dataset: datasetName(manifest),
+    steps: manifest.progress?.step ?? 0,
+    validationLoss: manifest.best?.validationLoss,
+    dotaVersion: dota,
+  };
 }
 
 async function gguf(

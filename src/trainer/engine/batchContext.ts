@@ -1,13 +1,13 @@
 /** What all blocks need to know about a batch: rotary tables and the attention mask. */
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Batch } from '../engine';
-import { inverseFrequencies } from './rotary';
+import { inverseFrequencies } from '../../models/rope';
 
 /**
  * Added to scores that must not count. exp() of it is exactly 0 in fp32, and a row of a padded
  * position still sees itself, so no softmax is ever 0 / 0.
  */
-const BLOCKED = -1e9;
+export const BLOCKED = -1e9;
 
 export interface BatchContext {
   batch: number;
@@ -28,7 +28,11 @@ export function batchContext(config: DecoderConfig, batch: Batch): BatchContext 
   };
 }
 
-function rotaryTables(config: DecoderConfig, positions: Int32Array) {
+/** Cosines and sines of the positions' angles, `[positions, 1, headDim / 2]` each. */
+export function rotaryTables(
+  config: DecoderConfig,
+  positions: Int32Array,
+): { cos: Float32Array; sin: Float32Array } {
   const frequencies = inverseFrequencies(config);
   const half = frequencies.length;
   const cos = new Float32Array(positions.length * half);

@@ -31,12 +31,14 @@ export interface FileScore extends Score {
   exact: number;
 }
 
-interface Item {
+export interface Item {
   prompt: readonly number[];
   /** What the rule compares with. */
   answer: string;
   /** The whole expected response. */
   completion: string;
+  /** What the row asks, as it stands in the file; empty where the file has no instruction. */
+  instruction: string;
 }
 
 /**
@@ -74,7 +76,8 @@ export async function scoreFile(
   return { ...scoreOutputs(rule, outputs), exact };
 }
 
-async function readItems(
+/** Prompts and expected answers of a file's rows. */
+export async function readItems(
   tokenizer: Tokenizer,
   data: RunConfig['data'],
   file: string,
@@ -88,10 +91,12 @@ async function readItems(
     const place = { file, line };
     const completion = completionOf(row, data, place, purpose);
     const given = field(row, 'answer');
+    const instruction = field(row, 'instruction');
     items.push({
       prompt: encoder.encodePrompt(row, place, purpose),
       answer: typeof given === 'string' || typeof given === 'number' ? String(given) : completion,
       completion,
+      instruction: typeof instruction === 'string' ? instruction : '',
     });
   }
   return items;

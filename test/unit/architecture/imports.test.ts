@@ -32,7 +32,7 @@ const mayImport: Record<string, readonly string[]> = {
     'runs',
   ],
   runs: ['protocol', 'core', 'config', 'compare'],
-  export: ['protocol', 'core', 'config', 'models', 'adapters', 'runs'],
+  export: ['protocol', 'core', 'config', 'graph', 'models', 'adapters', 'runs'],
   trainer: [
     ...['protocol', 'core', 'config', 'graph', 'models', 'data', 'adapters', 'decompose'],
     ...['evaluation', 'runs', 'export', 'compare', 'study'],

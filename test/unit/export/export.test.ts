@@ -284,6 +284,7 @@ describe('the model card', () => {
     name: 'my | run\n`x`',
     baseModel: 'org/base: "x"',
     license: 'llama3.2',
+    library: 'transformers',
     method: 'dota',
     adapter: 'r = 8',
     trainableParameters: 1000,

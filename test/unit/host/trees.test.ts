@@ -89,7 +89,7 @@ describe('the model tree', () => {
 
   it('shows modules with shape, type and parameters, matrices alone to be decomposed', () => {
     const layer = walk({ kind: 'model', model: model(false) }, ['Layer 0']);
-    const [q, , norm] = childrenOf(layer).map(textOf);
+    const [norm, q] = childrenOf(layer).map(textOf);
     expect(q).toMatchObject({
       label: 'self_attn.q_proj',
       description: '128 × 128 · BF16 · 16.4 K',
@@ -98,9 +98,9 @@ describe('the model tree', () => {
     expect(q!.context).toContain('canDecompose');
     expect(norm!.context).not.toContain('canDecompose');
     expect(modulesToDecompose({ kind: 'model', model: model(false) })).toEqual([
-      'model.layers.10.self_attn.q_proj',
       'model.layers.0.self_attn.q_proj',
       'model.layers.0.self_attn.v_proj',
+      'model.layers.10.self_attn.q_proj',
     ]);
   });
 

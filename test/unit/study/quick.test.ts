@@ -105,6 +105,8 @@ describe('dota study', () => {
     expect(code).toBe(0);
     const text = readFileSync(path.join(out, 'study.md'), 'utf8');
     expect(text).toContain('Complete: 6 runs');
+    // Of two rates, each is an edge.
+    expect(text).toContain('lies on the edge of the grid');
     expect(text).toMatch(/DoTA beats LoRA \| t \| [+-][\d.]+ ± [\d.]+ \| 2 \| undecided: 2 seeds/);
     expect(readdirSync(path.join(out, 'study')).sort()).toEqual(['t-curves.svg', 't-pareto.svg']);
   });

@@ -14,8 +14,8 @@ const llama = await getLlama({ gpu: false, build: 'never', logLevel: 'error', ma
 const loaded = await llama.loadModel({ modelPath: path.resolve(model), gpuLayers: 0 });
 const result = { texts: texts.map((text) => [...loaded.tokenize(text, false)]) };
 if (out !== undefined) {
-  // Context sizes that are no multiple of 256 are rounded by some versions of llama.cpp.
-  const context = await loaded.createContext({ contextSize: Math.max(256, ids.length) });
+  // A context that is quite full is shifted before its last token.
+  const context = await loaded.createContext({ contextSize: 2 * ids.length });
   const sequence = context.getSequence();
   const options = { generateNext: { logits: true, options: { temperature: 0 } } };
   const outputs = await sequence.controlledEvaluate(ids.map((id) => [id, options]));

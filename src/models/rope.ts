@@ -1,4 +1,4 @@
-import type { DecoderConfig } from '../../models/modelConfig';
+import type { DecoderConfig } from './modelConfig';
 
 /**
  * Rotary frequencies theta^(-2i/headDim), `[headDim / 2]`, with the checkpoint's scaling.

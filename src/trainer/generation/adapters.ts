@@ -1,0 +1,92 @@
+/** What an adapter changes in the weights of its base: of a run's checkpoint, or a native folder. */
+import { stat } from 'node:fs/promises';
+import path from 'node:path';
+import { adapterConfigName, readAdapterFolder } from '../../export/adapterFolder';
+import { denseUpdate, type AdapterState } from '../../export/adapterState';
+import { openReplacements, readCheckpointAdapter } from '../../export/checkpointAdapter';
+import type { WeightChanges } from '../../export/mergedModel';
+import { quantizedChanges } from '../../export/quantizedMerge';
+import type { Gemm } from '../../core/gemm';
+import { expectedWeights } from '../../models/config';
+import { fingerprintWeights, type ModelFolder } from '../../models/modelFolder';
+import { DotaError } from '../../protocol/errors';
+import { readManifest } from '../../runs/manifest';
+import { findTarget } from '../training/target';
+
+export interface OpenAdapter {
+  changes: WeightChanges;
+  close(): Promise<void>;
+}
+
+/**
+ * @param what a run by id or folder, or a folder that `dota export --to adapter` wrote
+ * @throws DotaError `run.state`, `adapter.shape` where it belongs to another base, `usage` for a run
+ *   without a checkpoint, and of the files
+ */
+export async function openAdapter(
+  what: string,
+  model: ModelFolder,
+  gemm: Gemm,
+  options: { root: string; checkpoint: string },
+): Promise<OpenAdapter> {
+  const folder = path.resolve(what);
+  const native = await stat(path.join(folder, adapterConfigName)).catch(() => undefined);
+  if (native?.isFile() === true) {
+    const { state, info } = await readAdapterFolder(folder);
+    await requireSameBase(info.baseWeights, model, what);
+    return dense(state, model, gemm, what);
+  }
+  const { config, run, checkpoint } = await findTarget(what, { ...options, set: [] });
+  if (run === undefined || checkpoint === undefined) {
+    throw new DotaError('usage', 'There is nothing trained to use.', {
+      where: what,
+      next: 'Name a run that has a checkpoint (dota runs list), or an adapter folder.',
+    });
+  }
+  if (config.model_init === 'pretrained') {
+    await requireSameBase((await readManifest(run)).fingerprint?.baseWeights, model, what);
+  }
+  if (config.method === 'full') {
+    const replacements = await openReplacements(checkpoint, model.config);
+    return { changes: replacements, close: () => replacements.close() };
+  }
+  const { config: decoder, weights } = model;
+  const state = await readCheckpointAdapter(checkpoint, config.method, config.adapter, decoder);
+  const { load_in_4bit: quantized, bnb_4bit_use_double_quant: double } = config.quantization;
+  if (!quantized) return dense(state, model, gemm, what);
+  const changes = quantizedChanges(weights, decoder, state, double, gemm);
+  return { changes, close: () => Promise.resolve() };
+}
+
+function dense(state: AdapterState, model: ModelFolder, gemm: Gemm, what: string): OpenAdapter {
+  const shapes = expectedWeights(model.config);
+  const modules = new Map(state.modules.map((module) => [`${module.path}.weight`, module]));
+  for (const [name, { outFeatures, inFeatures }] of modules) {
+    const shape = shapes.get(name) ?? [];
+    if (shape[0] === outFeatures && shape[1] === inFeatures) continue;
+    throw new DotaError(
+      'adapter.shape',
+      `The adapter changes ${name} as [${outFeatures}, ${inFeatures}]; the model has ` +
+        `${shape.length === 0 ? 'no such weight' : `[${shape.join(', ')}]`}.`,
+      { where: what, next: 'Choose the base model that the adapter was trained on.' },
+    );
+  }
+  const delta: WeightChanges['delta'] = (name) => {
+    const module = modules.get(name);
+    return module === undefined ? undefined : denseUpdate(module, gemm);
+  };
+  return { changes: { delta }, close: () => Promise.resolve() };
+}
+
+/** An adapter on another base than it was trained on is silently wrong. */
+async function requireSameBase(
+  expected: string | undefined,
+  model: ModelFolder,
+  what: string,
+): Promise<void> {
+  if (expected === undefined || expected === (await fingerprintWeights(model))) return;
+  throw new DotaError('run.state', 'The adapter was trained on other weights than these.', {
+    where: `${what} on ${model.folder}`,
+    next: 'Choose the base model that it was trained on.',
+  });
+}
