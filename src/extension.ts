@@ -88,13 +88,8 @@ export function activate(extension: ExtensionContext): void {
     extension.workspaceState,
   );
 
-  const comparePanel = new ComparePanel(extension.extensionUri, ui, {
-    choose: () => {
-      void commands.executeCommand(commandIds.compareMethods);
-    },
-    openRun: (key) => {
-      metricsPanel.open([key]);
-    },
+  const comparePanel = new ComparePanel(extension.extensionUri, ui, () => {
+    void commands.executeCommand(commandIds.compareMethods);
   });
   const promptPanel = new PromptPanel(
     extension.extensionUri,

@@ -15,12 +15,6 @@ const kind: PanelKind = { viewType: panelTypes.compare, title: 'DoTA Compare', b
 
 export type Comparison = Omit<Extract<CompareHostMessage, { type: 'runs' }>, 'type'>;
 
-export interface ComparePanelActions {
-  /** Asks the user what to compare. */
-  choose: () => void;
-  openRun: (id: string) => void;
-}
-
 export class ComparePanel implements Disposable {
   private panel: WebviewPanel | undefined;
   private shown: Comparison | undefined;
@@ -29,7 +23,8 @@ export class ComparePanel implements Disposable {
   constructor(
     private readonly extensionUri: Uri,
     private readonly ui: Ui,
-    private readonly actions: ComparePanelActions,
+    /** Asks the user what to compare. */
+    private readonly choose: () => void,
   ) {}
 
   /** Opens or reveals the panel with this comparison. */
@@ -78,10 +73,7 @@ export class ComparePanel implements Disposable {
           await this.send();
           return;
         case 'choose':
-          this.actions.choose();
-          return;
-        case 'openRun':
-          this.actions.openRun(message.id);
+          this.choose();
           return;
         case 'export':
           await saveFile(message.fileName, Buffer.from(message.text, 'utf8'));

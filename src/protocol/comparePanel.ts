@@ -19,8 +19,6 @@ export type CompareViewMessage =
   | { type: 'ready' }
   /** Asks for other runs or a study. */
   | { type: 'choose' }
-  | { type: 'cancel' }
-  | { type: 'openRun'; id: string }
   | { type: 'export'; fileName: string; text: string };
 
 /** @returns undefined for anything that is not one of ours */
@@ -29,10 +27,7 @@ export function parseCompareViewMessage(raw: unknown): CompareViewMessage | unde
   switch (raw.type) {
     case 'ready':
     case 'choose':
-    case 'cancel':
       return { type: raw.type };
-    case 'openRun':
-      return isString(raw.id) ? { type: 'openRun', id: raw.id } : undefined;
     case 'export':
       return isString(raw.fileName) && isString(raw.text)
         ? { type: 'export', fileName: raw.fileName, text: raw.text }

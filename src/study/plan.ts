@@ -145,7 +145,8 @@ interface Wanted {
 function planned(study: StudyConfig, context: StudyContext, wanted: Wanted): PlannedRun {
   const { stage, method, variant, task, seed, size, learningRate, ablation } = wanted;
   const model = wanted.model ?? study.model;
-  const { test: _withheld, ...data } = study.tasks[task] ?? study.tasks[knownTask(study, task)]!;
+  const data = study.tasks[task];
+  if (data === undefined) throw invalid(`there is no task "${task}"`, study);
   const { options, matched } = sized(study, context, variant, model, size);
   const config = runConfigSchema.parse({
     model: model === 'sample' ? model : context.resolve(model),
@@ -153,7 +154,7 @@ function planned(study: StudyConfig, context: StudyContext, wanted: Wanted): Pla
     adapter: { ...variant.adapter, ...options },
     quantization: variant.quantization ?? {},
     data: {
-      ...data,
+      ...without(data, ['test']),
       train: context.resolve(data.train),
       validation: context.resolve(data.validation),
     },
@@ -209,8 +210,17 @@ function sized(
  * knows more options does not run again what is done.
  */
 export function configKey(config: RunConfig): string {
-  const { name: _name, output_dir: _place, $schema: _schema, ...rest } = withoutDefaults(config);
+  const rest = without(withoutDefaults(config), ['name', 'output_dir', '$schema']);
   return createHash('sha256').update(canonical(rest)).digest('hex').slice(0, 24);
+}
+
+/** A copy of an object without some of its keys. */
+export function without<T extends object, K extends string>(
+  value: T,
+  keys: readonly K[],
+): Omit<T, K> {
+  const rest = Object.entries(value).filter(([key]) => !(keys as readonly string[]).includes(key));
+  return Object.fromEntries(rest) as Omit<T, K>;
 }
 
 export function canonical(value: unknown): string {

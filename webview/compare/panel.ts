@@ -341,7 +341,8 @@ class ComparePanel {
   private step(rows: number): void {
     const xs = [...new Set(this.shown.flatMap(({ curve }) => curve.x))].sort((a, b) => a - b);
     if (xs.length === 0) return;
-    const now = this.cursor === undefined ? xs.length - 1 : xs.findIndex((x) => x >= this.cursor!);
+    const { cursor } = this;
+    const now = cursor === undefined ? xs.length - 1 : xs.findIndex((x) => x >= cursor);
     const next = Math.min(xs.length - 1, Math.max(0, (now < 0 ? xs.length - 1 : now) + rows));
     this.cursor = xs[next];
     this.drawLegend();
