@@ -230,6 +230,7 @@ class ComparePanel {
           this.notices,
           notice('error', [message.error.message, message.error.next ?? '']),
         );
+        this.notices.hidden = false;
         return;
     }
   }
@@ -275,9 +276,10 @@ class ComparePanel {
               : 'These runs differ in more than their settings:',
           ],
           causes,
-          refused ? showAnyway : undefined,
+          refused ? h('div', { class: 'actions' }, showAnyway) : undefined,
         ),
     );
+    this.notices.hidden = this.notices.childElementCount === 0;
     this.body.hidden = refused || runs.length === 0;
     this.draw();
   }
