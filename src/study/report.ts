@@ -132,7 +132,7 @@ function seedsText(groups: readonly RunGroup[], planned: number): string {
   const counts = groups.map(({ runs }) => runs.length);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
   const range = least === most ? `${least}` : `${least} to ${most}`;
-  return `${range} of ${planned} planned seeds. ± is half the 95 % interval of the mean over seeds; with one seed the interval of the accuracy is that of its answers (Wilson).`;
+  return `${range} of ${planned} planned seeds. ± is half the 95 % interval of the mean over seeds; with one seed the interval of the accuracy is that of its answers (Wilson). Ranks are whole numbers, so a budget is met to the nearest one. Peak memory and speed are what the machine gave at that time, whatever else it did.`;
 }
 
 function problemsText(runs: readonly CompareRun[]): string {

@@ -107,6 +107,7 @@ describe('manifest', () => {
       commandIds.decomposeModel,
       commandIds.runResume,
       commandIds.doctor,
+      commandIds.compareMethods,
     ];
     for (const id of starts)
       expect(contributes.commands.find((c) => c.command === id)?.enablement, id).toBe(
