@@ -9,6 +9,7 @@ import { registerDoctor } from './commands/doctor';
 import { registerFineTune } from './commands/fineTune';
 import { commandIds, contextKeys, panelTypes } from './commands/ids';
 import { registerModelActions } from './commands/modelActions';
+import { registerPreviewDataset } from './commands/previewDataset';
 import { registerRunActions } from './commands/runActions';
 import { registerUse } from './commands/useModel';
 import { ControlClaims } from './host/controlClaims';
@@ -24,6 +25,7 @@ import { ComparePanel } from './panels/comparePanel';
 import { ExplorerPanel } from './panels/explorerPanel';
 import { MetricsPanel } from './panels/metricsPanel';
 import { PromptPanel } from './panels/promptPanel';
+import { PreviewPanel } from './panels/previewPanel';
 import { ModelView } from './views/modelView';
 import { RunsView } from './views/runsView';
 import { createStatusBar } from './views/statusBar';
@@ -97,6 +99,7 @@ export function activate(extension: ExtensionContext): void {
     extension.workspaceState,
     ui,
   );
+  const previewPanel = new PreviewPanel(extension.extensionUri, trainer, ui);
 
   const context: CommandContext = {
     extension,
@@ -110,6 +113,7 @@ export function activate(extension: ExtensionContext): void {
     metricsPanel,
     explorerPanel,
     promptPanel,
+    previewPanel,
     rememberRoot: (runFolder) => {
       roots.remember(path.dirname(runFolder));
     },
@@ -129,6 +133,7 @@ export function activate(extension: ExtensionContext): void {
   registerRunActions(context);
   registerModelActions(context, decomposer);
   registerUse(context);
+  registerPreviewDataset(context);
   registerDoctor(context);
   registerCompareMethods(context, comparePanel);
 
@@ -137,7 +142,7 @@ export function activate(extension: ExtensionContext): void {
     setContext(contextKeys.hasRuns, runs.length > 0);
     setContext(contextKeys.runningCount, runs.filter((run) => run.live).length);
   };
-  const lens = new ConfigCodeLens(commandIds.fineTune);
+  const lens = new ConfigCodeLens(commandIds.fineTune, commandIds.previewDataset);
   extension.subscriptions.push(
     log,
     monitor,
@@ -147,6 +152,7 @@ export function activate(extension: ExtensionContext): void {
     explorerPanel,
     comparePanel,
     promptPanel,
+    previewPanel,
     createStatusBar(monitor),
     announceEnds(monitor, ui),
     monitor.onDidChange(publish),
@@ -172,6 +178,12 @@ export function activate(extension: ExtensionContext): void {
     window.registerWebviewPanelSerializer(panelTypes.prompt, {
       deserializeWebviewPanel: (panel) => {
         promptPanel.restore(panel);
+        return Promise.resolve();
+      },
+    }),
+    window.registerWebviewPanelSerializer(panelTypes.preview, {
+      deserializeWebviewPanel: (panel, state: unknown) => {
+        previewPanel.restore(panel, state);
         return Promise.resolve();
       },
     }),

@@ -8,6 +8,7 @@ import type { Ui } from '../host/ui';
 import type { ExplorerPanel } from '../panels/explorerPanel';
 import type { MetricsPanel } from '../panels/metricsPanel';
 import type { PromptPanel } from '../panels/promptPanel';
+import type { PreviewPanel } from '../panels/previewPanel';
 import type { ModelView } from '../views/modelView';
 import type { RunsView } from '../views/runsView';
 import type { CommandId } from './ids';
@@ -24,6 +25,7 @@ export interface CommandContext {
   metricsPanel: MetricsPanel;
   explorerPanel: ExplorerPanel;
   promptPanel: PromptPanel;
+  previewPanel: PreviewPanel;
   /** Also watches the folder that holds this run. */
   rememberRoot: (runFolder: string) => void;
   /** Registers a command whose errors are shown, not lost. */

@@ -4,6 +4,7 @@ export const commandIds = {
   fineTune: 'dota.fineTune',
   openMetrics: 'dota.openMetrics',
   openExplorer: 'dota.openExplorer',
+  previewDataset: 'dota.previewDataset',
   decomposeLayer: 'dota.decomposeLayer',
   decomposeModel: 'dota.decomposeModel',
   addModelFolder: 'dota.addModelFolder',
@@ -38,6 +39,7 @@ export const panelTypes = {
   explorer: 'dota.explorer',
   compare: 'dota.compare',
   prompt: 'dota.prompt',
+  preview: 'dota.preview',
 } as const;
 
 /** Context keys that `when` clauses of the manifest use. */

@@ -40,10 +40,26 @@ export class DatasetPreview {
     let index = 0;
     for await (const { row, line } of readRows(this.file, { signal })) {
       if (index >= start + count) return { start, rows, more: true };
-      if (index >= start) rows.push(this.show(row, line));
+      if (index >= start) rows.push(this.show(row, line, index));
       index++;
     }
     return { start, rows, more: false };
+  }
+
+  /**
+   * The rows at these indices, in the file's order; `start` of the page is 0.
+   * @throws DotaError as `page`
+   */
+  async rowsAt(indices: readonly number[], signal?: AbortSignal): Promise<PreviewPage> {
+    const wanted = new Set(indices);
+    const rows: PreviewRow[] = [];
+    let index = 0;
+    for await (const { row, line } of readRows(this.file, { signal })) {
+      if (rows.length === wanted.size) break;
+      if (wanted.has(index)) rows.push(this.show(row, line, index));
+      index++;
+    }
+    return { start: 0, rows, more: false };
   }
 
   /**
@@ -74,13 +90,13 @@ export class DatasetPreview {
     return report;
   }
 
-  private show(row: Readonly<Record<string, unknown>>, line: number): PreviewRow {
+  private show(row: Readonly<Record<string, unknown>>, line: number, index: number): PreviewRow {
     let encoded: EncodedRow;
     try {
       encoded = this.encoder.encode(row, { file: this.file, line });
     } catch (error) {
       if (!(error instanceof DotaError)) throw error;
-      return { line, sequences: [], remarks: [error.message] };
+      return { index, line, sequences: [], remarks: [error.message] };
     }
     const sequences = encoded.examples.map(({ inputIds, lossMask }) => {
       const ids = inputIds.slice(0, maxShownTokens);
@@ -92,7 +108,7 @@ export class DatasetPreview {
         special: this.tokenizer.isSpecial(id),
       }));
     });
-    return { line, sequences, remarks: remarksOf(encoded) };
+    return { index, line, sequences, remarks: remarksOf(encoded) };
   }
 }
 

@@ -1,5 +1,5 @@
 /** Counts over a dataset, gathered row by row while it is tokenized. */
-import type { DatasetReport } from '../protocol/datasetPreview';
+import { maxFlagged, rowFlags, type DatasetReport } from '../protocol/datasetPreview';
 import type { EncodedRow } from './examples';
 import { countTargets } from './tokenizedSet';
 
@@ -19,6 +19,14 @@ export function emptyReport(): DatasetReport {
     lossTokens: 0,
     longest: 0,
     histogram: [],
+    flagged: {
+      truncated: [],
+      empty: [],
+      withoutLabels: [],
+      doubleBos: [],
+      specialText: [],
+      promptNotPrefix: [],
+    },
   };
 }
 
@@ -29,14 +37,13 @@ export class ReportBuilder {
   add(row: EncodedRow): void {
     const { report } = this;
     const { notes } = row;
-    report.rows++;
     report.examples += row.examples.length;
-    report.truncated += Number(notes.truncated);
-    report.empty += Number(notes.empty);
-    report.withoutLabels += Number(notes.withoutLabels);
-    report.doubleBos += Number(notes.doubleBos);
-    report.specialText += Number(notes.specialText > 0);
-    report.promptNotPrefix += Number(notes.promptNotPrefix);
+    for (const flag of rowFlags) {
+      if (Number(notes[flag]) === 0) continue;
+      report[flag]++;
+      if (report.flagged[flag].length < maxFlagged) report.flagged[flag].push(report.rows);
+    }
+    report.rows++;
     for (const { inputIds, lossMask } of row.examples) {
       report.tokens += inputIds.length;
       report.lossTokens += countTargets(lossMask);

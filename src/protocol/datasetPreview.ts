@@ -1,5 +1,16 @@
 /** What the dataset preview shows; made in the trainer child, drawn in a webview. */
 
+/** What may be odd about a row; the report counts each. */
+export const rowFlags = [
+  'truncated',
+  'empty',
+  'withoutLabels',
+  'doubleBos',
+  'specialText',
+  'promptNotPrefix',
+] as const;
+export type RowFlag = (typeof rowFlags)[number];
+
 /** Rows that deserve a look are counted; a row may count in several places. */
 export interface DatasetReport {
   /** True until the whole file has been read. */
@@ -27,6 +38,22 @@ export interface DatasetReport {
   longest: number;
   /** Rows by number of tokens before truncation; bounds inclusive. */
   histogram: { from: number; to: number; rows: number }[];
+  /** Indices of flagged rows, from 0; the first `maxFlagged` of each kind. */
+  flagged: Record<RowFlag, number[]>;
+}
+
+/** Rows of a kind whose places a report names. */
+export const maxFlagged = 1000;
+
+/** What the preview is of: the options of a configuration, as they are in force. */
+export interface PreviewSettings {
+  /** Absolute. */
+  file: string;
+  model: string;
+  template: string;
+  lossMask: string;
+  maxLength: number;
+  truncation: string;
 }
 
 export interface PreviewToken {
@@ -39,6 +66,8 @@ export interface PreviewToken {
 }
 
 export interface PreviewRow {
+  /** From 0, in the file's order. */
+  index: number;
   /** Line (or Parquet row) in the file, from 1. */
   line: number;
   /** One entry a sequence; none when the row is dropped. */

@@ -201,14 +201,16 @@ function addPreview(program: Command): void {
     program
       .command('preview')
       .description('what a configuration would train on, token by token')
-      .argument('<config>', 'a *.dota.json')
+      .argument('[config]', 'a *.dota.json; without one, --data and the defaults')
       .option('--data <file>', 'show this file instead of data.train')
+      .option('--model <folder>', 'model folder whose tokenizer is used, or "sample"')
       .option('--start <row>', 'first row, from 0', '0')
       .option('--rows <n>', 'rows to show', '5')
+      .option('--index <list>', 'these rows instead, by index from 0, e.g. 3,17')
       .option('--no-counts', 'show the rows only, without reading the whole file')
       .option('--stream', 'the page as a JSON line at once, then the counts as they come in')
       .option('--set <key=value>', 'override a key of the configuration (repeatable)', collect, []),
-  ).action(async (config: string, options: PreviewOptions) => {
+  ).action(async (config: string | undefined, options: PreviewOptions) => {
     const { runPreview } = await import('./commands/preview');
     await runPreview(config, options);
   });

@@ -1,34 +1,45 @@
 /** `dota preview`: what a configuration would train on, token by token, before any training. */
 import path from 'node:path';
+import type { RunConfig, RunConfigInput } from '../../config/runConfig';
 import { exampleOptions } from '../../data/prepare';
 import { DatasetPreview } from '../../data/preview';
 import { sniffFormat } from '../../data/readers/dataset';
 import { readModelConfig } from '../../models/config';
 import { loadTokenizer } from '../../models/tokenizer';
-import type { DatasetReport, PreviewRow, PreviewToken } from '../../protocol/datasetPreview';
+import type {
+  DatasetReport,
+  PreviewRow,
+  PreviewSettings,
+  PreviewToken,
+} from '../../protocol/datasetPreview';
 import { DotaError } from '../../protocol/errors';
 import { resolveModel } from '../training/modelPath';
 import { printJson, printLine } from './output';
-import { loadRunConfig } from './runConfigFile';
+import { configWithOverrides, loadRunConfig, type LoadedConfig } from './runConfigFile';
 
 export interface PreviewOptions {
   set: string[];
   /** Another file than data.train. */
   data?: string;
+  /** Where no configuration names one. */
+  model?: string;
   start: string;
   rows: string;
+  /** Rows by index, separated by commas, instead of a page. */
+  index?: string;
   /** `--no-counts` */
   counts: boolean;
-  /** A JSON line for the page, then one for each report; the last is complete. */
+  /** A JSON line of the settings and one of the page, then one for each report; the last is complete. */
   stream?: boolean;
   json?: boolean;
 }
 
 /** @throws DotaError of the configuration, the tokenizer and the data */
-export async function runPreview(file: string, options: PreviewOptions): Promise<void> {
+export async function runPreview(file: string | undefined, options: PreviewOptions): Promise<void> {
   const start = whole('--start', options.start);
   const count = whole('--rows', options.rows);
-  const { config, directory } = await loadRunConfig(file, options.set);
+  const indices = options.index?.split(',').map((text) => whole('--index', text));
+  const { config, directory } = await configuration(file, options);
   const folder = resolveModel(config.model, directory);
   const { vocabSize } = await readModelConfig(folder);
   const tokenizer = await loadTokenizer(folder, vocabSize);
@@ -41,7 +52,8 @@ export async function runPreview(file: string, options: PreviewOptions): Promise
     tokenizer,
     exampleOptions(config.data, await sniffFormat(data)),
   );
-  const page = await preview.page(start, count);
+  if (options.stream === true) printJson({ settings: settingsOf(config, data) });
+  const page = await (indices === undefined ? preview.page(start, count) : preview.rowsAt(indices));
   if (options.stream === true) printJson({ page });
   else if (options.json !== true) for (const row of page.rows) printRow(row);
   const report = options.counts
@@ -49,8 +61,39 @@ export async function runPreview(file: string, options: PreviewOptions): Promise
         if (options.stream === true) printJson({ report: partial });
       })
     : undefined;
+  if (options.stream === true) return;
   if (options.json === true) printJson({ file: data, page, report: report ?? null });
-  else if (options.stream !== true && report !== undefined) printReport(report);
+  else if (report !== undefined) printReport(report);
+}
+
+/** The configuration named, or the defaults for a data file alone. */
+async function configuration(
+  file: string | undefined,
+  options: PreviewOptions,
+): Promise<Pick<LoadedConfig, 'config' | 'directory'>> {
+  const sets = [
+    ...(options.model === undefined ? [] : [`model=${JSON.stringify(options.model)}`]),
+    ...options.set,
+  ];
+  if (file !== undefined) return loadRunConfig(file, sets);
+  if (options.data === undefined) {
+    throw new DotaError('usage', 'Name a configuration, or a file with --data.', {
+      next: '"dota preview my.dota.json", or "dota preview --data rows.jsonl --model sample".',
+    });
+  }
+  const input: RunConfigInput = { data: { train: path.resolve(options.data) } };
+  return { config: configWithOverrides(input, sets, options.data), directory: process.cwd() };
+}
+
+function settingsOf({ model, data }: RunConfig, file: string): PreviewSettings {
+  return {
+    file,
+    model,
+    template: data.template,
+    lossMask: data.loss_mask,
+    maxLength: data.max_length,
+    truncation: data.truncation,
+  };
 }
 
 function whole(name: string, text: string): number {

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseRunConfig } from '../../config/parseRunConfig';
-import type { RunConfig } from '../../config/runConfig';
+import type { RunConfig, RunConfigInput } from '../../config/runConfig';
 import { DotaError } from '../../protocol/errors';
 import { runFileError } from '../../runs/atomicFile';
 
@@ -40,6 +40,21 @@ export async function loadRunConfig(
     directory: path.dirname(where),
     fallbackName: path.basename(where).replace(/(\.dota)?\.json$/i, ''),
   };
+}
+
+/**
+ * A configuration without a file.
+ * @param where what to name in a message
+ * @throws DotaError `config.invalid`, `usage`
+ */
+export function configWithOverrides(
+  input: RunConfigInput,
+  overrides: readonly string[],
+  where: string,
+): RunConfig {
+  const raw = structuredClone(input) as Record<string, unknown>;
+  for (const override of overrides) applyOverride(raw, override);
+  return parseRunConfig(JSON.stringify(raw), where);
 }
 
 function tryParse(text: string): Record<string, unknown> | undefined {

@@ -132,6 +132,21 @@ export class FrozenWeights {
     });
   }
 
+  /**
+   * Consecutive rows of a matrix as fp32, `[count, width]`; valid until the next call of this or
+   * `read`.
+   */
+  readRows(name: string, from: number, count: number, width: number): Float32Array {
+    const widened = this.#widened.get(name);
+    if (widened) return widened.subarray(from * width, (from + count) * width);
+    const tensor = this.#rawOf(name);
+    if (count * width > this.#scratch.length) this.#scratch = new Float32Array(count * width);
+    const values = this.#scratch.subarray(0, count * width);
+    const data = tensor.data.subarray(from * width, (from + count) * width);
+    widenInto({ ...tensor, shape: [count, width], data }, values);
+    return values;
+  }
+
   /** Copies rows of a matrix, widened. */
   gatherRows(name: string, rows: Int32Array, width: number, into: Float32Array): void {
     const widened = this.#widened.get(name);

@@ -1,4 +1,5 @@
 /** Final norm, language-model head and loss. */
+import { headRows } from '../../graph/decoder/headChunks';
 import { buildHead, type HeadMode, headTensors } from '../../graph/decoder/headGraph';
 import { frozenInput } from '../../graph/decoder/blockGraphs';
 import type { DecoderConfig } from '../../models/modelConfig';
@@ -8,15 +9,10 @@ import type { FrozenWeights } from './frozenWeights';
 import { headTensorName } from './parameterLayout';
 import type { ParameterStore } from './parameterStore';
 import type { SessionCache } from './sessionCache';
+import { StreamedHead } from './streamedHead';
 
 /** Labels below this are ignored. */
 const FIRST_LABEL = 0;
-/** Rows a chunk: enough for efficient products, few enough to waste little on the last one. */
-const MAX_CHUNK_ROWS = 256;
-const MIN_CHUNK_ROWS = 16;
-/** Bytes of the logits of one chunk; the graph holds about three tensors of that size. */
-const MAX_LOGITS_BYTES = 2 ** 26;
-
 export interface HeadOptions {
   config: DecoderConfig;
   frozen: FrozenWeights;
@@ -30,9 +26,13 @@ export interface HeadOptions {
  */
 export class Head {
   readonly #options: HeadOptions;
+  /** Where the projection isn't in memory as fp32, and must not be. */
+  readonly #streamed: StreamedHead | undefined;
 
   constructor(options: HeadOptions) {
     this.#options = options;
+    const trains = options.store.layout.head !== undefined;
+    this.#streamed = trains || options.frozen.resident ? undefined : new StreamedHead(options);
   }
 
   /**
@@ -50,8 +50,8 @@ export class Head {
     const mode = gradientScale === undefined ? 'loss' : 'gradient';
     const inputGradient = mode === 'gradient' ? new Float32Array(hidden.length) : undefined;
     const rows = labelledRows(labels);
-    const chunkRows = this.#chunkRows(rows.length, labels.length);
-    // Read once for all chunks: where weights keep the file's type, this widens the projection.
+    if (this.#streamed) return this.#streamed.loss(hidden, rows, labels, gradientScale);
+    const chunkRows = headRows(this.#options.config, rows.length, labels.length);
     const weightFeeds = this.#weights();
     let lossSum = 0;
     for (let start = 0; start < rows.length; start += chunkRows) {
@@ -85,6 +85,7 @@ export class Head {
 
   /** @param hidden `[rows, hidden]` @returns `[rows, vocab]` */
   async logits(hidden: Float32Array): Promise<Float32Array> {
+    if (this.#streamed) return this.#streamed.logits(hidden);
     const rows = hidden.length / this.#options.config.hiddenSize;
     const { logits } = await this.#run('logits', rows, { hidden, ...this.#weights() });
     return logits as Float32Array;
@@ -109,15 +110,6 @@ export class Head {
       buildHead(config, { rows, dtype: 'float32' }, mode, group !== undefined),
     );
     return session.run(feeds, group && { next_gradient: store.gradient(group) });
-  }
-
-  /** A power of two times `MIN_CHUNK_ROWS`, so that few sessions serve all batches. */
-  #chunkRows(labelled: number, tokens: number): number {
-    const affordable = MAX_LOGITS_BYTES / 4 / this.#options.config.vocabSize;
-    const limit = Math.min(MAX_CHUNK_ROWS, affordable, tokens);
-    let rows = MIN_CHUNK_ROWS;
-    while (rows < labelled && rows * 2 <= limit) rows *= 2;
-    return rows;
   }
 }
 

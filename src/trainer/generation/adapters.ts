@@ -4,7 +4,7 @@ import path from 'node:path';
 import { adapterConfigName, readAdapterFolder } from '../../export/adapterFolder';
 import { denseUpdate, type AdapterState } from '../../export/adapterState';
 import { openReplacements, readCheckpointAdapter } from '../../export/checkpointAdapter';
-import type { WeightChanges } from '../../export/mergedModel';
+import type { WeightChanges } from '../../export/weightChanges';
 import { quantizedChanges } from '../../export/quantizedMerge';
 import type { Gemm } from '../../core/gemm';
 import { expectedWeights } from '../../models/config';

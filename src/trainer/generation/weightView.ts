@@ -1,5 +1,5 @@
 /** Weights as generation reads them: the base model's, or with an adapter's change in place. */
-import type { WeightChanges } from '../../export/mergedModel';
+import type { WeightChanges } from '../../export/weightChanges';
 import type { FrozenWeights } from '../engine/frozenWeights';
 
 /** `FrozenWeights` is one: what `read` returns is valid until the next call. */

@@ -18,6 +18,7 @@ const mayImport: Record<string, readonly string[]> = {
   data: ['protocol', 'core', 'config', 'models'],
   adapters: ['protocol', 'core', 'config', 'graph', 'models'],
   decompose: ['protocol', 'core', 'models'],
+  estimate: ['protocol', 'core', 'config', 'graph', 'models', 'adapters'],
   evaluation: [],
   compare: ['protocol', 'evaluation'],
   study: [
@@ -35,7 +36,7 @@ const mayImport: Record<string, readonly string[]> = {
   export: ['protocol', 'core', 'config', 'graph', 'models', 'adapters', 'runs'],
   trainer: [
     ...['protocol', 'core', 'config', 'graph', 'models', 'data', 'adapters', 'decompose'],
-    ...['evaluation', 'runs', 'export', 'compare', 'study'],
+    ...['estimate', 'evaluation', 'runs', 'export', 'compare', 'study'],
   ],
   webview: ['protocol', 'compare'],
 };

@@ -34,6 +34,9 @@ describe('dota preview', () => {
       .split('\n')
       .map((line) => JSON.parse(line) as object);
     expect(lines[0]).toMatchObject({
+      settings: { file: path.join(folder, 'train.json'), lossMask: 'completion' },
+    });
+    expect(lines[1]).toMatchObject({
       page: { start: 0, more: true } satisfies Partial<PreviewPage>,
     });
     expect(lines.at(-1)).toMatchObject({
@@ -41,6 +44,32 @@ describe('dota preview', () => {
     });
     const rows = await preview('--no-counts', '--json');
     expect(rows.json).toMatchObject({ report: null });
+  });
+
+  it('shows the rows that the counts flag', async () => {
+    const rows = [
+      { prompt: 'a=', completion: '1' },
+      { prompt: 'b=', completion: ' ' },
+      { prompt: 'c=', completion: '</s> 3' },
+      { prompt: 'd=', completion: '' },
+    ];
+    writeFileSync(path.join(folder, 'odd.json'), JSON.stringify(rows));
+    const counted = await preview('--data', 'odd.json', '--json');
+    const { report } = counted.json as { report: DatasetReport };
+    expect(report.flagged).toMatchObject({ empty: [1, 3], specialText: [2], truncated: [] });
+    const { json } = await preview('--data', 'odd.json', '--no-counts', '--index', '3,1', '--json');
+    const { page } = json as { page: PreviewPage };
+    expect(page.rows.map(({ index }) => index)).toEqual([1, 3]);
+  });
+
+  it('needs no configuration for a file and a model', async () => {
+    writeFileSync(path.join(folder, 'plain.jsonl'), '{"prompt":"1+1=","completion":"2"}\n');
+    const args = ['--data', 'plain.jsonl', '--model', 'model', '--set', 'data.loss_mask=all'];
+    const { code, stdout, stderr } = await runCli(['preview', ...args], folder);
+    expect(code, stderr).toBe(0);
+    expect(stdout).toContain('1 rows, 1 sequences');
+    const neither = await runCli(['preview'], folder);
+    expect(neither.code).toBe(64);
   });
 
   it('does not let data drive the terminal', async () => {

@@ -1,0 +1,189 @@
+/**
+ * What a training step needs, before it is run: bytes by kind and floating-point operations. A model
+ * of the engine in `src/trainer/engine`, from shapes alone; `test/unit/estimate` holds it against
+ * measured memory.
+ */
+import type { AdapterOptions } from '../adapters/method';
+import { linearModules, selectModules } from '../adapters/targets';
+import type { Method } from '../config/runConfig';
+import { largestLogits, streamedColumns } from '../graph/decoder/headChunks';
+import { linearPaths, linearShape } from '../graph/decoder/block';
+import { countParameters } from '../models/config';
+import type { DecoderConfig } from '../models/modelConfig';
+import { adapterSize } from './adapterSize';
+
+export interface TrainingShape {
+  config: DecoderConfig;
+  /** Bytes of a number in the checkpoint: 2 for bf16 and f16, 4 for f32. */
+  bytesPerWeight: number;
+  method: Method;
+  adapter: AdapterOptions;
+  /** Bits of a frozen block matrix where it is kept in NF4 (4.127 with double quantisation). */
+  quantizedBits?: number | undefined;
+  /** Sequences of a micro-batch. */
+  batch: number;
+  /** Tokens of a sequence, padding included. */
+  sequence: number;
+  /** Micro-batches a step. */
+  accumulation: number;
+  /** Share of the tokens that carry a label; 1 is the upper bound. */
+  labelled?: number;
+  recompute: boolean;
+  /** Bytes as fp32 up to which the frozen weights are widened once. */
+  residentLimit: number;
+}
+
+export const memoryKinds = [
+  'weights',
+  'residual',
+  'adapter',
+  'gradients',
+  'optimizer',
+  'activations',
+  'logits',
+  'workspace',
+  'runtime',
+] as const;
+export type MemoryKind = (typeof memoryKinds)[number];
+
+export interface TrainingEstimate {
+  /**
+   * Bytes: `weights` as they are held, `residual` what an explicit one adds, `adapter` trainable
+   * parameters and frozen initial cores, `activations` kept for the backward pass, `logits` the
+   * chunk of the head, `workspace` of the one block that runs, `runtime` Node and onnxruntime.
+   */
+  bytes: Record<MemoryKind, number>;
+  totalBytes: number;
+  baseParameters: number;
+  trainableParameters: number;
+  /** Floating-point operations of one optimizer step, a multiply-add counted as two. */
+  flopsPerStep: number;
+  /** Tokens of one optimizer step, padding included. */
+  tokensPerStep: number;
+}
+
+const float = 4;
+/** Resident memory of Node, the bundle and onnxruntime's library before a model is there; measured. */
+const runtimeBytes = 100 * 2 ** 20;
+/** Results that wait for the collector, at most; see `COLLECT_AFTER` in `externalMemory.ts`. */
+const garbageBytes = 2 ** 26;
+/**
+ * Resident over requested bytes of tensors that come and go: freed pages are kept for the next
+ * block, in pieces that don't always fit. Measured.
+ */
+const fragmentation = 1.5;
+/** Tensors of a block's attention scores alive at once in the backward pass; measured. */
+const scoreTensors = 4;
+/** Tensors `[tokens, intermediate]` alive at once in the backward pass; measured. */
+const wideTensors = 5;
+
+/** @throws DotaError `adapter.noTarget`, `adapter.shape`, `adapter.rank` */
+export function estimateTraining(shape: TrainingShape): TrainingEstimate {
+  const { config, method, adapter, batch, sequence, recompute } = shape;
+  const { hiddenSize, vocabSize, numLayers } = config;
+  const tokens = batch * sequence;
+  const base = countParameters(config);
+  const full = method === 'full';
+  const blockMatrices = linearModules(config).reduce(
+    (sum, module) => sum + module.outFeatures * module.inFeatures,
+    0,
+  );
+  const quantized = full ? undefined : shape.quantizedBits;
+  const resident = full || float * base <= shape.residentLimit;
+
+  const targets = full ? [] : selectModules(config, adapter);
+  const implicit = !resident && quantized === undefined && adapter.residual === 'implicit';
+  const sizes = targets.map((module) => ({
+    module,
+    size: adapterSize(method === 'full' ? 'lora' : method, module, adapter, implicit),
+  }));
+  const trainable = full ? base : sizes.reduce((sum, { size }) => sum + size.trainable, 0);
+  const frozenCores = sizes.reduce((sum, { size }) => sum + size.frozen, 0);
+  const adapted = targets.reduce((sum, m) => sum + m.outFeatures * m.inFeatures, 0);
+  const explicit =
+    method === 'dota' && !resident && quantized === undefined && adapter.residual === 'explicit';
+
+  const lowest = full ? 0 : Math.min(...targets.map(({ layer }) => layer));
+  const trainedLayers = numLayers - lowest;
+  const blockNumbers = blockMatrices / numLayers;
+  const perBlock = sizes.filter(({ module }) => module.layer === lowest);
+  const largest = Math.max(
+    ...(full ? linearPaths.map((path) => area(linearShape(config, path))) : [0]),
+    ...perBlock.map(({ module }) => module.outFeatures * module.inFeatures),
+  );
+  const labels = Math.ceil(tokens * (shape.labelled ?? 1));
+
+  const streamed = !resident;
+  const held = resident ? float : shape.bytesPerWeight;
+  const scratch = streamed ? Math.max(blockNumbers, streamedColumns(config) * hiddenSize) : 0;
+  const formsChange = method !== 'lora' || adapter.use_dora;
+  const kept = float * tokens * trainedLayers * (hiddenSize + (recompute ? 0 : savedWidth(config)));
+  const bytes: Record<MemoryKind, number> = {
+    weights: full
+      ? 0
+      : quantized === undefined
+        ? held * base
+        : (quantized / 8) * blockMatrices + held * (base - blockMatrices),
+    residual: explicit ? float * adapted : 0,
+    adapter: float * (trainable + frozenCores),
+    gradients: float * trainable,
+    optimizer: 2 * float * trainable,
+    activations: fragmentation * kept + Math.min(garbageBytes, kept),
+    logits: 3 * float * largestLogits(config, labels, tokens, streamed),
+    workspace:
+      float * scratch +
+      fragmentation *
+        float *
+        (scoreTensors * batch * config.numHeads * sequence ** 2 +
+          wideTensors * tokens * config.intermediateSize +
+          (recompute ? tokens * savedWidth(config) : 0) +
+          (formsChange ? blockNumbers + 3 * largest : 0)),
+    runtime: runtimeBytes,
+  };
+  return {
+    bytes,
+    totalBytes: memoryKinds.reduce((sum, kind) => sum + bytes[kind], 0),
+    baseParameters: base,
+    trainableParameters: trainable,
+    flopsPerStep: shape.accumulation * microBatchFlops(),
+    tokensPerStep: shape.accumulation * tokens,
+  };
+
+  /** Forward, backward and, with recompute, the forward once more. */
+  function microBatchFlops(): number {
+    const attention = numLayers * tokens * sequence * config.numHeads * config.headDim * 2;
+    const products = tokens * blockMatrices;
+    // Attention's backward has two products for each of the forward's two.
+    const share = trainedLayers / numLayers;
+    const forward = products + attention;
+    const towardsInput = share * (products + 2 * attention);
+    // A method that forms the dense change needs the dense gradient of each adapted weight.
+    const towardsWeights = tokens * (full ? blockMatrices : formsChange ? adapted : 0);
+    const again = recompute ? share * forward : 0;
+    const adapters = sizes.reduce(
+      (sum, { size }) => sum + 3 * tokens * size.perToken + (recompute ? 4 : 3) * size.merge,
+      0,
+    );
+    const head = labels * vocabSize * hiddenSize * (full ? 3 : 2);
+    return 2 * (forward + towardsInput + towardsWeights + again + adapters + head);
+  }
+}
+
+function area([rows, columns]: readonly [number, number]): number {
+  return rows * columns;
+}
+
+/** Numbers a token that a block's forward pass keeps beside its input: q, k, v, o, gate, up. */
+function savedWidth(config: DecoderConfig): number {
+  return linearPaths
+    .filter((path) => path !== 'mlp.down_proj')
+    .reduce((sum, path) => sum + linearShape(config, path)[0], 0);
+}
+
+/** Seconds of a step at a rate of floating-point operations. */
+export function secondsPerStep(estimate: TrainingEstimate, flopsPerSecond: number): number {
+  return estimate.flopsPerStep / (flopsPerSecond * attainedShare);
+}
+
+/** What a step attains of the rate of one large matrix product; measured by `bench step`. */
+const attainedShare = 0.7;

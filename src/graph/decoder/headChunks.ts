@@ -1,0 +1,45 @@
+/** How the head's work is cut, so that the logits of all tokens at once never exist. */
+import type { DecoderConfig } from '../../models/modelConfig';
+
+/** Rows a chunk: enough for efficient products, few enough to waste little on the last one. */
+const maxRows = 256;
+const minRows = 16;
+/** Bytes of the logits of one chunk; the graph holds about three tensors of that size. */
+const maxLogitsBytes = 2 ** 26;
+/** Bytes of the part of the projection that is widened at once where it stays in the file's type. */
+const maxProjectionBytes = 2 ** 27;
+
+/** Rows a chunk: `minRows` times a power of two, so that few sessions serve all batches. */
+export function headRows(config: DecoderConfig, labelled: number, tokens: number): number {
+  const affordable = maxLogitsBytes / 4 / config.vocabSize;
+  const limit = Math.min(maxRows, affordable, tokens);
+  let chunk = minRows;
+  while (chunk < labelled && chunk * 2 <= limit) chunk *= 2;
+  return chunk;
+}
+
+/** Vocabulary entries whose rows of the projection are widened at once; a multiple of 64. */
+export function streamedColumns({ hiddenSize, vocabSize }: DecoderConfig): number {
+  const affordable = Math.floor(maxProjectionBytes / 4 / hiddenSize / 64) * 64;
+  return Math.min(vocabSize, Math.max(64, affordable));
+}
+
+/** Rows a chunk where the projection is streamed. */
+export function streamedRows(config: DecoderConfig, labelled: number): number {
+  const affordable = Math.max(minRows, maxLogitsBytes / 4 / streamedColumns(config));
+  let chunk = minRows;
+  while (chunk < labelled && chunk * 2 <= affordable) chunk *= 2;
+  return chunk;
+}
+
+/** Numbers in the largest logits tensor. */
+export function largestLogits(
+  config: DecoderConfig,
+  labelled: number,
+  tokens: number,
+  streamed: boolean,
+): number {
+  return streamed
+    ? streamedRows(config, labelled) * streamedColumns(config)
+    : headRows(config, labelled, tokens) * config.vocabSize;
+}

@@ -1,0 +1,103 @@
+/**
+ * Trains a small model for three steps and prints its peak resident memory and what the estimate
+ * said. Argument: a `ChildOptions` as JSON.
+ */
+import { readFileSync } from 'node:fs';
+import { planAdapters } from '../../../src/adapters/plan';
+import { runConfigSchema, type RunConfigInput } from '../../../src/config/runConfig';
+import { plainGemm } from '../../../src/core/linalg/plainGemm';
+import type { Core } from '../../../src/core/mpo/types';
+import { mpoSpec } from '../../../src/adapters/mpoShape';
+import { estimateTraining } from '../../../src/estimate/estimateTraining';
+import { createEngine } from '../../../src/trainer/engine/createEngine';
+import type { WeightReader } from '../../../src/trainer/engine/frozenWeights';
+import { expectedWeights } from '../../../src/models/config';
+import { openDevice } from '../../../src/trainer/ort/device';
+import { enableGarbageCollection } from '../../../src/trainer/garbageCollection';
+import { decoderOf, defaults, randomBatch } from '../../../bench/step/setup';
+
+export interface ChildOptions {
+  hidden: number;
+  layers: number;
+  batch: number;
+  sequence: number;
+  vocabulary: number;
+  method: 'dota' | 'lora' | 'full';
+  recompute: boolean;
+  resident: boolean;
+}
+
+const options = JSON.parse(process.argv[2] ?? '{}') as ChildOptions;
+enableGarbageCollection();
+const shape = { ...defaults, ...options };
+const config = decoderOf(shape);
+const input: RunConfigInput = { data: { train: 'none' }, method: options.method };
+const { adapter, method } = runConfigSchema.parse(input);
+const residentLimit = options.resident ? Infinity : 0;
+const estimate = estimateTraining({
+  config,
+  bytesPerWeight: 2,
+  method,
+  adapter,
+  batch: shape.batch,
+  sequence: shape.sequence,
+  accumulation: 1,
+  recompute: options.recompute,
+  residentLimit,
+});
+
+/** A bf16 checkpoint whose tensors come into being as they are read. */
+const expected = expectedWeights(config);
+const weights: WeightReader = {
+  names: [...expected.keys()],
+  read: (name) => {
+    const dims = expected.get(name)!;
+    const data = new Uint16Array(dims.reduce((product, n) => product * n, 1)).fill(0x3c00);
+    return Promise.resolve({ dtype: 'BF16', shape: dims, data });
+  },
+};
+
+const adapters = await planAdapters({
+  method,
+  config,
+  options: adapter,
+  seed: 0,
+  gemm: plainGemm,
+  weight: () => Promise.reject(new Error('no method needs the weight here')),
+  initialCores: (module) => {
+    const { shape: factors, bonds } = mpoSpec(module, adapter);
+    return factors.rows.map((rows, k): Core => {
+      const dims = [bonds[k - 1] ?? 1, rows, factors.cols[k]!, bonds[k] ?? 1] as const;
+      return { shape: dims, data: new Float32Array(dims.reduce((a, n) => a * n, 1)).fill(0.01) };
+    });
+  },
+});
+const engine = await createEngine({
+  config,
+  weights,
+  adapters,
+  device: openDevice({ kind: 'cpu', threads: 1 }),
+  threads: 1,
+  recompute: options.recompute,
+  residentLimit,
+});
+const batch = randomBatch(shape);
+for (let step = 1; step <= 3; step++) {
+  await engine.forwardBackward(batch, 1 / batch.lossTokens);
+  await engine.optimizerStep(
+    {
+      step,
+      learningRate: 1e-4,
+      weightDecay: 0,
+      adamBeta1: 0.9,
+      adamBeta2: 0.999,
+      adamEpsilon: 1e-8,
+      maxGradNorm: 1,
+    },
+    await engine.gradientNorm(),
+  );
+}
+const peak = Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
+const trainable = engine.trainable.reduce((sum, tensor) => sum + tensor.size, 0);
+process.stdout.write(`${JSON.stringify({ peak, trainable, estimate })}\n`);
+process.exit(0);

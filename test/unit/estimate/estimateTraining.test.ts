@@ -1,0 +1,115 @@
+import { execFileSync } from 'node:child_process';
+import { describe, expect, it } from 'vitest';
+import { runConfigSchema } from '../../../src/config/runConfig';
+import {
+  estimateTraining,
+  type TrainingEstimate,
+  type TrainingShape,
+} from '../../../src/estimate/estimateTraining';
+import { largestLogits } from '../../../src/graph/decoder/headChunks';
+import { decoderOf, defaults } from '../../../bench/step/setup';
+import type { ChildOptions } from './estimateChild';
+
+const { adapter } = runConfigSchema.parse({ data: { train: 'none' } });
+const shape: TrainingShape = {
+  config: decoderOf(defaults),
+  bytesPerWeight: 2,
+  method: 'dota',
+  adapter,
+  batch: 2,
+  sequence: 128,
+  accumulation: 1,
+  recompute: false,
+  residentLimit: 2 ** 30,
+};
+
+/** Llama-3.2-1B. */
+const billion: TrainingShape['config'] = {
+  ...shape.config,
+  hiddenSize: 2048,
+  intermediateSize: 8192,
+  numLayers: 16,
+  numHeads: 32,
+  numKeyValueHeads: 8,
+  vocabSize: 128_256,
+};
+
+describe('the memory estimate', () => {
+  const small = { layers: 5, batch: 3, sequence: 192, vocabulary: 6000, recompute: false };
+  const cases: [string, ChildOptions][] = [
+    ['dota', { ...small, hidden: 512, method: 'dota', resident: true }],
+    ['full', { ...small, hidden: 256, method: 'full', resident: true }],
+    [
+      'lora, weights in the file’s type',
+      { ...small, hidden: 768, method: 'lora', resident: false },
+    ],
+    ['recompute', { ...small, hidden: 512, method: 'dota', resident: true, recompute: true }],
+  ];
+  // Linux only: the high-water mark is read from /proc.
+  it.runIf(process.platform === 'linux').each(cases)(
+    'is within 25 percent of a child’s peak: %s',
+    (_name, options) => {
+      const output = execFileSync(
+        process.execPath,
+        ['scripts/run-ts.mjs', 'test/unit/estimate/estimateChild.ts', JSON.stringify(options)],
+        // As the trainer's child is started: see childEnvironment.ts.
+        {
+          encoding: 'utf8',
+          env: { ...process.env, MALLOC_MMAP_MAX_: '0', MALLOC_TRIM_THRESHOLD_: '17179869184' },
+        },
+      );
+      const measured = JSON.parse(output) as {
+        peak: number;
+        trainable: number;
+        estimate: TrainingEstimate;
+      };
+      expect(measured.estimate.trainableParameters).toBe(measured.trainable);
+      // Allocators and the collector's timing move a peak by a tenth from run to run.
+      const ratio = measured.estimate.totalBytes / measured.peak;
+      expect(ratio).toBeGreaterThan(0.75);
+      expect(ratio).toBeLessThan(1.25);
+    },
+    60_000,
+  );
+
+  it('keeps weights in the file’s type where fp32 would not fit', () => {
+    const { bytes, baseParameters } = estimateTraining({ ...shape, config: billion });
+    expect(baseParameters).toBe(1_235_814_400);
+    expect(bytes.weights).toBe(2 * baseParameters);
+    const quantized = estimateTraining({ ...shape, config: billion, quantizedBits: 4.127 });
+    expect(quantized.bytes.weights).toBeLessThan(0.5 * bytes.weights);
+  });
+
+  it('pays for an explicit residual only where weights are not resident', () => {
+    const explicit = { ...shape, adapter: { ...adapter, residual: 'explicit' as const } };
+    expect(estimateTraining(explicit).bytes.residual).toBe(0);
+    const large = estimateTraining({ ...explicit, config: billion });
+    // All seven matrices of 16 layers in fp32.
+    expect(large.bytes.residual).toBe(4 * 973_078_528);
+  });
+
+  it('never counts the logits of all tokens', () => {
+    const tokens = 8 * 512;
+    expect(4 * largestLogits(billion, tokens, tokens, false)).toBeLessThanOrEqual(2 ** 26);
+    expect(4 * largestLogits(billion, tokens, tokens, true)).toBeLessThanOrEqual(2 ** 26);
+  });
+});
+
+describe('the estimate of operations', () => {
+  it('counts 6 a parameter and token of full training, and attention', () => {
+    const { config } = shape;
+    const { flopsPerStep, baseParameters } = estimateTraining({ ...shape, method: 'full' });
+    const tokens = 256;
+    // Norms are counted as parameters but not as products; a tied embedding is one product.
+    const attention = 12 * config.numLayers * tokens * 128 * config.hiddenSize;
+    expect(flopsPerStep / (6 * baseParameters * tokens + attention)).toBeCloseTo(1, 2);
+  });
+
+  it('is proportional to accumulation and grows by a forward pass with recompute', () => {
+    const once = estimateTraining(shape).flopsPerStep;
+    expect(estimateTraining({ ...shape, accumulation: 4 }).flopsPerStep).toBe(4 * once);
+    expect(estimateTraining({ ...shape, recompute: true }).flopsPerStep / once).toBeGreaterThan(
+      1.2,
+    );
+  });
+});
