@@ -5,6 +5,7 @@ import path from 'node:path';
 import { commands, languages, window, workspace, type ExtensionContext } from 'vscode';
 import { ConfigCodeLens } from './commands/codeLens';
 import type { CommandContext } from './commands/context';
+import { registerCompareMethods } from './commands/compareMethods';
 import { registerDoctor } from './commands/doctor';
 import { registerProfile } from './commands/profile';
 import { registerFineTune } from './commands/fineTune';
@@ -24,6 +25,7 @@ import { RunRoots } from './host/runRoots';
 import { settings } from './host/settings';
 import { Trainer } from './host/trainer';
 import { createUi } from './host/ui';
+import { ComparePanel } from './panels/comparePanel';
 import { ExplorerPanel } from './panels/explorerPanel';
 import { MetricsPanel } from './panels/metricsPanel';
 import { PromptPanel } from './panels/promptPanel';
@@ -93,6 +95,9 @@ export function activate(extension: ExtensionContext): void {
     extension.workspaceState,
   );
 
+  const comparePanel = new ComparePanel(extension.extensionUri, ui, () => {
+    void commands.executeCommand(commandIds.compareMethods);
+  });
   const promptPanel = new PromptPanel(
     extension.extensionUri,
     trainer,
@@ -137,6 +142,7 @@ export function activate(extension: ExtensionContext): void {
   registerPreviewDataset(context);
   registerDoctor(context);
   registerProfile(context);
+  registerCompareMethods(context, comparePanel);
 
   const publish = (): void => {
     const runs = monitor.list();
@@ -151,6 +157,7 @@ export function activate(extension: ExtensionContext): void {
     runsView,
     metricsPanel,
     explorerPanel,
+    comparePanel,
     promptPanel,
     previewPanel,
     createStatusBar(monitor),
@@ -166,6 +173,12 @@ export function activate(extension: ExtensionContext): void {
     window.registerWebviewPanelSerializer(panelTypes.explorer, {
       deserializeWebviewPanel: (panel) => {
         explorerPanel.restore(panel);
+        return Promise.resolve();
+      },
+    }),
+    window.registerWebviewPanelSerializer(panelTypes.compare, {
+      deserializeWebviewPanel: (panel) => {
+        comparePanel.restore(panel);
         return Promise.resolve();
       },
     }),

@@ -24,6 +24,7 @@ export const commandIds = {
   runRename: 'dota.run.rename',
   runNotes: 'dota.run.notes',
   runDelete: 'dota.run.delete',
+  compareMethods: 'dota.compareMethods',
   runEvaluate: 'dota.run.evaluate',
   runShowEvaluations: 'dota.run.showEvaluations',
   tryPrompt: 'dota.tryPrompt',
@@ -38,6 +39,7 @@ export const viewIds = { models: 'dota.models', runs: 'dota.runs' } as const;
 export const panelTypes = {
   metrics: 'dota.metrics',
   explorer: 'dota.explorer',
+  compare: 'dota.compare',
   prompt: 'dota.prompt',
   preview: 'dota.preview',
 } as const;

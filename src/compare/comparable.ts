@@ -50,6 +50,8 @@ export function comparisonProblems(
     const byValue = new Map<string, string[]>();
     for (const { id, facts } of runs) {
       const value = String(facts[fact]);
+      // A run that was never scored has no score that could be of another set.
+      if (fact === 'evaluationData' && value === '') continue;
       byValue.set(value, [...(byValue.get(value) ?? []), id]);
     }
     if (byValue.size < 2 || (fact === 'tokens' && withinTolerance(runs))) return [];

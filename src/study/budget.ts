@@ -1,18 +1,9 @@
 /** Ranks that give different methods the same number of trainable parameters. */
-import type { LinearModule } from '../adapters/adapter';
 import type { AdapterOptions } from '../adapters/method';
-import { adapterMethods } from '../adapters/plan';
+import { countTrainable } from '../adapters/plan';
 import type { Method } from '../config/runConfig';
-
-/** Trainable parameters of the adapters of all modules, without building any of them. */
-export function adapterParameters(
-  method: Exclude<Method, 'full'>,
-  modules: readonly LinearModule[],
-  options: AdapterOptions,
-): number {
-  const { trainableCount } = adapterMethods[method];
-  return modules.reduce((sum, module) => sum + trainableCount(module, options), 0);
-}
+import type { DecoderConfig } from '../models/modelConfig';
+import { DotaError } from '../protocol/errors';
 
 export interface RankMatch {
   r: number;
@@ -25,10 +16,10 @@ const largestRank = 1 << 16;
 
 /**
  * The rank whose parameter count is nearest to `budget`, the lower one of two that are equally near.
- * @param count parameters at rank r, not decreasing in r
+ * @param count parameters at rank r, not decreasing in r; infinite where r is not possible
  */
 export function nearestRank(count: (r: number) => number, budget: number): RankMatch {
-  // The smallest rank that reaches the budget; counts stop growing at the full bonds.
+  // The smallest rank that reaches the budget.
   let low = 1;
   let high = 1;
   while (count(high) < budget && high < largestRank) high *= 2;
@@ -43,8 +34,32 @@ export function nearestRank(count: (r: number) => number, budget: number): RankM
   }));
   const distance = ({ parameters }: RankMatch): number => Math.abs(parameters - budget);
   const best = candidates.reduce((a, b) => (distance(b) < distance(a) ? b : a));
-  // A clamped count is that of many ranks: name the smallest of them.
+  // Bonds are clamped one by one, so that several ranks may have one count: name the smallest.
   let { r } = best;
   while (r > 1 && count(r - 1) === best.parameters) r -= 1;
   return { r, parameters: best.parameters };
+}
+
+/**
+ * The option that sizes a method, at the value that comes nearest to the budget. LoRETTA is sized by
+ * the rank of its trains: its count is not monotonous in r, whose prime factors decide the modes.
+ * @throws DotaError `adapter.noTarget`, `adapter.shape`
+ */
+export function sizeForBudget(
+  method: Exclude<Method, 'full'>,
+  model: DecoderConfig,
+  options: AdapterOptions,
+  budget: number,
+): Partial<Pick<AdapterOptions, 'r' | 'tensor_rank'>> {
+  const key = method === 'loretta' ? 'tensor_rank' : 'r';
+  const count = (rank: number): number => {
+    try {
+      return countTrainable(method, model, { ...options, [key]: rank });
+    } catch (error) {
+      // Beyond every full bond.
+      if (error instanceof DotaError && error.code === 'adapter.rank') return Infinity;
+      throw error;
+    }
+  };
+  return { [key]: nearestRank(count, budget).r };
 }

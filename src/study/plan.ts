@@ -1,10 +1,10 @@
 /** From a study to its runs: pure, so that a dry run and a second start see the same list. */
 import { createHash } from 'node:crypto';
-import { selectModules } from '../adapters/targets';
+import { withoutDefaults } from '../config/changedSettings';
 import { runConfigSchema, type RunConfig } from '../config/runConfig';
 import type { DecoderConfig } from '../models/modelConfig';
 import { DotaError } from '../protocol/errors';
-import { adapterParameters, nearestRank } from './budget';
+import { sizeForBudget } from './budget';
 import type { StudyConfig, StudyVariant } from './studyConfig';
 
 export type StudyStage = 'sweep' | 'main' | 'ablation';
@@ -102,8 +102,8 @@ function planAblations(
         const first = sizesOf(study)[0] ?? {};
         const keepsRank = change.adapter?.r !== undefined;
         // Without matching, a variant keeps the rank of the method it varies.
-        const baseRank = sizedRank(study, context, base, study.model, first).r;
-        const size: Size = change.match_budget ? first : keepsRank ? {} : { rank: baseRank };
+        const { options } = sized(study, context, base, study.model, first);
+        const size: Size = change.match_budget ? first : keepsRank ? {} : { options };
         return planned(study, context, {
           ...{ stage: 'ablation' as const, method: ablation.method, variant, task, seed, size },
           ...{ learningRate: rateOf(rates, ablation.method), ablation: ablation.name, label },
@@ -115,14 +115,16 @@ function planAblations(
   });
 }
 
+type SizeOptions = ReturnType<typeof sizeForBudget>;
+
 interface Size {
   budget?: number;
-  rank?: number | undefined;
+  options?: SizeOptions;
 }
 
 function sizesOf(study: StudyConfig): Size[] {
   if (study.budgets !== undefined) return study.budgets.map((budget) => ({ budget }));
-  if (study.ranks !== undefined) return study.ranks.map((rank) => ({ rank }));
+  if (study.ranks !== undefined) return study.ranks.map((r) => ({ options: { r } }));
   return [{}];
 }
 
@@ -143,15 +145,16 @@ interface Wanted {
 function planned(study: StudyConfig, context: StudyContext, wanted: Wanted): PlannedRun {
   const { stage, method, variant, task, seed, size, learningRate, ablation } = wanted;
   const model = wanted.model ?? study.model;
-  const { test: _withheld, ...data } = study.tasks[task] ?? study.tasks[knownTask(study, task)]!;
-  const { r, matched } = sizedRank(study, context, variant, model, size);
+  const data = study.tasks[task];
+  if (data === undefined) throw invalid(`there is no task "${task}"`, study);
+  const { options, matched } = sized(study, context, variant, model, size);
   const config = runConfigSchema.parse({
     model: model === 'sample' ? model : context.resolve(model),
     method: variant.method,
-    adapter: { ...variant.adapter, ...(r === undefined ? {} : { r }) },
+    adapter: { ...variant.adapter, ...options },
     quantization: variant.quantization ?? {},
     data: {
-      ...data,
+      ...without(data, ['test']),
       train: context.resolve(data.train),
       validation: context.resolve(data.validation),
     },
@@ -164,7 +167,8 @@ function planned(study: StudyConfig, context: StudyContext, wanted: Wanted): Pla
     device: study.device,
     threads: study.threads,
   });
-  const label = wanted.label ?? (sizesOf(study).length > 1 ? sizeLabel(method, size, r) : method);
+  const label =
+    wanted.label ?? (sizesOf(study).length > 1 ? sizeLabel(method, size, options) : method);
   return {
     key: configKey(config),
     ...{ stage, method, label, task, seed, learningRate, config },
@@ -173,37 +177,50 @@ function planned(study: StudyConfig, context: StudyContext, wanted: Wanted): Pla
   };
 }
 
-function sizeLabel(method: string, size: Size, r: number | undefined): string {
-  if (r === undefined) return method;
-  return size.budget === undefined ? `${method}, r ${r}` : `${method}, ${size.budget}`;
+function sizeLabel(method: string, size: Size, { r }: SizeOptions): string {
+  if (size.budget !== undefined) return `${method}, ${size.budget}`;
+  return r === undefined ? method : `${method}, r ${r}`;
 }
 
-function sizedRank(
+/** The options that size a variant, and whether they were chosen for a budget. */
+function sized(
   study: StudyConfig,
   context: StudyContext,
   variant: StudyVariant,
   model: string,
   size: Size,
-): { r: number | undefined; matched: boolean } {
+): { options: SizeOptions; matched: boolean } {
   const { method } = variant;
-  if (method === 'full') return { r: undefined, matched: false };
+  if (method === 'full') return { options: {}, matched: false };
   const { budget } = size;
-  if (budget === undefined) return { r: size.rank ?? variant.adapter?.r, matched: false };
+  if (budget === undefined) {
+    return { options: size.options ?? {}, matched: false };
+  }
   const architecture = context.models.get(model);
   if (architecture === undefined) throw invalid(`model: "${model}" was not read`, study);
   const { adapter } = runConfigSchema.parse({
     adapter: { ...variant.adapter },
     data: { train: '-' },
   });
-  const modules = selectModules(architecture, adapter);
-  const count = (r: number): number => adapterParameters(method, modules, { ...adapter, r });
-  return { r: nearestRank(count, budget).r, matched: true };
+  return { options: sizeForBudget(method, architecture, adapter, budget), matched: true };
 }
 
-/** SHA-256 over the configuration without what names it; keys in a fixed order. */
+/**
+ * SHA-256 over what the configuration changes of the defaults, without what names it: a version that
+ * knows more options does not run again what is done.
+ */
 export function configKey(config: RunConfig): string {
-  const { name: _name, output_dir: _place, $schema: _schema, ...rest } = config;
+  const rest = without(withoutDefaults(config), ['name', 'output_dir', '$schema']);
   return createHash('sha256').update(canonical(rest)).digest('hex').slice(0, 24);
+}
+
+/** A copy of an object without some of its keys. */
+export function without<T extends object, K extends string>(
+  value: T,
+  keys: readonly K[],
+): Omit<T, K> {
+  const rest = Object.entries(value).filter(([key]) => !(keys as readonly string[]).includes(key));
+  return Object.fromEntries(rest) as Omit<T, K>;
 }
 
 export function canonical(value: unknown): string {

@@ -15,7 +15,7 @@ import { runFileError, writeFileAtomic } from '../runs/atomicFile';
 import { readManifest } from '../runs/manifest';
 import { runFolderById, type RunFolder } from '../runs/runFolder';
 import { DotaError } from '../protocol/errors';
-import { canonical } from './plan';
+import { canonical, without } from './plan';
 import type { StudyConfig } from './studyConfig';
 
 export interface LedgerEntry {
@@ -118,7 +118,7 @@ export class StudyStore {
 
 /** Everything that decides which runs there are; names and claims may be reworded. */
 export function designHash(study: StudyConfig): string {
-  const { name: _name, claims: _claims, output_dir: _place, $schema: _schema, ...rest } = study;
+  const rest = without(study, ['name', 'claims', 'output_dir', '$schema']);
   return createHash('sha256').update(canonical(rest)).digest('hex');
 }
 

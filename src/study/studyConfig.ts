@@ -7,13 +7,34 @@ import { runConfigSchema } from '../config/runConfig';
 
 const positiveInt = z.int().min(1);
 const { adapter, quantization, data, training, method } = runConfigSchema.shape;
-const shared = training.unwrap().omit({ seed: true, learning_rate: true }).partial();
+
+/**
+ * A section of which only some keys are given: zod's own `partial` would fill in the defaults, and a
+ * change of one key would reset all others.
+ */
+function patchOf<T extends z.ZodRawShape>(section: z.ZodObject<T>) {
+  const fields = Object.entries(section.shape as unknown as Record<string, z.ZodType>).map(
+    ([key, field]) => {
+      const inner = field instanceof z.ZodDefault ? (field.unwrap() as z.ZodType) : field;
+      const { description } = field;
+      return [key, (description === undefined ? inner : inner.describe(description)).optional()];
+    },
+  );
+  const shape = Object.fromEntries(fields) as {
+    [K in keyof T]: z.ZodType<z.output<T[K]> | undefined>;
+  };
+  return z.strictObject(shape) as unknown as z.ZodType<Partial<z.output<z.ZodObject<T>>>>;
+}
+
+const adapterPatch = patchOf(adapter.unwrap());
+const quantizationPatch = patchOf(quantization.unwrap());
+const trainingPatch = patchOf(training.unwrap().omit({ seed: true, learning_rate: true }));
 
 const variantSchema = z
   .strictObject({
     method: method.unwrap(),
-    adapter: adapter.unwrap().partial().optional(),
-    quantization: quantization.unwrap().partial().optional(),
+    adapter: adapterPatch.optional(),
+    quantization: quantizationPatch.optional(),
   })
   .describe('The method and its options; r is set from budgets or ranks where those are given.');
 
@@ -27,9 +48,9 @@ const ablationSchema = z
       .record(
         z.string().min(1),
         z.strictObject({
-          adapter: adapter.unwrap().partial().optional(),
-          quantization: quantization.unwrap().partial().optional(),
-          training: shared.optional(),
+          adapter: adapterPatch.optional(),
+          quantization: quantizationPatch.optional(),
+          training: trainingPatch.optional(),
           model: z.string().min(1).optional().describe('Another base model.'),
           match_budget: z
             .boolean()
@@ -86,9 +107,14 @@ export const studyConfigSchema = z
       })
       .prefault({})
       .describe('Where the learning rates are tried.'),
-    training: shared.prefault({}).describe('Shared by all runs; seed and rate are the study’s.'),
-    ablations: z.array(ablationSchema).default([]),
-    claims: z.array(claimSchema).default([]),
+    training: trainingPatch
+      .default({})
+      .describe('Shared by all runs; seed and rate are the study’s.'),
+    ablations: z
+      .array(ablationSchema)
+      .default([])
+      .describe('One-factor variations of a method, each against the others of its ablation.'),
+    claims: z.array(claimSchema).default([]).describe('Claims that the report decides.'),
     validation_rows: positiveInt
       .optional()
       .describe('Answer only so many validation rows for the accuracy.'),

@@ -295,6 +295,7 @@ function addStudy(program: Command, finish: (code: ExitCode) => void): void {
       .option('--dry-run', 'list the runs and the time they will take')
       .option('--minutes <n>', 'begin no further run after so many minutes')
       .option('--report <folder>', 'write study.md and its figures from what is there; run nothing')
+      .option('--results', 'print what is there, for the compare panel; run nothing')
       .option('--stream', 'progress as JSON lines'),
   ).action(async (config: string, options: StudyOptions) => {
     const { runStudy } = await import('./commands/study');

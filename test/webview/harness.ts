@@ -51,7 +51,7 @@ function encode(value: unknown): unknown {
 
 export async function openWebview(
   browser: Browser,
-  name: 'metrics' | 'explorer' | 'prompt' | 'preview',
+  name: 'metrics' | 'explorer' | 'prompt' | 'preview' | 'compare',
   options: WebviewOptions,
 ): Promise<Webview> {
   const zoom = options.zoom ?? 1;

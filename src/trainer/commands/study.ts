@@ -10,7 +10,7 @@ import { runFolder } from '../../runs/runFolder';
 import { parseStudy } from '../../study/parseStudy';
 import { planMain, planSweep, type PlannedRun, type StudyContext } from '../../study/plan';
 import { estimateSeconds, type TimedRun } from '../../study/estimate';
-import { studyReport } from '../../study/report';
+import { comparisonOfStudy, studyReport } from '../../study/report';
 import { readStudy } from '../../study/results';
 import { StudyStore } from '../../study/store';
 import type { StudyConfig } from '../../study/studyConfig';
@@ -25,6 +25,8 @@ export interface StudyOptions {
   minutes?: string;
   /** Write the report of what is there into this folder, and run nothing. */
   report?: string;
+  /** Print the results that are there, as the compare panel takes them, and run nothing. */
+  results?: boolean;
   /** Progress as JSON lines. */
   stream?: boolean;
   json?: boolean;
@@ -46,6 +48,11 @@ export async function runStudy(file: string, options: StudyOptions): Promise<Exi
   }
   if (options.report !== undefined) {
     await writeReport(open, path.resolve(options.report), options);
+    return ExitCode.done;
+  }
+  if (options.results === true) {
+    const results = await readStudy(open.study, open.context, open.store);
+    printJson(comparisonOfStudy(results));
     return ExitCode.done;
   }
   return carryOut(open, options);
@@ -93,6 +100,12 @@ async function allRuns({ study, context, store }: OpenStudy): Promise<PlannedRun
   return [...planSweep(study, context), ...planMain(study, context, chosen)];
 }
 
+/** The rank that sizes the adapters. */
+function sizeOf({ method, adapter }: PlannedRun['config']): number | null {
+  if (method === 'full') return null;
+  return method === 'loretta' ? adapter.tensor_rank : adapter.r;
+}
+
 async function dryRun(open: OpenStudy, options: StudyOptions): Promise<void> {
   const timed: TimedRun[] = [];
   const states = new Map<string, boolean>();
@@ -108,7 +121,7 @@ async function dryRun(open: OpenStudy, options: StudyOptions): Promise<void> {
     key: run.key,
     stage: run.stage,
     name: describe(run),
-    r: run.config.method === 'full' ? null : run.config.adapter.r,
+    r: sizeOf(run.config),
     done: states.get(run.key) === true,
     seconds: states.get(run.key) === true ? 0 : estimateSeconds(run, timed, open.modelParameters),
   }));

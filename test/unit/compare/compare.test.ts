@@ -109,6 +109,11 @@ describe('the guard', () => {
     expect(problems.map((p) => p.fact)).toContain('validationData');
   });
 
+  it('holds no evaluation set against a run that was never scored', () => {
+    const unscored = { id: 'b', facts: facts({ evaluationData: '' }) };
+    expect(comparisonProblems([{ id: 'a', facts: facts() }, unscored])).toEqual([]);
+  });
+
   it('lets token counts of one budget differ as seeds make them differ', () => {
     const pair = (tokens: number): number =>
       comparisonProblems([

@@ -110,6 +110,7 @@ describe('manifest', () => {
       commandIds.tryPrompt,
       commandIds.doctor,
       commandIds.profileStep,
+      commandIds.compareMethods,
     ];
     for (const id of starts)
       expect(contributes.commands.find((c) => c.command === id)?.enablement, id).toBe(
