@@ -2,6 +2,7 @@
 import os from 'node:os';
 import type { AdapterPlan, LinearModule } from '../../adapters/adapter';
 import { planAdapters } from '../../adapters/plan';
+import { selectModules } from '../../adapters/targets';
 import type { RunConfig } from '../../config/runConfig';
 import type { Core } from '../../core/mpo/types';
 import { countParameters, readModelConfig } from '../../models/config';
@@ -12,14 +13,17 @@ import {
   loadModelFolder,
 } from '../../models/modelFolder';
 import { loadTokenizer, type Tokenizer } from '../../models/tokenizer';
+import { DotaError } from '../../protocol/errors';
 import type { RunManifest } from '../../protocol/runFiles';
-import type { Engine } from '../engine';
+import type { Batch, Engine } from '../engine';
 import { createEngine } from '../engine/createEngine';
 import { readFloat32, type WeightReader } from '../engine/frozenWeights';
 import type { QuantizationError } from '../engine/quantizeBlocks';
 import { randomWeights } from '../engine/randomWeights';
+import type { DeviceKind } from '../ort/device';
 import { OrtGemm } from '../ort/ortGemm';
 import { chooseDevice } from './chooseDevice';
+import { FullGradients } from './fullGradients';
 import { resolveModel } from './modelPath';
 
 export interface ModelParts {
@@ -85,6 +89,8 @@ export interface EngineHooks {
   baseOnly?: boolean;
   /** Cores at step 0 of a run that is resumed. */
   initialCores?: (module: LinearModule) => readonly Core[] | undefined;
+  /** Batches for `init_weights: "gradient"`. */
+  firstBatches?: () => Promise<Batch[]>;
 }
 
 /**
@@ -98,7 +104,10 @@ export async function buildEngine(
 ): Promise<EngineParts> {
   const threads = config.threads > 0 ? config.threads : physicalCores();
   const device = await chooseDevice(config);
-  const plan = hooks.baseOnly === true ? basePlan : await planModel(config, model, threads, hooks);
+  const plan =
+    hooks.baseOnly === true
+      ? basePlan
+      : await planModel(config, model, { device: device.kind, threads }, hooks);
   let quantization: QuantizationError | undefined;
   const engine = await createEngine({
     config: model.config,
@@ -145,33 +154,83 @@ export function endTokens(model: Pick<ModelParts, 'config' | 'tokenizer'>): numb
 /** No adapter and nothing to train: the model as it was found. */
 const basePlan: AdapterPlan = { trainsBaseWeights: false, modules: new Map() };
 
+/**
+ * Attaches the configured method to the model's modules.
+ * @throws DotaError `adapter.noTarget`, `adapter.rank`, `adapter.shape`, `config.invalid`
+ */
 async function planModel(
   config: RunConfig,
   model: ModelParts,
-  threads: number,
+  { device, threads }: { device: DeviceKind; threads: number },
   hooks: EngineHooks,
 ): Promise<AdapterPlan> {
+  const { adapter, quantization, training } = config;
+  checkQuantization(config);
+  const weight = (module: LinearModule): Promise<Float32Array> =>
+    readFloat32(model.weights, {
+      name: `${module.path}.weight`,
+      shape: [module.outFeatures, module.inFeatures],
+    });
+  const needsGradient = config.method === 'dota' && adapter.init_weights === 'gradient';
+  let gradients: FullGradients | undefined;
+  const { firstBatches } = hooks;
   const gemm = new OrtGemm(threads);
   try {
     return await planAdapters({
       method: config.method,
       config: model.config,
       // What is stored in 4 bits is the residual, so it has to exist.
-      options: config.quantization.load_in_4bit
-        ? { ...config.adapter, residual: 'explicit' }
-        : config.adapter,
-      seed: config.training.seed,
+      options: quantization.load_in_4bit ? { ...adapter, residual: 'explicit' } : adapter,
+      seed: training.seed,
       gemm,
-      weight: (module) =>
-        readFloat32(model.weights, {
-          name: `${module.path}.weight`,
-          shape: [module.outFeatures, module.inFeatures],
-        }),
+      weight,
       initialCores: hooks.initialCores,
+      gradient:
+        needsGradient && firstBatches
+          ? async (module) => {
+              gradients ??= new FullGradients({
+                config: model.config,
+                weights: model.weights,
+                device,
+                threads,
+                recompute: training.gradient_checkpointing,
+                shouldStop: hooks.shouldStop,
+                modules: selectModules(model.config, adapter),
+                batches: await firstBatches(),
+              });
+              return gradients.of(module);
+            }
+          : undefined,
+      quantization: quantization.load_in_4bit
+        ? {
+            doubleQuantization: quantization.bnb_4bit_use_double_quant,
+            rounds: quantization.loftq_iter,
+          }
+        : undefined,
       onModule: (_module, index, count) => hooks.onModule?.(index, count),
     });
   } finally {
     await gemm.dispose();
+  }
+}
+
+/** @throws DotaError `config.invalid` for what 4-bit storage cannot be combined with */
+function checkQuantization({ method, adapter, quantization }: RunConfig): void {
+  if (!quantization.load_in_4bit) return;
+  const refuse = (message: string, next: string): never => {
+    throw new DotaError('config.invalid', message, { where: 'quantization', next });
+  };
+  if (method === 'mpop') {
+    refuse(
+      'MPOP puts cores in place of the weights: nothing is left to store in 4 bits.',
+      'Choose another method or switch load_in_4bit off.',
+    );
+  }
+  if (method === 'dota' && adapter.init_weights === 'gradient' && quantization.loftq_iter > 1) {
+    refuse(
+      'Alternating rounds decompose the weight, not its gradient.',
+      'Set loftq_iter to 1, or init_weights to "mpo".',
+    );
   }
 }
 
