@@ -2,7 +2,8 @@
  * Speed and memory of the decomposition, in turns with numpy and PyTorch where they are installed,
  * so that a busy machine slows both.
  *
- *   npm run bench -- mpo [--json] [--rounds 5] [--threads 2] [--slow] [--sweep] [--layers 32]
+ *   npm run bench -- mpo [--json] [--rounds 5] [--threads 2] [--slow] [--sweep | --sweep-only]
+ *     [--layers 32]
  *
  * --slow adds the comparisons with full SVDs at 4096 (seconds to minutes a call); --sweep
  * decomposes the 7 x `layers` matrices of a 7B-shaped model at rank 32. DOTA_PYTHON names the Python
@@ -27,6 +28,7 @@ const { values: args } = parseArgs({
     threads: { type: 'string', default: '2' },
     slow: { type: 'boolean', default: false },
     sweep: { type: 'boolean', default: false },
+    'sweep-only': { type: 'boolean', default: false },
     layers: { type: 'string', default: '32' },
     memory: { type: 'boolean', default: false },
   },
@@ -186,6 +188,11 @@ async function main(): Promise<void> {
   const rounds = Number(args.rounds);
   enableGarbageCollection();
   const gemm = new OrtGemm(Number(args.threads));
+  if (args['sweep-only']) {
+    console.log(JSON.stringify({ sweep: await sweep(Number(args.layers), gemm) }));
+    await gemm.dispose();
+    return;
+  }
   const peer = new Peer(args.threads);
   const { numpy, torch } = await peer.versions;
   const report: Record<string, unknown> = { numpy_version: numpy, torch_version: torch };

@@ -1,13 +1,16 @@
 // Runs every suite of `npm test` and closes with one line: N passed, N failed, N skipped.
-// Usage: node scripts/test.mjs [--full | --e2e] [vitest filters...]
+// Usage: node scripts/test.mjs [--full | --e2e | --desktop] [vitest filters...]
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { findDesktopVsCode } from './desktop.mjs';
+import { isSetUp, missingTools } from './vscode.mjs';
 
 const args = process.argv.slice(2);
 const full = args.includes('--full');
 const e2e = args.includes('--e2e');
-const filters = args.filter((a) => a !== '--full' && a !== '--e2e');
+const desktop = args.includes('--desktop');
+const filters = args.filter((a) => !['--full', '--e2e', '--desktop'].includes(a));
 const reports = path.resolve('.cache/test-reports');
 rmSync(reports, { recursive: true, force: true });
 mkdirSync(reports, { recursive: true });
@@ -50,21 +53,41 @@ function suite(name, config) {
   if (run.status !== 0 && result.numFailedTests + brokenFiles === 0) total.failed += 1;
 }
 
+/** Why the real VS Code cannot be set up here, or undefined. */
+function noEditor() {
+  if (process.platform !== 'linux' || process.arch !== 'x64')
+    return 'VS Code from npm is set up for Linux x64 only';
+  const missing = isSetUp() ? [] : missingTools();
+  return missing.length === 0 ? undefined : `setting VS Code up takes ${missing.join(', ')}`;
+}
+
+if (desktop) {
+  // Asked for by name, so that what cannot run is a failure and no skip.
+  try {
+    process.env.DOTA_DESKTOP_PROGRAM = await findDesktopVsCode();
+  } catch (error) {
+    console.error(`test:desktop did not run: ${error.message}`);
+    process.exit(69);
+  }
+  suite('desktop', 'test/e2e/vitest.config.mts');
+  finish();
+}
 if (!e2e) {
   suite('unit', 'vitest.config.mts');
   suite('webview', 'test/webview/vitest.config.mts');
 }
-// The real VS Code is a suite of its own (`npm run test:e2e`, and part of the full one): its timing is
-// not yet steady enough on a busy machine to decide over a change.
-if (e2e || full) {
-  if (process.platform === 'linux' && process.arch === 'x64') {
-    suite('e2e', 'test/e2e/vitest.config.mts');
-  } else {
-    console.log('e2e: skipped, the editor from npm is set up for Linux x64 only');
-    total.skipped += 1;
-  }
+const reason = noEditor();
+if (reason === undefined) {
+  suite('e2e', 'test/e2e/vitest.config.mts');
+} else {
+  console.log(`e2e: skipped, ${reason}`);
+  total.skipped += 1;
 }
 if (full) suite('full', 'vitest.full.config.mts');
 
-console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
-process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
+finish();
+
+function finish() {
+  console.log(`${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+  process.exit(total.failed === 0 && total.passed > 0 ? 0 : 1);
+}

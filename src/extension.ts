@@ -76,7 +76,13 @@ export function activate(extension: ExtensionContext): void {
     models,
     path.join(extension.globalStorageUri.fsPath, 'decompositions'),
   );
-  const explorerPanel = new ExplorerPanel(extension.extensionUri, models, decomposer, ui);
+  const explorerPanel = new ExplorerPanel(
+    extension.extensionUri,
+    models,
+    decomposer,
+    ui,
+    extension.workspaceState,
+  );
 
   const context: CommandContext = {
     extension,

@@ -1,7 +1,7 @@
 /** The commands of the Model view. */
 import path from 'node:path';
 import { ProgressLocation, window } from 'vscode';
-import type { Decomposer } from '../host/decomposer';
+import { requestsOf, type Decomposer } from '../host/decomposer';
 import { settings } from '../host/settings';
 import { DotaError } from '../protocol/errors';
 import { isObject, isOneOf } from '../protocol/guards';
@@ -57,7 +57,8 @@ function moduleOfNode(node: ModelNode | undefined): string | undefined {
 
 async function decompose(node: ModelNode, decomposer: Decomposer): Promise<void> {
   const modules = modulesToDecompose(node);
-  if (modules.length === 0) {
+  const [request] = requestsOf(modules, settings.decomposeOptions(), false);
+  if (request === undefined) {
     throw new DotaError('adapter.noTarget', 'There is no matrix here that can be decomposed.');
   }
   await window.withProgress(
@@ -70,26 +71,13 @@ async function decompose(node: ModelNode, decomposer: Decomposer): Promise<void>
       let done = 0;
       progress.report({ message: `0 of ${modules.length}` });
       try {
-        await decomposer.run(
-          node.model,
-          {
-            modules,
-            options: [
-              '--rank',
-              String(settings.decomposeRank()),
-              '--cores',
-              String(settings.decomposeCores()),
-            ],
-          },
-          abort.signal,
-          (result) => {
-            done += 1;
-            progress.report({
-              message: `${done} of ${modules.length}, ${result.module}`,
-              increment: 100 / modules.length,
-            });
-          },
-        );
+        await decomposer.run(node.model, request, abort.signal, (result) => {
+          done += 1;
+          progress.report({
+            message: `${done} of ${modules.length}, ${result.module}`,
+            increment: 100 / modules.length,
+          });
+        });
       } catch (error) {
         // What came before the cancellation stays in the tree.
         if (!abort.signal.aborted) throw error;

@@ -1,5 +1,5 @@
 /** The commands on a run: from its inline buttons, its menu, the panel, or the palette. */
-import { readdir, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { commands, env, Uri, window, workspace } from 'vscode';
 import { refusal, type RunAction, type RunView } from '../host/runView';
@@ -75,7 +75,12 @@ export function registerRunActions(context: CommandContext): void {
   register(commandIds.runShowLog, async (target) => {
     const run = await choose(context, target);
     if (run === undefined) return;
-    await window.showTextDocument(Uri.file(path.join(run.key, 'log.txt')), { preview: true });
+    const file = path.join(run.key, 'log.txt');
+    const { isOwnFile } = await import('../runs/noFollow');
+    if (!(await isOwnFile(file))) {
+      throw new DotaError('file.missing', 'This run has no log yet.', { where: file });
+    }
+    await window.showTextDocument(Uri.file(file), { preview: true });
   });
   register(commandIds.runDuplicate, async (target) => {
     const run = await choose(context, target);
@@ -108,11 +113,9 @@ export function registerRunActions(context: CommandContext): void {
     const run = await choose(context, target);
     if (run === undefined) return;
     const file = Uri.file(path.join(run.key, 'notes.md'));
-    const there = await stat(file.fsPath).then(
-      () => true,
-      () => false,
-    );
-    if (!there) await workspace.fs.writeFile(file, Buffer.from(`# ${run.manifest.name}\n\n`));
+    const { isOwnFile } = await import('../runs/noFollow');
+    if (!(await isOwnFile(file.fsPath)))
+      await workspace.fs.writeFile(file, Buffer.from(`# ${run.manifest.name}\n\n`));
     await window.showTextDocument(file);
   });
   register(commandIds.runDelete, async (target) => {

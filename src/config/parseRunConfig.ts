@@ -1,5 +1,4 @@
-import { DotaError } from '../protocol/errors';
-import { describeJsonError } from './jsonSyntax';
+import { parseConfig } from './parseConfig';
 import { runConfigSchema, type RunConfig } from './runConfig';
 
 /**
@@ -8,25 +7,5 @@ import { runConfigSchema, type RunConfig } from './runConfig';
  * @throws DotaError `config.invalid`, naming every offending key
  */
 export function parseRunConfig(text: string, where: string): RunConfig {
-  const json = text.replace(/^\uFEFF/, '');
-  let raw: unknown;
-  try {
-    raw = JSON.parse(json);
-  } catch (cause) {
-    throw new DotaError('config.invalid', describeJsonError(json) ?? 'Not valid JSON.', {
-      where,
-      next: 'Fix the syntax at the place named.',
-      cause,
-    });
-  }
-  const result = runConfigSchema.safeParse(raw);
-  if (result.success) return result.data;
-  const problems = result.error.issues.map((issue) => {
-    const key = issue.path.length === 0 ? '(top level)' : issue.path.join('.');
-    return `${key}: ${issue.message}`;
-  });
-  throw new DotaError('config.invalid', problems.join('; '), {
-    where,
-    next: 'Correct these keys; the editor completes and explains them.',
-  });
+  return parseConfig(runConfigSchema, text, where);
 }

@@ -142,7 +142,8 @@ export function splitIndices(
   return { train, validation };
 }
 
-async function hashFile(file: string): Promise<string> {
+/** SHA-256 of a file's bytes, in hex. @throws DotaError `file.missing`, `file.unreadable` */
+export async function hashFile(file: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of readChunks(file, {})) hash.update(chunk);
   return hash.digest('hex');

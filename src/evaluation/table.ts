@@ -50,7 +50,7 @@ export function latexTable(rows: readonly TableRow[], columns: readonly string[]
   ].join('\n');
 }
 
-function escapeLatex(text: string): string {
+export function escapeLatex(text: string): string {
   const special: Readonly<Record<string, string>> = {
     '\\': '\\textbackslash{}',
     '~': '\\textasciitilde{}',

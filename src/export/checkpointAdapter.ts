@@ -15,7 +15,7 @@ import {
   type AdapterState,
   type ModuleUpdate,
 } from './adapterState';
-import type { WeightChanges } from './mergedModel';
+import type { WeightChanges } from './weightChanges';
 
 const coreName = /^(.+)\.mpo_cores\.0$/;
 const loraName = /^(.+)\.lora_A\.weight$/;

@@ -5,7 +5,7 @@
 import { copyFile, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
-import { fromFloat32, isFloatDtype, toFloat32, type FloatDtype } from '../models/dtype';
+import { fromFloat32, toFloat32, type FloatDtype } from '../models/dtype';
 import { fileError, resolveInside } from '../models/files';
 import type { RawTensor } from '../models/modelConfig';
 import type { ModelFolder } from '../models/modelFolder';
@@ -18,14 +18,7 @@ import { SafetensorsFile } from '../models/safetensors/reader';
 import { writeSafetensors, type TensorToWrite } from '../models/safetensors/writer';
 import { DotaError } from '../protocol/errors';
 import { writeFileAtomic } from '../runs/atomicFile';
-
-/** What to store in place of the base weights. */
-export interface WeightChanges {
-  /** Dense change `[out, in]` to add to a tensor, or undefined. */
-  delta?: ((tensor: string) => Promise<Float32Array> | undefined) | undefined;
-  /** New value of a tensor (full fine-tuning), or undefined; wins over `delta`. */
-  replacement?: ((tensor: string) => Promise<Float32Array> | undefined) | undefined;
-}
+import { changedValues, type WeightChanges } from './weightChanges';
 
 export interface MergedReport {
   /** Tensors that differ from the base. */
@@ -150,21 +143,10 @@ class Merge {
   }
 
   private async changed(name: string, original: RawTensor): Promise<RawTensor['data']> {
-    const replacement = await this.changes.replacement?.(name);
-    const delta = replacement === undefined ? await this.changes.delta?.(name) : undefined;
-    const change = replacement ?? delta;
+    const change = await changedValues(name, original, this.changes);
     if (change === undefined) return original.data;
-    const { dtype } = original;
-    if (!isFloatDtype(dtype) || change.length !== original.data.length) {
-      throw new DotaError('adapter.shape', `The change of ${name} does not fit the tensor.`, {
-        where: name,
-        next: 'Check that the adapter belongs to this model.',
-      });
-    }
-    const base = toFloat32(original, name);
-    const exact = replacement ?? base.map((value, i) => value + (change[i] as number));
-    const stored = fromFloat32(dtype, exact);
-    this.note(name, dtype, stored, exact, base);
+    const stored = fromFloat32(change.dtype, change.exact);
+    this.note(name, change.dtype, stored, change.exact, change.base);
     return stored;
   }
 

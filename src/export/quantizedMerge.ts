@@ -9,7 +9,7 @@ import { dequantizeNf4, quantizeNf4 } from '../core/nf4';
 import { toFloat32 } from '../models/dtype';
 import type { DecoderConfig, WeightSource } from '../models/modelConfig';
 import { denseUpdate, type AdaptedModule, type AdapterState } from './adapterState';
-import type { WeightChanges } from './mergedModel';
+import type { WeightChanges } from './weightChanges';
 
 /**
  * NF4(W - MPO(A0)) + MPO(A) for modules with cores, NF4(W) plus the change for LoRA, NF4(W) for

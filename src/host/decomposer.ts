@@ -10,6 +10,8 @@ import type { Trainer } from './trainer';
 export interface DecomposeRequest {
   /** Full module paths. */
   modules: readonly string[];
+  /** What was asked for, to be kept beside the results. */
+  made: DecomposeOptions;
   /** Options of `dota decompose`, e.g. `['--rank', '8']`. */
   options: readonly string[];
 }
@@ -38,7 +40,7 @@ export class Decomposer {
       onLine: (line) => {
         const event = parseEvent(line);
         if (event?.result === undefined) return;
-        this.models.addResult(model.folder, event.result);
+        this.models.addResult(model.folder, event.result, request.made);
         onResult(event.result);
       },
     });
@@ -47,11 +49,13 @@ export class Decomposer {
 
 /**
  * The explorer's options as commands: modules with a shape of their own take one each.
+ * @param references whether random matrices are decomposed beside, for comparison; takes twice the time more
  * @returns pairs of modules and arguments
  */
 export function requestsOf(
   modules: readonly string[],
   options: DecomposeOptions,
+  references = true,
 ): DecomposeRequest[] {
   const rule = [`--${options.rule}`, String(options.value)];
   const common = [
@@ -59,16 +63,20 @@ export function requestsOf(
     '--orientation',
     options.orientation,
     ...(options.exactMiddle ? ['--exact-middle'] : []),
-    '--reference',
-    'gaussian',
-    'own_spectrum',
+    ...(references ? ['--reference', 'gaussian', 'own_spectrum'] : []),
   ];
   const shaped = modules.filter((module) => module in options.shapes);
   const others = modules.filter((module) => !(module in options.shapes));
   return [
     ...(others.length === 0
       ? []
-      : [{ modules: others, options: ['--cores', String(options.cores), ...common] }]),
+      : [
+          {
+            modules: others,
+            made: options,
+            options: ['--cores', String(options.cores), ...common],
+          },
+        ]),
     ...shaped.map((module) => {
       const shape = options.shapes[module];
       const factors = [
@@ -77,7 +85,7 @@ export function requestsOf(
         '--cols',
         (shape?.cols ?? []).join('x'),
       ];
-      return { modules: [module], options: [...factors, ...common] };
+      return { modules: [module], made: options, options: [...factors, ...common] };
     }),
   ];
 }

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { elementBytes } from '../models/dtype';
 import type { ModuleDecomposition } from '../protocol/decomposition';
 import { formatError, serializeError } from '../protocol/errors';
+import type { DecomposeOptions } from '../protocol/explorerPanel';
 import type { ModelEntry } from '../views/modelTree';
 import { Listeners } from './listeners';
 
@@ -16,6 +17,14 @@ export interface ModelPlaces {
   workspaceFolders: readonly string[];
   /** From the settings; relative ones are resolved against the first workspace folder. */
   listed: readonly string[];
+}
+
+/** A result with the options that it was made with. */
+export interface MadeResult {
+  /** Folder of the model. */
+  folder: string;
+  result: ModuleDecomposition;
+  made: DecomposeOptions;
 }
 
 /** Where a workspace keeps models: itself, its folders, and those of a folder `models`. */
@@ -29,10 +38,14 @@ export class ModelList {
   private readonly readListeners = new Listeners<readonly ModelEntry[]>();
   /** Fires when the list was read anew. */
   readonly onDidRead = this.readListeners.subscribe;
+  private readonly resultListeners = new Listeners<MadeResult>();
+  /** Fires for every decomposition, whoever asked for it. */
+  readonly onDidDecompose = this.resultListeners.subscribe;
   private entries: ModelEntry[] | undefined;
   private reading: Promise<ModelEntry[]> | undefined;
   /** Kept across refreshes, by folder. */
   private readonly results = new Map<string, Map<string, ModuleDecomposition>>();
+  private readonly made = new WeakMap<ModuleDecomposition, DecomposeOptions>();
 
   constructor(private readonly places: () => ModelPlaces) {}
 
@@ -55,9 +68,19 @@ export class ModelList {
   }
 
   /** Adds a result under its module. */
-  addResult(folder: string, result: ModuleDecomposition): void {
+  addResult(folder: string, result: ModuleDecomposition, made: DecomposeOptions): void {
     this.resultsOf(folder).set(result.module, result);
+    this.made.set(result, made);
     this.listeners.fire(undefined);
+    this.resultListeners.fire({ folder, result, made });
+  }
+
+  /** What is known of a model already, the newest result of each module. */
+  known(folder: string): MadeResult[] {
+    return [...this.resultsOf(folder).values()].flatMap((result) => {
+      const made = this.made.get(result);
+      return made === undefined ? [] : [{ folder, result, made }];
+    });
   }
 
   private async load(): Promise<ModelEntry[]> {

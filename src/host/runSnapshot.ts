@@ -5,6 +5,7 @@ import { isNumber, isObject } from '../protocol/guards';
 import { listCheckpoints } from '../runs/checkpoints';
 import { checkLiveness, type Liveness } from '../runs/liveness';
 import { readManifest } from '../runs/manifest';
+import { readNoFollow } from '../runs/noFollow';
 import { runFolder } from '../runs/runFolder';
 import { isFinal, type RunView } from './runView';
 
@@ -74,7 +75,7 @@ async function stampOf(file: string): Promise<string | undefined> {
 
 async function lastStep(file: string, size: number): Promise<RunView['last']> {
   if (size === 0) return undefined;
-  const handle = await open(file, 'r').catch(() => undefined);
+  const handle = await open(file, readNoFollow).catch(() => undefined);
   if (handle === undefined) return undefined;
   try {
     const length = Math.min(size, tailBytes);

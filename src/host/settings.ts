@@ -1,6 +1,7 @@
 /** The only reader of the editor's settings. */
 import { ConfigurationTarget, workspace } from 'vscode';
 import { settingKeys } from '../commands/ids';
+import type { DecomposeOptions } from '../protocol/explorerPanel';
 
 export type OnWindowClose = 'keep' | 'checkpointAndStop';
 
@@ -20,8 +21,15 @@ export const settings = {
     const folders: unknown = read<unknown>(settingKeys.modelFolders, []);
     return Array.isArray(folders) ? folders.filter((f) => typeof f === 'string') : [];
   },
-  decomposeRank: (): number => read(settingKeys.decomposeRank, 8),
-  decomposeCores: (): number => read(settingKeys.decomposeCores, 3),
+  /** What is decomposed when nothing else is said. */
+  decomposeOptions: (): DecomposeOptions => ({
+    cores: read(settingKeys.decomposeCores, 3),
+    rule: 'rank',
+    value: read(settingKeys.decomposeRank, 8),
+    orientation: 'out',
+    shapes: {},
+    exactMiddle: false,
+  }),
 
   /** Saved for the workspace where there is one, else for the user. */
   async setModelFolders(folders: readonly string[]): Promise<void> {

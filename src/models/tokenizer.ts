@@ -185,8 +185,7 @@ function prefixOf(tokenizer: HuggingFaceTokenizer): number[] {
  */
 export async function loadTokenizer(folder: string, vocabSize?: number): Promise<Tokenizer> {
   const where = path.join(folder, tokenizerFileName);
-  const text = await readText(await resolveInside(folder, tokenizerFileName), maxTokenizerBytes);
-  const checked = parseTokenizerFile(text, where);
+  const checked = await readTokenizerFile(folder);
   if (vocabSize !== undefined && checked.idCount > vocabSize) {
     throw new DotaError(
       'tokenizer.invalid',
@@ -195,6 +194,12 @@ export async function loadTokenizer(folder: string, vocabSize?: number): Promise
     );
   }
   return new Tokenizer(checked, await readSettings(folder), where);
+}
+
+/** @throws DotaError `file.missing`, `file.malformed`, `tokenizer.invalid` */
+export async function readTokenizerFile(folder: string): Promise<CheckedTokenizer> {
+  const text = await readText(await resolveInside(folder, tokenizerFileName), maxTokenizerBytes);
+  return parseTokenizerFile(text, path.join(folder, tokenizerFileName));
 }
 
 async function readSettings(folder: string): Promise<TokenizerSettings> {

@@ -4,6 +4,7 @@
  * nested quantifiers blocks the process for minutes.
  */
 import { DotaError } from '../protocol/errors';
+import { knownPatterns } from './splitPatterns';
 import { asObject, parseStrictJson } from './strictJson';
 
 export const maxTokenizerBytes = 64 * 1024 * 1024;
@@ -151,39 +152,6 @@ function parseAddedTokens(
     return { id, content, special: entry?.['special'] === true };
   });
 }
-
-const llama3Tail = String.raw`| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
-const letterRun = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+`;
-const upper = String.raw`[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`;
-const lower = String.raw`[\p{Ll}\p{Lm}\p{Lo}\p{M}]`;
-const casedTail = String.raw`| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
-const contraction = String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)?`;
-
-/** Patterns of published tokenizers. None nests quantifiers, so matching takes linear time. */
-const knownPatterns: ReadonlySet<string> = new Set([
-  // GPT-2
-  String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`,
-  // Llama 3 (cl100k)
-  String.raw`${letterRun}|\p{N}{1,3}${llama3Tail}`,
-  // Qwen 2, 2.5 and 3
-  String.raw`${letterRun}|\p{N}${llama3Tail}`,
-  // Qwen 3.5
-  String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`,
-  // Mistral's Tekken
-  String.raw`[^\r\n\p{L}\p{N}]?${upper}*${lower}+|[^\r\n\p{L}\p{N}]?${upper}+${lower}*|\p{N}${casedTail}`,
-  // GPT-4o
-  String.raw`[^\r\n\p{L}\p{N}]?${upper}*${lower}+${contraction}|[^\r\n\p{L}\p{N}]?${upper}+${lower}*${contraction}|\p{N}{1,3}${casedTail}`,
-  // Digits in threes from the right, single digits, blanks: parts of DeepSeek's and others' chains
-  String.raw`\p{N}{1,3}`,
-  String.raw`\p{N}`,
-  String.raw`[0-9]`,
-  String.raw`[0-9][0-9][0-9]`,
-  String.raw`\d`,
-  String.raw`\s+`,
-  String.raw`[\r\n]`,
-  ' ',
-  ' {2,}',
-]);
 
 const stageTypes = {
   normalizer: [

@@ -19,6 +19,15 @@ import { createPanel, fill, type PanelKind } from './panelHost';
 import { saveFile } from './saveFile';
 import { useRanks } from './useRanks';
 
+/** Key of the workspace's memory under which the model last looked at is kept. */
+const memoryKey = 'explorer.model';
+
+/** What the editor keeps for a workspace. */
+export interface Memory {
+  get(key: string): unknown;
+  update(key: string, value: unknown): Thenable<void>;
+}
+
 const kind: PanelKind = {
   viewType: panelTypes.explorer,
   title: 'MPO Explorer',
@@ -30,18 +39,28 @@ export class ExplorerPanel implements Disposable {
   private model: ModelEntry | undefined;
   private focus: string | undefined;
   private abort: AbortController | undefined;
+  private readonly listening: { dispose(): void };
 
   constructor(
     private readonly extensionUri: Uri,
     private readonly models: ModelList,
     private readonly decomposer: Decomposer,
     private readonly ui: Ui,
-  ) {}
+    private readonly memory: Memory,
+  ) {
+    // Also what the Model view's commands ask for.
+    this.listening = models.onDidDecompose(({ folder, result, made }) => {
+      if (folder === this.model?.folder) {
+        void this.post({ type: 'results', options: made, results: [result] });
+      }
+    });
+  }
 
   open(model: ModelEntry, focus?: string): void {
     const same = this.model === model;
     this.model = model;
     this.focus = focus;
+    void this.memory.update(memoryKey, model.folder);
     if (this.panel === undefined) {
       this.adopt(createPanel(this.extensionUri, kind));
       return;
@@ -72,7 +91,7 @@ export class ExplorerPanel implements Disposable {
     try {
       switch (message.type) {
         case 'ready':
-          this.model ??= (await this.models.read()).find((m) => m.problem === undefined);
+          this.model ??= await this.modelToShow();
           this.sendInit();
           return;
         case 'decompose':
@@ -99,9 +118,28 @@ export class ExplorerPanel implements Disposable {
     }
   }
 
+  /** After a reload the panel is back before anybody named a model: the last one, or the first. */
+  private async modelToShow(): Promise<ModelEntry | undefined> {
+    const usable = (await this.models.read()).filter((m) => m.problem === undefined);
+    const last = this.memory.get(memoryKey);
+    return usable.find((m) => m.folder === last) ?? usable[0];
+  }
+
   private sendInit(): void {
     const { model } = this;
-    if (model?.tensors === undefined) return;
+    if (model?.tensors === undefined) {
+      const none =
+        model === undefined
+          ? new DotaError('file.missing', 'No model is listed.', {
+              next: 'Add a model folder in the Model view, then open the explorer again.',
+            })
+          : new DotaError('model.unsupported', `${model.name} cannot be used.`, {
+              where: model.folder,
+              ...(model.problem === undefined ? {} : { next: model.problem }),
+            });
+      void this.post({ type: 'error', error: serializeError(none) });
+      return;
+    }
     const modules = model.tensors.filter(canDecompose).map((tensor): ExplorerModule => {
       const name = moduleOf(tensor.name);
       const layer = layerOf(tensor.name);
@@ -127,9 +165,12 @@ export class ExplorerPanel implements Disposable {
         vocabSize: model.vocabSize ?? 0,
       },
       modules,
-      options: defaultOptions(),
+      options: settings.decomposeOptions(),
       ...(this.focus === undefined ? {} : { focus: this.focus }),
     });
+    for (const { result, made } of this.models.known(model.folder)) {
+      void this.post({ type: 'results', options: made, results: [result] });
+    }
   }
 
   private async decompose(modules: readonly string[], options: DecomposeOptions): Promise<void> {
@@ -147,7 +188,6 @@ export class ExplorerPanel implements Disposable {
         await this.decomposer.run(model, request, abort.signal, (result) => {
           done += 1;
           const secondsLeft = ((Date.now() - started) / 1000 / done) * (total - done);
-          void this.post({ type: 'results', options, results: [result] });
           void this.post({
             type: 'progress',
             running: true,
@@ -200,17 +240,7 @@ export class ExplorerPanel implements Disposable {
   }
 
   dispose(): void {
+    this.listening.dispose();
     this.abort?.abort();
   }
-}
-
-function defaultOptions(): DecomposeOptions {
-  return {
-    cores: settings.decomposeCores(),
-    rule: 'rank',
-    value: settings.decomposeRank(),
-    orientation: 'out',
-    shapes: {},
-    exactMiddle: false,
-  };
 }

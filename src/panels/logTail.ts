@@ -1,12 +1,13 @@
 /** The end of a run's log. */
 import { open } from 'node:fs/promises';
 import path from 'node:path';
+import { readNoFollow } from '../runs/noFollow';
 
 const maxBytes = 64 * 1024;
 
-/** The last lines of log.txt, oldest first; none when there is no log. */
+/** The last lines of log.txt, oldest first; none when there is no log, or a link in its place. */
 export async function readLogTail(folder: string, lines: number): Promise<string[]> {
-  const handle = await open(path.join(folder, 'log.txt'), 'r').catch(() => undefined);
+  const handle = await open(path.join(folder, 'log.txt'), readNoFollow).catch(() => undefined);
   if (handle === undefined) return [];
   try {
     const { size } = await handle.stat();

@@ -39,6 +39,8 @@ export type ErrorCode =
   | 'run.state'
   | 'run.corrupt'
   | 'run.stopped'
+  | 'compare.different'
+  | 'study.changed'
   | 'protocol.closed'
   | 'protocol.timeout'
   | 'protocol.invalid'
@@ -131,6 +133,8 @@ export function exitCodeOf(code: ErrorCode): ExitCode {
     case 'data.malformed':
     case 'template.failed':
     case 'adapter.noTarget':
+    case 'compare.different':
+    case 'study.changed':
     case 'adapter.rank':
     case 'adapter.shape':
     case 'device.unavailable':

@@ -33,6 +33,8 @@ export interface RunFingerprint {
   validationData: string;
   /** Loss mask, template and truncation in one string, e.g. `completion|llm-adapters|128`. */
   dataPolicy: string;
+  /** The file that the accuracy is of; absent without one. */
+  evaluationData?: string;
 }
 
 export interface RunManifest {

@@ -10,11 +10,24 @@ import { DotaError } from '../protocol/errors';
  * @throws DotaError `file.diskFull` (the old file is intact), `file.missing`, `file.unreadable`
  */
 export async function writeFileAtomic(file: string, data: string | Uint8Array): Promise<void> {
+  const bytes = typeof data === 'string' ? Buffer.from(data, 'utf8') : data;
+  await writeStreamAtomic(file, (write) => write(bytes));
+}
+
+/**
+ * As `writeFileAtomic`, for contents that come in parts and never stand in memory as a whole.
+ * @param produce writes the parts in order; when it throws, the file stays as it was
+ * @throws what `produce` throws, and the errors of `writeFileAtomic`
+ */
+export async function writeStreamAtomic(
+  file: string,
+  produce: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
+): Promise<void> {
   const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`;
   try {
     const handle = await open(temporary, 'wx', 0o644);
     try {
-      await writeFully(handle, typeof data === 'string' ? Buffer.from(data, 'utf8') : data);
+      await produce((bytes) => writeFully(handle, bytes));
       await handle.sync();
     } finally {
       await handle.close();

@@ -9,6 +9,7 @@ import { runStates } from '../protocol/runFiles';
 import { runFileError } from './atomicFile';
 import { Columns, evalFields, stepFields } from './journalColumns';
 import { StepRowParser } from './stepRowParser';
+import { readNoFollow } from './noFollow';
 
 /** What the rows read since the last call changed. */
 export interface JournalDelta {
@@ -85,7 +86,7 @@ export class JournalReader {
     };
     let handle: FileHandle;
     try {
-      handle = await open(this.#file, 'r');
+      handle = await open(this.#file, readNoFollow);
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return delta;
       throw runFileError(cause, this.#file);

@@ -27,6 +27,7 @@ const manifestSchema = z.object({
       trainData: text,
       validationData: text,
       dataPolicy: text,
+      evaluationData: text.optional(),
     })
     .optional(),
   versions: z.object({ dota: text, node: text, onnxruntime: text, platform: text }),

@@ -3,11 +3,13 @@
 import { Argument, Command, CommanderError, Option } from 'commander';
 import { ExitCode, serializeError } from '../protocol/errors';
 import { ignoreClosedPipes, printJson, reportError } from './commands/output';
+import type { CompareOptions } from './commands/compare';
 import type { DecomposeOptions } from './commands/decomposeCommand';
 import type { EvaluateOptions } from './commands/evaluate';
 import type { ExportOptions } from './commands/export';
 import type { PreviewOptions } from './commands/preview';
 import type { RunsOptions } from './commands/runs';
+import type { StudyOptions } from './commands/study';
 import type { TrainOptions } from './commands/train';
 
 const exitCodeHelp = `
@@ -62,6 +64,8 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   addPreview(program);
   addDecompose(program);
   addRuns(program);
+  addCompare(program);
+  addStudy(program, finish);
   return program;
 }
 
@@ -110,20 +114,26 @@ function addEvaluate(program: Command): void {
 
 function addExport(program: Command): void {
   const forms = new Option(
-    '--to <form>',
-    'merged: a model folder; adapter: the native adapter; lora: for PEFT',
+    '--to, --format <form>',
+    'merged: a model folder; adapter: the native adapter; lora: for PEFT; gguf: for llama.cpp',
   );
   json(
     program
       .command('export')
       .description('what a run trained, in a form that other programs load')
       .argument('<run>', 'a run by id or folder')
-      .addOption(forms.choices(['merged', 'adapter', 'lora']).default('merged'))
-      .requiredOption('--out <folder>', 'new folder to write')
+      .addOption(forms.choices(['merged', 'adapter', 'lora', 'gguf']).default('merged'))
+      .requiredOption('--out <path>', 'new folder to write; for gguf a new file')
       .option('--checkpoint <which>', 'best, last or a step', 'best')
       .option('--rank <r>', 'rank of the LoRA conversion (16), or its limit with --energy')
       .option('--energy <share>', 'smallest rank that keeps this share of each change')
-      .option('--root <folder>', 'folder that holds the runs', defaultRoot),
+      .addOption(
+        new Option('--gguf-type <type>', 'type of the matrices of a GGUF file')
+          .choices(['f16', 'q8_0'])
+          .default('f16'),
+      )
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot)
+      .option('--stream', 'progress as JSON lines'),
   ).action(async (run: string, options: ExportOptions) => {
     const { runExport } = await import('./commands/export');
     await runExport(run, options);
@@ -177,6 +187,40 @@ function addDecompose(program: Command): void {
   ).action(async (model: string, modules: string[], options: DecomposeOptions) => {
     const { decomposeCommand } = await import('./commands/decomposeCommand');
     await decomposeCommand(model, modules, options);
+  });
+}
+
+function addCompare(program: Command): void {
+  json(
+    program
+      .command('compare')
+      .description('runs side by side: mean and spread over seeds, and why runs do not compare')
+      .argument('<runs...>', 'runs by id or folder')
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot)
+      .option('--allow-differences', 'show numbers that are of different quantities')
+      .option('--markdown', 'a Markdown table')
+      .option('--latex', 'a LaTeX table')
+      .option('--csv', 'every run at full precision')
+      .option('--svg <folder>', 'also write the figures into this folder'),
+  ).action(async (runs: string[], options: CompareOptions) => {
+    const { runCompare } = await import('./commands/compare');
+    await runCompare(runs, options);
+  });
+}
+
+function addStudy(program: Command, finish: (code: ExitCode) => void): void {
+  json(
+    program
+      .command('study')
+      .description('methods x tasks x seeds from one file; a second start goes on where it was')
+      .argument('<config>', 'a *.dota-study.json')
+      .option('--dry-run', 'list the runs and the time they will take')
+      .option('--minutes <n>', 'begin no further run after so many minutes')
+      .option('--report <folder>', 'write study.md and its figures from what is there; run nothing')
+      .option('--stream', 'progress as JSON lines'),
+  ).action(async (config: string, options: StudyOptions) => {
+    const { runStudy } = await import('./commands/study');
+    finish(await runStudy(config, options));
   });
 }
 

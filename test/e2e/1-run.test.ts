@@ -24,6 +24,7 @@ beforeAll(async () => {
   workbench = await Workbench.open(editor, project.folder);
 });
 afterAll(async () => {
+  project.endTrainers();
   await workbench.close();
   await closeBrowser();
 });
@@ -69,7 +70,7 @@ describe('from the palette to a run', () => {
 
   it('runs an open configuration from its CodeLens and streams its points', async () => {
     await workbench.page.locator('.codelens-decoration a', { hasText: 'Fine-tune' }).click();
-    const count = await waitForPoints(workbench, 20, 90_000);
+    const count = await waitForPoints(workbench, 20);
     expect(count).toBe(20);
     const [folder] = project.runs();
     await until('the end', () => project.manifest(folder!)?.state === 'finished', 120_000);
@@ -88,7 +89,7 @@ describe('a run in the middle', () => {
     project.writeConfig('long', 20_000);
     await workbench.openFile('long.dota.json');
     await workbench.command('DoTA: Fine-tune');
-    await workbench.treeRow('Runs', 'long').waitFor({ timeout: 60_000 });
+    await workbench.treeRow('Runs', 'long').waitFor();
     folder = project.run('long');
     await waitForLead(workbench, 'long');
     await waitForPoints(workbench, 5);
@@ -129,7 +130,7 @@ describe('a run in the middle', () => {
   it('stops with a checkpoint when asked', async () => {
     const pid = project.lock(folder)!.pid;
     await workbench.command('DoTA: Stop Run');
-    await until('the run as stopped', () => project.manifest(folder)?.state === 'stopped', 60_000);
+    await until('the run as stopped', () => project.manifest(folder)?.state === 'stopped');
     await until('the end of the process', () => !isRunning(pid));
     await until('the tree', async () =>
       (await workbench.treeRow('Runs', 'long').textContent())?.includes('stopped'),
@@ -147,10 +148,10 @@ describe('a run in the middle', () => {
     await workbench.inPanel(title, async (frame) => {
       await frame.getByRole('button', { name: 'Resume' }).click();
     });
-    await until('more steps', () => project.steps(folder).at(-1)!.step > before + 3, 90_000);
+    await until('more steps', () => project.steps(folder).at(-1)!.step > before + 3);
     const steps = project.steps(folder).map((s) => s.step);
     expect(steps).toEqual(steps.map((_, i) => i + 1));
     await workbench.command('DoTA: Stop Run');
-    await until('the run as stopped', () => project.manifest(folder)?.state === 'stopped', 60_000);
+    await until('the run as stopped', () => project.manifest(folder)?.state === 'stopped');
   });
 });

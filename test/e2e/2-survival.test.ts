@@ -1,7 +1,7 @@
 /** What a run outlives: the extension host, its own trainer, a second window. */
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { exportedPoints, openRun, pointCount, title, waitForPoints } from './metricsPage';
-import { descendants, isRunning, processGroup, Project } from './project';
+import { isRunning, processGroup, Project } from './project';
 import { closeBrowser, photographFailures, until, Workbench } from './workbench';
 
 const editor = inject('editor');
@@ -17,12 +17,11 @@ beforeAll(async () => {
   await workbench.openSideBar();
   await workbench.openFile('survivor.dota.json');
   await workbench.command('DoTA: Fine-tune');
-  await workbench.treeRow('Runs', 'survivor').waitFor({ timeout: 90_000 });
+  await workbench.treeRow('Runs', 'survivor').waitFor();
   folder = project.run('survivor');
 });
 afterAll(async () => {
-  const pid = project.lock(folder)?.pid;
-  if (pid !== undefined && isRunning(pid)) process.kill(pid, 'SIGTERM');
+  project.endTrainers();
   await workbench.close();
   await closeBrowser();
 });
@@ -55,14 +54,14 @@ describe('a second window on the same folder', () => {
 describe('the extension host is killed', () => {
   it('and the trainer goes on stepping; afterwards the panel has every row', async () => {
     const trainer = project.lock(folder)!.pid;
-    const hosts = descendants(editor.serverPid, /--type=extensionHost/);
+    const hosts = workbench.extensionHosts();
     expect(hosts.length).toBeGreaterThan(0);
     // A signal to the host's group must not reach the trainer.
     for (const host of hosts) expect(processGroup(host)).not.toBe(processGroup(trainer));
     for (const host of hosts) process.kill(host, 'SIGKILL');
     await until('the end of the hosts', () => hosts.every((host) => !isRunning(host)));
     const before = project.steps(folder).length;
-    await until('more steps', () => project.steps(folder).length > before + 5, 60_000);
+    await until('more steps', () => project.steps(folder).length > before + 5);
     expect(isRunning(trainer)).toBe(true);
 
     await workbench.reload();
@@ -80,12 +79,10 @@ describe('the extension host is killed', () => {
 
 describe('the trainer is killed', () => {
   it('shows the run as crashed with the tail of its log', async () => {
-    await until('a checkpoint', () => (project.steps(folder).at(-1)?.step ?? 0) > 12, 60_000);
+    await until('a checkpoint', () => (project.steps(folder).at(-1)?.step ?? 0) > 12);
     process.kill(project.lock(folder)!.pid, 'SIGKILL');
-    await until(
-      'the run as crashed',
-      async () => (await workbench.treeRow('Runs', 'survivor').textContent())?.includes('crashed'),
-      60_000,
+    await until('the run as crashed', async () =>
+      (await workbench.treeRow('Runs', 'survivor').textContent())?.includes('crashed'),
     );
     await workbench.inPanel(title, async (frame) => {
       await frame.getByText('Crashed').first().waitFor();
@@ -97,20 +94,16 @@ describe('the trainer is killed', () => {
 
   it('resumes from the last good checkpoint, superseding what came after it', async () => {
     await workbench.notification('is gone').getByRole('button', { name: 'Resume' }).click();
-    await until(
-      'the new trainer',
-      () => {
-        const pid = project.lock(folder)?.pid;
-        return pid !== undefined && isRunning(pid) && project.manifest(folder)?.state === 'running';
-      },
-      60_000,
-    );
+    await until('the new trainer', () => {
+      const pid = project.lock(folder)?.pid;
+      return pid !== undefined && isRunning(pid) && project.manifest(folder)?.state === 'running';
+    });
     const last = project.steps(folder).at(-1)!.step;
-    await until('more steps', () => project.steps(folder).at(-1)!.step > last + 3, 60_000);
+    await until('more steps', () => project.steps(folder).at(-1)!.step > last + 3);
     const steps = project.steps(folder).map((s) => s.step);
     expect(steps).toEqual(steps.map((_, i) => i + 1));
     await workbench.command('DoTA: Stop Run');
-    await until('the run as stopped', () => project.manifest(folder)?.state === 'stopped', 60_000);
+    await until('the run as stopped', () => project.manifest(folder)?.state === 'stopped');
     await until(
       'all points in the panel',
       async () => (await pointCount(workbench)) === project.steps(folder).length,

@@ -33,11 +33,8 @@ describe('the Model view', () => {
   it('decomposes a layer from its menu, and shows what dota decompose says', async () => {
     await workbench.expand('Model', 'tiny');
     await workbench.contextMenu(workbench.treeRow('Model', 'Layer 0'), 'Decompose Layer');
-    await until(
-      'all modules',
-      async () =>
-        (await workbench.treeRow('Model', 'Layer 0').textContent())?.includes('7 decomposed'),
-      90_000,
+    await until('all modules', async () =>
+      (await workbench.treeRow('Model', 'Layer 0').textContent())?.includes('7 decomposed'),
     );
     await workbench.expand('Model', 'Layer 0');
     await workbench.expand('Model', 'self_attn.q_proj');

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { writeSyntheticRun } from '../support/syntheticRun';
 import { openRun, title, waitForPoints } from './metricsPage';
 import { Project } from './project';
-import { closeBrowser, photographFailures, setUserSetting, until, Workbench } from './workbench';
+import { restricted } from './settings';
+import { closeBrowser, photographFailures, until, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
@@ -14,15 +15,9 @@ beforeAll(async () => {
   project = await Project.create(editor, 'untrusted');
   project.writeConfig('never', 20);
   writeSyntheticRun(project.runsFolder, { id: '20260102-030405-aa11', steps: 12 });
-  setUserSetting(editor, {
-    'security.workspace.trust.enabled': true,
-    'security.workspace.trust.startupPrompt': 'never',
-    'security.workspace.trust.banner': 'never',
-  });
-  workbench = await Workbench.open(editor, project.folder);
+  workbench = await Workbench.open(editor, project.folder, restricted);
 });
 afterAll(async () => {
-  setUserSetting(editor, { 'security.workspace.trust.enabled': false });
   await workbench.close();
   await closeBrowser();
 });

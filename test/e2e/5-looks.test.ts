@@ -43,7 +43,6 @@ beforeAll(async () => {
   await showCharts(workbench);
 });
 afterAll(async () => {
-  await workbench.setTheme('Dark Modern');
   await workbench.close();
   await closeBrowser();
 });
@@ -137,15 +136,15 @@ async function settled(list: () => Promise<string[]>): Promise<void> {
 }
 
 const themes = [
-  ['dark', 'Dark Modern', 'vscode-dark'],
-  ['light', 'Light Modern', 'vscode-light'],
-  ['hc-dark', 'Dark High Contrast', 'vscode-high-contrast'],
-  ['hc-light', 'Light High Contrast', 'vscode-high-contrast-light'],
+  ['dark', 'Dark Modern', 'vscode-dark', 'vs-dark'],
+  ['light', 'Light Modern', 'vscode-light', 'vs'],
+  ['hc-dark', 'Dark High Contrast', 'vscode-high-contrast', 'hc-black'],
+  ['hc-light', 'Light High Contrast', 'vscode-high-contrast-light', 'hc-light'],
 ] as const;
 
 describe('the panel and the trees', () => {
-  it.each(themes)('can be read in %s', async (name, theme, bodyClass) => {
-    await workbench.setTheme(theme);
+  it.each(themes)('can be read in %s', async (name, theme, bodyClass, base) => {
+    await workbench.setTheme(theme, base);
     await workbench.inPanel(title, async (frame) => {
       await frame.locator(`body.${bodyClass}`).waitFor();
       await until('drawn charts', async () => (await blankCharts(frame)) === 0);

@@ -2,21 +2,31 @@
 import { mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { resolveCliArgsFromVSCodeExecutablePath } from '@vscode/test-electron';
 import type { TestProject } from 'vitest/node';
+import { baseSettings } from './settings';
 // @ts-expect-error a script without types
 import { buildForPackage, packageTarget, thisTarget } from '../../scripts/package.mjs';
 // @ts-expect-error a script without types
-import { ensureCodeServer, freePort, installVsix, startCodeServer } from '../../scripts/vscode.mjs';
+import * as scripts from '../../scripts/vscode.mjs';
+
+const { cleanEnvironment, ensureCodeServer, freePort, installVsix, startCodeServer } = scripts;
 
 export interface EditorPlaces {
   url: string;
   /** Holds one workspace a test. */
   workspaces: string;
   settingsFile: string;
+  /** Settings of the machine that the extension runs on; empty where there are none. */
+  machineSettingsFile: string;
   vsix: string;
   extensionsDir: string;
-  logs: string;
+  userDataDir: string;
+  /** 0 on the desktop. */
   serverPid: number;
+  /** Program of the desktop editor; empty where a server and a browser stand in for it. */
+  desktop: string;
 }
 
 declare module 'vitest' {
@@ -25,27 +35,29 @@ declare module 'vitest' {
   }
 }
 
-/** Calm screenshots: no welcome page, no chat, no marketplace. */
-export const baseSettings = {
-  'workbench.startupEditor': 'none',
-  'workbench.tips.enabled': false,
-  'workbench.secondarySideBar.defaultVisibility': 'hidden',
-  'chat.commandCenter.enabled': false,
-  'chat.disableAIFeatures': true,
-  'extensions.autoUpdate': false,
-  'extensions.autoCheckUpdates': false,
-  'extensions.ignoreRecommendations': true,
-  'telemetry.telemetryLevel': 'off',
-  'security.workspace.trust.enabled': false,
-  'workbench.colorTheme': 'Dark Modern',
-  'workbench.reduceMotion': 'on',
-  'git.enabled': false,
-  'editor.codeLens': true,
-  'update.mode': 'none',
-};
+/** What of the desktop editor `npm run test:desktop` found; empty for the server and a browser. */
+const desktop = process.env.DOTA_DESKTOP_PROGRAM ?? '';
+
+function installIntoDesktop(vsix: string, userDataDir: string, extensionsDir: string): void {
+  const [cli, ...args] = resolveCliArgsFromVSCodeExecutablePath(desktop);
+  const run = spawnSync(
+    cli!,
+    [
+      // Those of the resolver name directories of its own.
+      ...args.filter((a) => !/^--(user-data|extensions)-dir/.test(a)),
+      `--user-data-dir=${userDataDir}`,
+      `--extensions-dir=${extensionsDir}`,
+      '--install-extension',
+      vsix,
+      '--force',
+    ],
+    { encoding: 'utf8', env: cleanEnvironment() as Record<string, string> },
+  );
+  if (run.status !== 0) throw new Error(`Installing ${vsix} failed:\n${run.stdout}${run.stderr}`);
+}
 
 export async function setup(project: TestProject): Promise<() => void> {
-  const server = ensureCodeServer() as unknown;
+  const server = desktop === '' ? (ensureCodeServer() as unknown) : undefined;
   buildForPackage();
   const vsix = packageTarget(thisTarget) as string;
   const home = mkdtempSync(path.join(tmpdir(), 'dota-e2e-'));
@@ -56,35 +68,45 @@ export async function setup(project: TestProject): Promise<() => void> {
   mkdirSync(path.dirname(settingsFile), { recursive: true });
   mkdirSync(workspaces);
   writeFileSync(settingsFile, JSON.stringify(baseSettings));
-  installVsix(server, vsix, { userDataDir, extensionsDir });
-  const port = (await freePort()) as number;
-  const log = openSync(path.join(home, 'server.log'), 'a');
-  const child = (await startCodeServer(server, {
-    userDataDir,
-    extensionsDir,
-    port,
-    log,
-    trust: false,
-  })) as { pid: number };
+  let url = '';
+  let serverPid = 0;
+  if (server === undefined) {
+    installIntoDesktop(vsix, userDataDir, extensionsDir);
+  } else {
+    installVsix(server, vsix, { userDataDir, extensionsDir });
+    const port = (await freePort()) as number;
+    const log = openSync(path.join(home, 'server.log'), 'a');
+    const child = (await startCodeServer(server, {
+      userDataDir,
+      extensionsDir,
+      port,
+      log,
+      trust: false,
+    })) as { pid: number };
+    serverPid = child.pid;
+    url = `http://127.0.0.1:${port}`;
+  }
   project.provide('editor', {
-    url: `http://127.0.0.1:${port}`,
+    url,
+    desktop,
     workspaces,
     settingsFile,
+    // On the desktop, the user's settings are the machine's.
+    machineSettingsFile:
+      server === undefined ? '' : path.join(userDataDir, 'Machine', 'settings.json'),
     vsix,
+    userDataDir,
     extensionsDir,
-    logs: path.join(userDataDir, 'logs'),
-    serverPid: child.pid,
+    serverPid,
   });
   return () => {
     try {
       // The server's own group: what it started goes with it.
-      process.kill(-child.pid, 'SIGTERM');
+      if (serverPid !== 0) process.kill(-serverPid, 'SIGTERM');
     } catch {
       // It is gone already.
     }
-    if (process.env.DOTA_E2E_KEEP !== '1') {
-      setTimeout(() => undefined, 500);
-      rmSync(home, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
-    } else console.log(`Kept: ${home}`);
+    if (process.env.DOTA_E2E_KEEP === '1') console.log(`Kept: ${home}`);
+    else rmSync(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 300 });
   };
 }

@@ -26,7 +26,7 @@ export async function showCharts(workbench: Workbench): Promise<void> {
 export async function waitForPoints(
   workbench: Workbench,
   atLeast: number,
-  timeoutMs = 60_000,
+  timeoutMs = 120_000,
 ): Promise<number> {
   return until(
     `${atLeast} points in the panel`,
@@ -40,31 +40,31 @@ export async function waitForPoints(
 
 /** Waits until a run stands in the header of the panel. */
 export async function waitForLead(workbench: Workbench, name: string): Promise<void> {
-  await until(
-    `${name} in the header`,
-    () => workbench.inPanel(title, (frame) => frame.locator('h1', { hasText: name }).isVisible()),
-    60_000,
+  await until(`${name} in the header`, () =>
+    workbench.inPanel(title, (frame) => frame.locator('h1', { hasText: name }).isVisible()),
   );
 }
 
 /** Clicks a run in the tree until the panel shows it: a row may be redrawn under the pointer. */
 export async function openRun(workbench: Workbench, name: string): Promise<void> {
   const row = workbench.treeRow('Runs', name);
-  await row.waitFor({ timeout: 60_000 });
-  await until(
-    `the panel of ${name}`,
-    async () => {
-      await row.click({ timeout: 5000 }).catch(() => undefined);
-      await workbench.page.waitForTimeout(1500);
-      const frames = workbench.page.frames().filter((f) => f !== workbench.page.mainFrame());
-      for (const frame of frames) {
-        const shown = frame.locator('h1', { hasText: name });
-        if (await shown.isVisible().catch(() => false)) return true;
-      }
-      return undefined;
-    },
-    60_000,
-  );
+  await row.waitFor();
+  await until(`the panel of ${name}`, async () => {
+    await row.click({ timeout: 5000 }).catch(() => undefined);
+    // Not at once again: a second click on the way would start over.
+    return until(
+      'the header',
+      async () => {
+        const frames = workbench.page.frames().filter((f) => f !== workbench.page.mainFrame());
+        for (const frame of frames) {
+          const shown = frame.locator('h1', { hasText: name });
+          if (await shown.isVisible().catch(() => false)) return true;
+        }
+        return undefined;
+      },
+      5000,
+    ).catch(() => undefined);
+  });
 }
 
 export interface CsvPoint {

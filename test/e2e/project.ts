@@ -28,6 +28,21 @@ export class Project {
     return new Project(folder);
   }
 
+  /** A folder with nothing in it. */
+  static empty(editor: EditorPlaces, name: string): Project {
+    const folder = path.join(editor.workspaces, name);
+    mkdirSync(folder, { recursive: true });
+    return new Project(folder);
+  }
+
+  /** No trainer of this workspace outlives its tests. */
+  endTrainers(): void {
+    for (const folder of this.runs()) {
+      const pid = this.lock(folder)?.pid;
+      if (pid !== undefined && isRunning(pid)) process.kill(pid, 'SIGKILL');
+    }
+  }
+
   get runsFolder(): string {
     return path.join(this.folder, '.dota', 'runs');
   }

@@ -8,7 +8,8 @@ export default defineConfig({
     // One editor, one server: files follow one another.
     fileParallelism: false,
     maxWorkers: 1,
-    testTimeout: 240_000,
-    hookTimeout: 180_000,
+    // Against hanging; what a test waits for has limits of its own.
+    testTimeout: 600_000,
+    hookTimeout: 400_000,
   },
 });

@@ -1,42 +1,31 @@
 /** Drives the workbench as a user does: keys, menus, and what can be seen. */
-import chromiumPackage from '@sparticuz/chromium';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach } from 'vitest';
-import { chromium, type Browser, type Frame, type Locator, type Page } from 'playwright-core';
+import type { Browser, Frame, Locator, Page } from 'playwright-core';
+import { closeDesktop, desktopPid, isDesktopExtensionHost, openDesktopWindow } from './desktop';
+import { descendants } from './project';
+import { startChromium } from '../support/chromium';
+import { baseSettings } from './settings';
 import type { EditorPlaces } from './globalSetup';
 
 export const screenshots = path.resolve('out/screenshots');
 
+/** Nothing here is slow by itself; a machine with other work on it may be. */
+const patienceMs = 90_000;
+
 let browser: Browser | undefined;
 
-export async function launchBrowser(): Promise<Browser> {
-  const system = '/usr/bin/chromium';
-  browser ??= await chromium.launch({
-    executablePath: existsSync(system) ? system : await chromiumPackage.executablePath(),
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--disable-dev-shm-usage',
-      '--force-color-profile=srgb',
-    ],
-  });
-  return browser;
-}
-
+/** Ends whatever shows the windows. */
 export async function closeBrowser(): Promise<void> {
+  await closeDesktop();
   await browser?.close();
   browser = undefined;
 }
 
-export function setUserSetting(editor: EditorPlaces, changes: Record<string, unknown>): void {
-  const settings = JSON.parse(readFileSync(editor.settingsFile, 'utf8')) as object;
-  writeFileSync(editor.settingsFile, JSON.stringify({ ...settings, ...changes }));
+/** Writes the user's settings: the calm ones of every test, and these. */
+export function setUserSettings(editor: EditorPlaces, more: Record<string, unknown> = {}): void {
+  writeFileSync(editor.settingsFile, JSON.stringify({ ...baseSettings, ...more }));
 }
 
 export class Workbench {
@@ -46,30 +35,60 @@ export class Workbench {
     readonly folder: string,
   ) {}
 
-  /** Opens a folder in a window of its own. */
-  static async open(editor: EditorPlaces, folder: string): Promise<Workbench> {
-    const context = await (
-      await launchBrowser()
-    ).newContext({ viewport: { width: 1280, height: 960 }, deviceScaleFactor: 1 });
+  /**
+   * Opens a folder in a window of its own.
+   * @param folder undefined: a window without one
+   * @param settings the user's settings beside the common ones; what another test left is gone
+   */
+  static async open(
+    editor: EditorPlaces,
+    folder: string | undefined,
+    settings: Record<string, unknown> = {},
+  ): Promise<Workbench> {
+    setUserSettings(editor, settings);
+    if (editor.desktop !== '') {
+      const window = await openDesktopWindow(editor, editor.desktop, folder);
+      window.setDefaultTimeout(patienceMs);
+      const workbench = new Workbench(window, editor, folder ?? '');
+      await workbench.drawn();
+      return workbench;
+    }
+    browser ??= await startChromium();
+    const context = await browser.newContext({
+      viewport: { width: 1280, height: 960 },
+      deviceScaleFactor: 1,
+      locale: 'en-US',
+    });
+    context.setDefaultTimeout(patienceMs);
     const page = await context.newPage();
-    const workbench = new Workbench(page, editor, folder);
-    await workbench.load();
+    const workbench = new Workbench(page, editor, folder ?? '');
+    const query = folder === undefined ? 'ew=true' : `folder=${encodeURIComponent(folder)}`;
+    await page.goto(`${editor.url}/?${query}`);
+    await workbench.drawn();
     return workbench;
   }
 
-  async load(): Promise<void> {
-    await this.page.goto(`${this.editor.url}/?folder=${encodeURIComponent(this.folder)}`);
-    await this.page.locator('.monaco-workbench').waitFor({ timeout: 60_000 });
-    // The status bar is drawn last; before it, keys are lost.
-    await this.page.locator('.statusbar .left-items').waitFor({ timeout: 60_000 });
+  /** The status bar is drawn last; before it, keys are lost. */
+  private async drawn(): Promise<void> {
+    await this.page.locator('.statusbar .left-items').waitFor({ timeout: 2 * patienceMs });
+  }
+
+  /** Extension hosts of all windows. */
+  extensionHosts(): number[] {
+    return this.editor.desktop === ''
+      ? descendants(this.editor.serverPid, /--type=extensionHost/)
+      : descendants(desktopPid(), /--type=utility/).filter(isDesktopExtensionHost);
   }
 
   async reload(): Promise<void> {
     await this.page.reload();
-    await this.page.locator('.statusbar .left-items').waitFor({ timeout: 60_000 });
+    await this.drawn();
   }
 
   async close(): Promise<void> {
+    if (this.editor.desktop !== '') return this.page.close();
+    // Leaving the page properly lets the server end the window's extension host at once.
+    await this.page.goto('about:blank').catch(() => undefined);
     await this.page.context().close();
   }
 
@@ -92,12 +111,12 @@ export class Workbench {
         const input = this.page.locator('.quick-input-widget input.input');
         await input.waitFor({ state: 'visible', timeout: 10_000 });
         await input.fill(`>${title}`, { timeout: 5000 });
-        await row.click({ timeout: 10_000 });
+        await row.click({ timeout: 15_000 });
         return;
       } catch (error) {
         // A panel that takes the focus closes the palette; and commands of the manifest appear only
         // when the extension host has started.
-        if (attempt === 4) throw error;
+        if (attempt === 7) throw error;
         await this.page.keyboard.press('Escape');
       }
     }
@@ -107,7 +126,7 @@ export class Workbench {
   async commandsMatching(text: string): Promise<string[]> {
     await this.page.keyboard.press('F1');
     const input = this.page.locator('.quick-input-widget input.input');
-    await input.waitFor({ state: 'visible', timeout: 15_000 });
+    await input.waitFor({ state: 'visible' });
     await input.fill(`>${text}`);
     const rows = this.page.locator('.quick-input-widget .monaco-list-row');
     await rows.filter({ hasText: text.trim() }).first().waitFor();
@@ -120,25 +139,72 @@ export class Workbench {
 
   /** Takes an entry of an element's context menu. */
   async contextMenu(element: Locator, label: string): Promise<void> {
-    await element.click({ button: 'right' });
-    const entry = this.page
-      .locator('.context-view .monaco-menu .action-item', { hasText: label })
-      .first();
-    await entry.waitFor();
-    // A menu ignores the first moments after it opened, lest a long click take an entry.
-    await until('the menu to take the click', async () => {
-      await this.page.waitForTimeout(400);
-      if (!(await entry.isVisible())) return true;
-      await entry.click({ timeout: 2000 }).catch(() => undefined);
-      return !(await entry.isVisible());
+    // A tree may be drawn anew under the pointer, and a menu ignores the first moments after it opened,
+    // lest a long click take an entry: so it is taken by key, and asked for again if it went away.
+    await until(`${label} of the menu`, async () => {
+      await element.click({ button: 'right' });
+      const entry = this.menuEntry(label);
+      try {
+        await entry.hover({ timeout: 5000 });
+        const focused = this.page.locator('.context-view .monaco-menu .action-item.focused', {
+          hasText: label,
+        });
+        await focused.waitFor({ timeout: 5000 });
+        await this.page.keyboard.press('Enter');
+        await entry.waitFor({ state: 'hidden', timeout: 5000 });
+        return true;
+      } catch {
+        await this.page.keyboard.press('Escape');
+        return undefined;
+      }
     });
+  }
+
+  /** An entry of the context menu that is open. */
+  menuEntry(label: string): Locator {
+    return this.page.locator('.context-view .monaco-menu .action-item', { hasText: label }).first();
+  }
+
+  /** The question in the middle of the window. */
+  get dialog(): Locator {
+    return this.page.locator('.monaco-dialog-box');
+  }
+
+  /** Answers it with the button that begins so. */
+  async answer(button: string): Promise<void> {
+    await this.dialog.locator('.monaco-button', { hasText: button }).first().click();
+    await this.dialog.waitFor({ state: 'detached' });
+  }
+
+  /** Puts the cursor into the active editor. */
+  async goTo(line: number, column: number): Promise<void> {
+    await this.page.locator('.editor-instance .view-lines').first().click();
+    await this.page.keyboard.press('Control+G');
+    const input = this.page.locator('.quick-input-widget input.input');
+    await input.waitFor({ state: 'visible' });
+    await input.fill(`:${line}:${column}`);
+    await this.page.keyboard.press('Enter');
+    await input.waitFor({ state: 'hidden' });
+    await this.page
+      .locator('.statusbar-item', { hasText: `Ln ${line}, Col ${column}` })
+      .first()
+      .waitFor();
+  }
+
+  /** Answers the input box with this title. */
+  async fillInput(title: string, text: string): Promise<void> {
+    await this.waitForStep(title);
+    const input = this.page.locator('.quick-input-widget input.input');
+    await input.fill(text);
+    await input.press('Enter');
+    await input.waitFor({ state: 'hidden' });
   }
 
   /** Opens a file of the workspace in the editor. */
   async openFile(name: string): Promise<void> {
     await this.page.keyboard.press('Control+P');
     const input = this.page.locator('.quick-input-widget input.input');
-    await input.waitFor({ state: 'visible', timeout: 15_000 });
+    await input.waitFor({ state: 'visible' });
     await input.fill(name);
     await this.quickPickRow(name).click();
     await this.page.locator('.tab.active', { hasText: name }).waitFor();
@@ -156,6 +222,32 @@ export class Workbench {
       .first();
   }
 
+  /** Waits for the step of a quick pick or input box whose title says so. */
+  async waitForStep(title: string): Promise<void> {
+    await until(`the step ${title}`, async () => (await this.quickTitle()).includes(title));
+  }
+
+  /** Takes what a step proposes. */
+  async acceptStep(title: string): Promise<void> {
+    await this.waitForStep(title);
+    await this.page.locator('.quick-input-widget .monaco-list-row.focused').waitFor();
+    await this.page.locator('.quick-input-widget input.input').press('Enter');
+    await until(`the end of ${title}`, async () => {
+      const now = this.page.locator('.quick-input-widget:visible .quick-input-title');
+      return !(await now.textContent({ timeout: 1000 }).catch(() => ''))?.includes(title);
+    });
+  }
+
+  async goBack(): Promise<void> {
+    await this.page.locator('.quick-input-left-action-bar .action-label').click();
+  }
+
+  /** The row of the quick pick that Enter takes. */
+  async focusedRow(): Promise<string> {
+    const row = this.page.locator('.quick-input-widget .monaco-list-row.focused');
+    return (await row.textContent()) ?? '';
+  }
+
   async quickTitle(): Promise<string> {
     const title = this.page.locator('.quick-input-widget .quick-input-title');
     await title.waitFor({ state: 'visible' });
@@ -165,7 +257,7 @@ export class Workbench {
   /** Opens the DoTA side bar. */
   async openSideBar(): Promise<void> {
     const icon = this.page.locator('.activitybar .action-label[aria-label="DoTA"]').first();
-    await icon.waitFor({ timeout: 30_000 });
+    await icon.waitFor();
     if (!(await this.view('Model').isVisible())) await icon.click();
     await this.view('Model').waitFor();
   }
@@ -187,7 +279,7 @@ export class Workbench {
 
   async expand(view: string, label: string | RegExp): Promise<void> {
     const row = this.treeRow(view, label);
-    await row.waitFor({ timeout: 30_000 });
+    await row.waitFor();
     if ((await row.getAttribute('aria-expanded')) === 'false')
       await row.locator('.monaco-tl-twistie').click();
   }
@@ -229,15 +321,20 @@ export class Workbench {
     await this.command('Notifications: Clear All Notifications');
   }
 
-  async setTheme(name: string): Promise<void> {
+  /**
+   * Chooses a theme as a user does; the next window that is opened has the common one again.
+   * @param base the workbench's class for this kind of theme
+   */
+  async setTheme(name: string, base: string): Promise<void> {
     await this.command('Preferences: Color Theme');
     const input = this.page.locator('.quick-input-widget input.input');
     await input.fill(name);
     await this.page
       .locator(`.quick-input-widget .monaco-list-row.focused[aria-label^="${name}"]`)
       .waitFor();
-    await this.page.keyboard.press('Enter');
+    await input.press('Enter');
     await input.waitFor({ state: 'hidden' });
+    await this.page.locator(`.monaco-workbench.${base}`).waitFor();
   }
 
   get statusItem(): Locator {
@@ -257,7 +354,7 @@ export class Workbench {
 export async function until<T>(
   what: string,
   probe: () => Promise<T | undefined | false> | T | undefined | false,
-  timeoutMs = 30_000,
+  timeoutMs = patienceMs,
 ): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {

@@ -1,4 +1,4 @@
-/** A model folder with the sample's tokenizer, one layer and random weights: a step takes milliseconds. */
+/** A model folder with the sample’s tokenizer, few layers and random weights: a step takes milliseconds. */
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expectedWeights, readModelConfig } from '../../src/models/config';
@@ -16,10 +16,10 @@ function* uniform(seed: number): Generator<number, never> {
   }
 }
 
-export async function writeTinyModel(folder: string): Promise<void> {
+export async function writeTinyModel(folder: string, layers = 1): Promise<void> {
   mkdirSync(folder, { recursive: true });
   const config = JSON.parse(readFileSync(path.join(sample, 'config.json'), 'utf8')) as object;
-  const small = { ...config, num_hidden_layers: 1, intermediate_size: 256 };
+  const small = { ...config, num_hidden_layers: layers, intermediate_size: 256 };
   writeFileSync(path.join(folder, 'config.json'), JSON.stringify(small, null, 2));
   for (const name of [
     'generation_config.json',

@@ -2,39 +2,16 @@
  * Opens a built webview in a real Chromium, with the document, policy and colour variables that
  * VS Code gives it, and plays the extension host.
  */
-import sparticuz from '@sparticuz/chromium';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { chromium, type Browser, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { newNonce, panelHtml } from '../../src/panels/html';
 import type { EditorTheme } from './themes';
 
 const ORIGIN = 'https://webview.test';
 const screenshots = path.resolve('out/screenshots');
 
-export async function launchBrowser(): Promise<Browser> {
-  const system = '/usr/bin/chromium';
-  let executablePath: string;
-  try {
-    executablePath = await sparticuz.executablePath();
-  } catch (error) {
-    if (!existsSync(system)) throw error;
-    executablePath = system;
-  }
-  return chromium.launch({
-    executablePath,
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--force-color-profile=srgb',
-    ],
-  });
-}
+export { startChromium as launchBrowser } from '../support/chromium';
 
 export interface WebviewOptions {
   theme: EditorTheme;

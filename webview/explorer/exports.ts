@@ -1,5 +1,5 @@
 /** Tables of what is shown, for spreadsheets and papers. Pure. */
-import { csvRow } from '../shared/csv';
+import { csvRow } from '../../src/compare/csv';
 import { formatFixed, formatInteger } from '../shared/format';
 import { estimate, structure } from './cut';
 import { ranksOf, type ExplorerState } from './state';

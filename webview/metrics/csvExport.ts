@@ -1,5 +1,5 @@
 import type { RunSummary } from '../../src/protocol/metricsPanel';
-import { csvRow } from '../shared/csv';
+import { csvRow } from '../../src/compare/csv';
 import type { RunData } from './runData';
 
 const header = [

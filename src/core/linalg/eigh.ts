@@ -1,9 +1,11 @@
 /**
  * Eigenvalues and eigenvectors of a symmetric matrix in fp64: Householder tridiagonalisation, then
  * implicit QL (Wilkinson shifts; Golub & Van Loan 8.3.3). The rotations of many QL sweeps are
- * gathered and applied four rows of Q at a time, which then stay in the first-level cache.
+ * gathered and applied eight rows of Q at a time, which then stay in the first-level cache.
  */
-import { accumulateReflections, tridiagonalise } from './tridiagonal';
+import { PANEL } from './simd/kernels';
+import type { EigenKernels } from './simd/kernels';
+import { Reduction } from './tridiagonal';
 
 export interface Eigen {
   /** In descending order. */
@@ -21,50 +23,81 @@ const MAX_SWEEPS = 60;
 
 /** Eigenvalues alone, descending; about a quarter of the work of {@link eigh}. */
 export function eigenvalues(matrix: Float64Array, n: number): Float64Array {
-  const { a, scale } = scaledCopy(matrix, n);
-  const t = tridiagonalise(a, n, new Float64Array(n));
-  implicitQl(t.diagonal, t.offDiagonal, n, undefined);
-  return t.diagonal.map((x) => x * scale).sort((x, y) => y - x);
+  return valuesOf(new Reduction(matrix, n).run());
+}
+
+/** Descending eigenvalues of the matrix that was reduced; the tridiagonal form stays as it is. */
+export function valuesOf(reduction: Reduction): Float64Array {
+  const d = Float64Array.from(reduction.diagonal);
+  implicitQl(d, Float64Array.from(reduction.offDiagonal), reduction.n, undefined);
+  return d.map((x) => x * reduction.scale).sort((x, y) => y - x);
 }
 
 /**
  * Full eigendecomposition A = V diag(values) V^T.
  * @param matrix symmetric `[n, n]`; only the upper triangle is read
+ * @param make where the inner loops come from; all choices give the same bits
  * @throws Error when the iteration does not converge (non-finite input)
  */
-export function eigh(matrix: Float64Array, n: number): Eigen {
-  const { a, scale } = scaledCopy(matrix, n);
-  const tau = new Float64Array(n);
-  const t = tridiagonalise(a, n, tau);
-  const q = accumulateReflections(a, n, tau);
-  const rotations = new RotationBatch(q, n);
-  implicitQl(t.diagonal, t.offDiagonal, n, rotations);
+export function eigh(
+  matrix: Float64Array,
+  n: number,
+  make?: (doubles: number) => EigenKernels,
+): Eigen {
+  const panels = Math.ceil(n / PANEL);
+  const size = panels * PANEL * n;
+  const reduction = new Reduction(matrix, n, size + PANEL * n + 2 * BATCH, make).run();
+  const { kernels, free } = reduction;
+  accumulate(reduction, free, free + size);
+  const rotations = new RotationBatch(kernels, free, free + size + PANEL * n, n);
+  implicitQl(reduction.diagonal, reduction.offDiagonal, n, rotations);
   rotations.flush();
-  return sorted(t.diagonal, q, n, scale);
+  return sorted(reduction.diagonal, kernels.memory.subarray(free, free + size), n, reduction.scale);
 }
 
-/** A copy with largest magnitude 1 (upper triangle), so that squares neither overflow nor underflow. */
-export function scaledCopy(matrix: Float64Array, n: number): { a: Float64Array; scale: number } {
-  let largest = 0;
-  for (let i = 0; i < n; i++)
-    for (let j = i; j < n; j++) largest = Math.max(largest, Math.abs(matrix[i * n + j] as number));
-  if (!Number.isFinite(largest)) throw new Error('eigh: the matrix holds non-finite values.');
-  const scale = largest === 0 ? 1 : largest;
-  return { a: matrix.map((x) => x / scale), scale };
+/**
+ * Writes Q as panels of eight rows, `[n, 8]` each (column j of the rows side by side): the form in
+ * which rotations of columns run over contiguous memory.
+ * @param scratch room for one panel
+ */
+function accumulate(reduction: Reduction, q: number, scratch: number): void {
+  const { n } = reduction;
+  const { memory: m } = reduction.kernels;
+  for (let first = 0; first < n; first += PANEL) {
+    const width = Math.min(PANEL, n - first);
+    m.fill(0, scratch, scratch + n * PANEL);
+    for (let j = 0; j < width; j++) m[scratch + (first + j) * PANEL + j] = 1;
+    // Reflection k acts on rows from k + 1 on, where these columns of the identity are zero.
+    reduction.applyQ(scratch, Math.min(n - 2, first + width - 2));
+    for (let i = 0; i < n; i++) {
+      const row = q + Math.floor(i / PANEL) * PANEL * n + (i % PANEL);
+      for (let j = 0; j < width; j++)
+        m[row + (first + j) * PANEL] = m[scratch + i * PANEL + j] as number;
+    }
+  }
 }
 
-/** Plane rotations of columns (i, i + 1), i descending within a sweep, in the order of creation. */
+/** Plane rotations of columns (i, i + 1) of Q, i descending within a sweep, in order of creation. */
 export class RotationBatch {
-  private readonly cos = new Float64Array(BATCH);
-  private readonly sin = new Float64Array(BATCH);
-  /** Three numbers a sweep: first column + 1, last column, number of the first rotation. */
+  /** Three numbers a sweep: first column, last column, number of the first rotation. */
   private sweeps: number[] = [];
   private count = 0;
+  private readonly cos: number;
+  private readonly sin: number;
 
+  /**
+   * @param q panels of eight rows of Q in the kernels' memory
+   * @param coefficients room for twice {@link BATCH} numbers
+   */
   constructor(
-    private readonly q: Float64Array,
+    private readonly kernels: EigenKernels,
+    private readonly q: number,
+    coefficients: number,
     private readonly n: number,
-  ) {}
+  ) {
+    this.cos = coefficients;
+    this.sin = coefficients + BATCH;
+  }
 
   /** Opens a sweep whose first rotation acts on columns (top - 1, top). */
   begin(top: number): void {
@@ -73,91 +106,27 @@ export class RotationBatch {
   }
 
   push(c: number, s: number): void {
-    this.cos[this.count] = c;
-    this.sin[this.count] = s;
+    const { memory } = this.kernels;
+    memory[this.cos + this.count] = c;
+    memory[this.sin + this.count] = s;
     this.count++;
     const at = this.sweeps.length - 2;
     this.sweeps[at] = (this.sweeps[at] as number) - 1;
   }
 
+  /** Panel after panel: one stays in the first-level cache while all rotations pass. */
   flush(): void {
-    const { q, n, cos, sin } = this;
-    const sweeps = Int32Array.from(this.sweeps);
-    let row = 0;
-    for (; row + 4 <= n; row += 4) applyFourRows(q, row * n, n, sweeps, cos, sin);
-    for (; row < n; row++) applyOneRow(q, row * n, sweeps, cos, sin);
+    const { kernels, n, sweeps, cos, sin } = this;
+    const end = this.q + Math.ceil(n / PANEL) * PANEL * n;
+    for (let panel = this.q; panel < end; panel += PANEL * n)
+      for (let w = 0; w < sweeps.length; w += 3) {
+        const top = sweeps[w] as number;
+        const at = sweeps[w + 2] as number;
+        const count = top - (sweeps[w + 1] as number);
+        kernels.rotatePanel(cos + at, sin + at, count, panel + top * PANEL);
+      }
     this.sweeps = [];
     this.count = 0;
-  }
-}
-
-/**
- * One pass a sweep: the entry that the next rotation needs is carried in a register, so each
- * rotation loads and stores one number a row. Four rows hide the chain's latency.
- */
-function applyFourRows(
-  q: Float64Array,
-  base: number,
-  n: number,
-  sweeps: Int32Array,
-  cos: Float64Array,
-  sin: Float64Array,
-): void {
-  const b0 = base;
-  const b1 = b0 + n;
-  const b2 = b1 + n;
-  const b3 = b2 + n;
-  for (let w = 0; w < sweeps.length; w += 3) {
-    const top = sweeps[w] as number;
-    const bottom = sweeps[w + 1] as number;
-    let at = sweeps[w + 2] as number;
-    let h0 = q[b0 + top] as number;
-    let h1 = q[b1 + top] as number;
-    let h2 = q[b2 + top] as number;
-    let h3 = q[b3 + top] as number;
-    for (let i = top - 1; i >= bottom; i--, at++) {
-      const c = cos[at] as number;
-      const s = sin[at] as number;
-      const x0 = q[b0 + i] as number;
-      const x1 = q[b1 + i] as number;
-      const x2 = q[b2 + i] as number;
-      const x3 = q[b3 + i] as number;
-      q[b0 + i + 1] = s * x0 + c * h0;
-      q[b1 + i + 1] = s * x1 + c * h1;
-      q[b2 + i + 1] = s * x2 + c * h2;
-      q[b3 + i + 1] = s * x3 + c * h3;
-      h0 = c * x0 - s * h0;
-      h1 = c * x1 - s * h1;
-      h2 = c * x2 - s * h2;
-      h3 = c * x3 - s * h3;
-    }
-    q[b0 + bottom] = h0;
-    q[b1 + bottom] = h1;
-    q[b2 + bottom] = h2;
-    q[b3 + bottom] = h3;
-  }
-}
-
-function applyOneRow(
-  q: Float64Array,
-  base: number,
-  sweeps: Int32Array,
-  cos: Float64Array,
-  sin: Float64Array,
-): void {
-  for (let w = 0; w < sweeps.length; w += 3) {
-    const top = sweeps[w] as number;
-    const bottom = sweeps[w + 1] as number;
-    let at = sweeps[w + 2] as number;
-    let h = q[base + top] as number;
-    for (let i = top - 1; i >= bottom; i--, at++) {
-      const c = cos[at] as number;
-      const s = sin[at] as number;
-      const x = q[base + i] as number;
-      q[base + i + 1] = s * x + c * h;
-      h = c * x - s * h;
-    }
-    q[base + bottom] = h;
   }
 }
 
@@ -220,27 +189,25 @@ export function implicitQl(
   }
 }
 
+/** @param q panels of eight rows, as {@link accumulate} writes them */
 function sorted(d: Float64Array, q: Float64Array, n: number, scale: number): Eigen {
   const order = Array.from(d.keys()).sort((x, y) => (d[y] as number) - (d[x] as number) || x - y);
   const values = Float64Array.from(order, (k) => (d[k] as number) * scale);
-  const sign = new Float64Array(n);
-  const largest = new Float64Array(n);
-  for (let i = 0; i < n; i++) {
-    for (let k = 0; k < n; k++) {
-      const x = q[i * n + k] as number;
+  const at = (i: number, k: number): number =>
+    Math.floor(i / PANEL) * PANEL * n + k * PANEL + (i % PANEL);
+  const vectors = new Float64Array(n * n);
+  order.forEach((k, j) => {
+    let sign = 1;
+    let largest = 0;
+    for (let i = 0; i < n; i++) {
+      const x = q[at(i, k)] as number;
       // The margin keeps the choice stable where two entries are equal up to rounding.
-      if (Math.abs(x) > (largest[k] as number) * (1 + 1e-6)) {
-        largest[k] = Math.abs(x);
-        sign[k] = x < 0 ? -1 : 1;
+      if (Math.abs(x) > largest * (1 + 1e-6)) {
+        largest = Math.abs(x);
+        sign = x < 0 ? -1 : 1;
       }
     }
-  }
-  const vectors = new Float64Array(n * n);
-  for (let i = 0; i < n; i++) {
-    for (let j = 0; j < n; j++) {
-      const k = order[j] as number;
-      vectors[i * n + j] = (q[i * n + k] as number) * (sign[k] as number);
-    }
-  }
+    for (let i = 0; i < n; i++) vectors[i * n + j] = (q[at(i, k)] as number) * sign;
+  });
   return { values, vectors };
 }

@@ -3,10 +3,11 @@
  * directions, inverse iteration on the tridiagonal form (Golub & Van Loan 8.4.2) replaces the QL
  * rotations of all vectors, three quarters of the work at side 512.
  */
-import { eigh, implicitQl, scaledCopy } from './eigh';
+import { eigh, valuesOf } from './eigh';
 import type { Eigen } from './eigh';
 import { gaussian } from './probes';
-import { applyReflections, tridiagonalise } from './tridiagonal';
+import { PANEL } from './simd/kernels';
+import { Reduction } from './tridiagonal';
 import type { Tridiagonal } from './tridiagonal';
 
 /** Eigenvalues closer than this share of the norm are orthogonalised against each other. */
@@ -33,18 +34,29 @@ export function leadingEigen(
     return cut(full, n, count(full.values));
   };
   if (n < SMALL || (atMost < n && !pays(atMost, n))) return whole();
-  const { a, scale } = scaledCopy(matrix, n);
-  const tau = new Float64Array(n);
-  const t = tridiagonalise(a, n, tau);
-  const d = Float64Array.from(t.diagonal);
-  implicitQl(d, Float64Array.from(t.offDiagonal), n, undefined);
-  d.sort((x, y) => y - x);
-  const values = d.map((x) => x * scale);
+  const reduction = new Reduction(matrix, n, PANEL * n).run();
+  const values = valuesOf(reduction);
   const k = count(values);
-  const rows = pays(k, n) ? inverseIteration(t, n, d, k) : undefined;
+  const own = values.map((x) => x / reduction.scale);
+  const rows = pays(k, n) ? inverseIteration(reduction, n, own, k) : undefined;
   if (rows === undefined) return whole();
-  applyReflections(a, n, tau, rows, k);
+  toBasisOfMatrix(reduction, rows, k);
   return { values, vectors: asColumns(rows, n, k), k };
+}
+
+/** Rows of `x` `[k, n]`, vectors in T's basis, turned into vectors in A's, in place. */
+function toBasisOfMatrix(reduction: Reduction, x: Float64Array, k: number): void {
+  const { n, free: panel } = reduction;
+  const { memory: m } = reduction.kernels;
+  for (let first = 0; first < k; first += PANEL) {
+    const width = Math.min(PANEL, k - first);
+    m.fill(0, panel, panel + n * PANEL);
+    for (let j = 0; j < width; j++)
+      for (let i = 0; i < n; i++) m[panel + i * PANEL + j] = x[(first + j) * n + i] as number;
+    reduction.applyQ(panel);
+    for (let j = 0; j < width; j++)
+      for (let i = 0; i < n; i++) x[(first + j) * n + i] = m[panel + i * PANEL + j] as number;
+  }
 }
 
 /** Inverse iteration costs n k^2 for clusters and 2 n^2 k for the way back. */

@@ -1,8 +1,10 @@
 /**
  * Reduction of a symmetric matrix to tridiagonal form by Householder reflections (Golub & Van Loan,
  * Matrix Computations, 8.3.1), on the rows of the upper triangle so that every inner loop runs over
- * contiguous memory.
+ * contiguous memory. The inner loops themselves are in `simd/kernels.ts`.
  */
+import { PANEL, eigenKernels } from './simd/kernels';
+import type { EigenKernels } from './simd/kernels';
 
 export interface Tridiagonal {
   /** Diagonal, length n. */
@@ -12,31 +14,99 @@ export interface Tridiagonal {
 }
 
 /**
- * Overwrites the upper triangle of `a` `[n, n]` with the Householder vectors (row k holds v_k from
- * column k + 1 on, v_k[k + 1] = 1) and returns T with A = Q T Q^T, Q = H_0 H_1 .. H_{n-3}.
- * @param tau receives the reflections' factors, H_k = I - tau_k v_k v_k^T; length n
+ * A = scale Q T Q^T with Q = H_0 H_1 .. H_{n-2}, H_k = I - tau_k v_k v_k^T. Row k of the matrix in
+ * memory holds v_k from column k + 1 on once step k is done.
  */
-export function tridiagonalise(a: Float64Array, n: number, tau: Float64Array): Tridiagonal {
-  const diagonal = new Float64Array(n);
-  const offDiagonal = new Float64Array(n);
-  const p = new Float64Array(n);
-  for (let k = 0; k < n; k++) {
-    diagonal[k] = a[k * n + k] as number;
-    if (k + 1 >= n) break;
-    const beta = reflect(a, k * n + k + 1, n - k - 1, tau, k);
-    offDiagonal[k] = beta;
-    const t = tau[k] as number;
-    if (t === 0) continue;
-    const v = a.subarray(k * n, k * n + n);
-    symmetricTimesVector(a, n, k + 1, v, p);
+export class Reduction implements Tridiagonal {
+  readonly diagonal: Float64Array;
+  readonly offDiagonal: Float64Array;
+  /** Largest magnitude of A; T belongs to A / scale, so that squares neither overflow nor underflow. */
+  readonly scale: number;
+  readonly kernels: EigenKernels;
+  /** First double of memory behind the reduction's own: `extra` of them are free. */
+  readonly free: number;
+  private readonly stride: number;
+  private readonly product: number;
+  private readonly tau: Float64Array;
+
+  /**
+   * @param matrix symmetric `[n, n]`; only the upper triangle is read
+   * @param extra doubles of memory that the caller needs beside
+   * @param make where the inner loops come from
+   * @throws Error for non-finite entries
+   */
+  constructor(
+    matrix: Float64Array,
+    readonly n: number,
+    extra = 0,
+    make: (doubles: number) => EigenKernels = eigenKernels,
+  ) {
+    this.scale = largestMagnitude(matrix, n);
+    // One column and one row of zeros at least: see the kernels. An even stride keeps rows aligned.
+    this.stride = n + 2 - (n % 2);
+    this.product = (n + 1) * this.stride;
+    this.free = this.product + this.stride;
+    this.kernels = make(this.free + extra);
+    const { memory } = this.kernels;
+    memory.fill(0, 0, this.free);
+    for (let i = 0; i < n; i++)
+      for (let j = i; j < n; j++)
+        memory[i * this.stride + j] = (matrix[i * n + j] as number) / this.scale;
+    this.tau = new Float64Array(n);
+    this.diagonal = new Float64Array(n);
+    this.offDiagonal = new Float64Array(n);
+  }
+
+  /** All n steps. */
+  run(): this {
+    for (let k = 0; k < this.n; k++) this.step(k);
+    return this;
+  }
+
+  /** Step k of n, in order; the cost falls with the square of n - k. */
+  step(k: number): void {
+    const { n, kernels, stride, product: p } = this;
+    const { memory: m } = kernels;
+    this.diagonal[k] = m[k * stride + k] as number;
+    const count = n - k - 1;
+    if (count === 0) return;
+    const v = k * stride + k + 1;
+    this.offDiagonal[k] = reflect(m, v, count, this.tau, k);
+    const t = this.tau[k] as number;
+    if (t === 0) return;
+    const block = (k + 1) * (stride + 1);
+    m.fill(0, p, p + count + 1);
+    kernels.symmetricTimesVector(block, stride, v, p, count);
     let pv = 0;
-    for (let i = k + 1; i < n; i++) pv += (p[i] as number) * (v[i] as number);
+    for (let i = 0; i < count; i++) pv += (m[p + i] as number) * (m[v + i] as number);
     // w = tau A v - (tau^2 v^T A v / 2) v; then A <- A - v w^T - w v^T.
     const half = 0.5 * t * t * pv;
-    for (let i = k + 1; i < n; i++) p[i] = t * (p[i] as number) - half * (v[i] as number);
-    rankTwoUpdate(a, n, k + 1, v, p);
+    for (let i = 0; i < count; i++)
+      m[p + i] = t * (m[p + i] as number) - half * (m[v + i] as number);
+    kernels.rankTwoUpdate(block, stride, v, p, count);
   }
-  return { diagonal, offDiagonal };
+
+  /**
+   * X <- Q X for a panel X `[n, 8]` in memory, row-major.
+   * @param last reflections after this one leave the panel unchanged and are skipped
+   */
+  applyQ(panel: number, last = this.n - 2): void {
+    for (let k = last; k >= 0; k--) {
+      const t = this.tau[k] as number;
+      if (t === 0) continue;
+      const v = k * this.stride + k + 1;
+      this.kernels.reflectPanel(v, panel + (k + 1) * PANEL, this.n - k - 1, t);
+    }
+  }
+}
+
+/** Largest magnitude in the upper triangle; 1 for a zero matrix. */
+function largestMagnitude(matrix: Float64Array, n: number): number {
+  let largest = 0;
+  for (let i = 0; i < n; i++)
+    for (let j = i; j < n; j++) largest = Math.max(largest, Math.abs(matrix[i * n + j] as number));
+  if (!Number.isFinite(largest)) throw new Error('eigh: the matrix holds non-finite values.');
+  return largest === 0 ? 1 : largest;
 }
 
 /**
@@ -64,126 +134,4 @@ function reflect(
   for (let i = start + 1; i < start + length; i++) a[i] = (a[i] as number) * scale;
   a[start] = 1;
   return beta;
-}
-
-/** p = A v over the trailing block from `from` on, from the upper triangle alone, two rows a pass. */
-function symmetricTimesVector(
-  a: Float64Array,
-  n: number,
-  from: number,
-  v: Float64Array,
-  p: Float64Array,
-): void {
-  for (let i = from; i < n; i++) p[i] = 0;
-  let i = from;
-  for (; i + 1 < n; i += 2) {
-    const r0 = i * n;
-    const r1 = r0 + n;
-    const x0 = v[i] as number;
-    const x1 = v[i + 1] as number;
-    const cross = a[r0 + i + 1] as number;
-    let s0 = (a[r0 + i] as number) * x0 + cross * x1;
-    let s1 = (a[r1 + i + 1] as number) * x1 + cross * x0;
-    for (let j = i + 2; j < n; j++) {
-      const a0 = a[r0 + j] as number;
-      const a1 = a[r1 + j] as number;
-      const x = v[j] as number;
-      s0 += a0 * x;
-      s1 += a1 * x;
-      p[j] = (p[j] as number) + a0 * x0 + a1 * x1;
-    }
-    p[i] = (p[i] as number) + s0;
-    p[i + 1] = (p[i + 1] as number) + s1;
-  }
-  if (i < n) p[i] = (p[i] as number) + (a[i * n + i] as number) * (v[i] as number);
-}
-
-/** Upper triangle of the trailing block: A <- A - v w^T - w v^T, two rows a pass. */
-function rankTwoUpdate(
-  a: Float64Array,
-  n: number,
-  from: number,
-  v: Float64Array,
-  w: Float64Array,
-): void {
-  let i = from;
-  for (; i + 1 < n; i += 2) {
-    const v0 = v[i] as number;
-    const v1 = v[i + 1] as number;
-    const w0 = w[i] as number;
-    const w1 = w[i + 1] as number;
-    const r0 = i * n;
-    const r1 = r0 + n;
-    a[r0 + i] = (a[r0 + i] as number) - 2 * v0 * w0;
-    for (let j = i + 1; j < n; j++) {
-      const vj = v[j] as number;
-      const wj = w[j] as number;
-      a[r0 + j] = (a[r0 + j] as number) - v0 * wj - w0 * vj;
-      a[r1 + j] = (a[r1 + j] as number) - v1 * wj - w1 * vj;
-    }
-  }
-  if (i < n) a[i * n + i] = (a[i * n + i] as number) - 2 * (v[i] as number) * (w[i] as number);
-}
-
-/** Q `[n, n]` of {@link tridiagonalise}, row-major, from the vectors and factors it left. */
-export function accumulateReflections(a: Float64Array, n: number, tau: Float64Array): Float64Array {
-  const q = new Float64Array(n * n);
-  for (let i = 0; i < n; i++) q[i * n + i] = 1;
-  const u = new Float64Array(n);
-  for (let k = n - 3; k >= 0; k--) {
-    const t = tau[k] as number;
-    if (t === 0) continue;
-    // Only rows and columns from k + 1 on differ from the identity so far.
-    const from = k + 1;
-    const v = a.subarray(k * n, k * n + n);
-    for (let j = from; j < n; j++) u[j] = q[from * n + j] as number;
-    let i = from + 1;
-    for (; i + 1 < n; i += 2) {
-      const x0 = v[i] as number;
-      const x1 = v[i + 1] as number;
-      const r0 = i * n;
-      const r1 = r0 + n;
-      for (let j = from; j < n; j++)
-        u[j] = (u[j] as number) + x0 * (q[r0 + j] as number) + x1 * (q[r1 + j] as number);
-    }
-    if (i < n) {
-      const x = v[i] as number;
-      for (let j = from; j < n; j++) u[j] = (u[j] as number) + x * (q[i * n + j] as number);
-    }
-    for (i = from; i < n; i++) {
-      const x = t * (v[i] as number);
-      const r = i * n;
-      for (let j = from; j < n; j++) q[r + j] = (q[r + j] as number) - x * (u[j] as number);
-    }
-  }
-  return q;
-}
-
-/** Rows of `x` `[k, n]`, vectors in T's basis, turned into vectors in A's: x <- (Q x^T)^T, in place. */
-export function applyReflections(
-  a: Float64Array,
-  n: number,
-  tau: Float64Array,
-  x: Float64Array,
-  k: number,
-): void {
-  // One vector after the other: it stays in the first-level cache while all reflections pass.
-  for (let j = 0; j < k; j++) {
-    const base = j * n;
-    for (let h = n - 2; h >= 0; h--) {
-      const t = tau[h] as number;
-      if (t === 0) continue;
-      const v = h * n;
-      let d0 = 0;
-      let d1 = 0;
-      let i = h + 1;
-      for (; i + 1 < n; i += 2) {
-        d0 += (a[v + i] as number) * (x[base + i] as number);
-        d1 += (a[v + i + 1] as number) * (x[base + i + 1] as number);
-      }
-      if (i < n) d0 += (a[v + i] as number) * (x[base + i] as number);
-      const f = t * (d0 + d1);
-      for (i = h + 1; i < n; i++) x[base + i] = (x[base + i] as number) - f * (a[v + i] as number);
-    }
-  }
 }

@@ -1,6 +1,6 @@
 /** One decoder block of the Llama family as a graph. */
 import type { DecoderConfig } from '../../models/modelConfig';
-import { attention } from '../layers/attention';
+import { attention, type PrependPast } from '../layers/attention';
 import { rmsNorm } from '../layers/rmsNorm';
 import { rope } from '../layers/rope';
 import type { Tensor } from '../graph';
@@ -87,7 +87,7 @@ export interface BlockInputs {
   /** `[batch * sequence, 1, headDim / 2]` */
   cos: Tensor;
   sin: Tensor;
-  /** `[batch, 1, 1, sequence, sequence]`, 0 where a query may look and a large negative number. */
+  /** `[batch, 1, 1, sequence, total]`, 0 where a query may look and else a large negative number. */
   mask: Tensor;
 }
 
@@ -101,6 +101,8 @@ export interface BlockParts {
    * the backward graph reads it instead of computing it again; with full recompute it is itself.
    */
   saved: (name: string, value: Tensor) => Tensor;
+  /** With a cache of keys and values: see `cachedBlock.ts`. Absent in training. */
+  prependPast?: PrependPast;
 }
 
 /** @returns the block's output, `[batch * sequence, hidden]` */
@@ -126,13 +128,8 @@ export function decoderBlock(
   const query = position(project('q', numHeads), 'q');
   const key = position(project('k', numKeyValueHeads), 'k');
   const value = project('v', numKeyValueHeads);
-  const context = attention(query, key, value, mask, {
-    batch,
-    sequence,
-    heads: numHeads,
-    keyValueHeads: numKeyValueHeads,
-    headDim,
-  });
+  const shape = { batch, sequence, heads: numHeads, keyValueHeads: numKeyValueHeads, headDim };
+  const context = attention(query, key, value, mask, shape, parts.prependPast);
   const attended = add(hidden, saved('o', linear('self_attn.o_proj', context)));
 
   const normedAgain = rmsNorm(attended, norm('post_attention_layernorm'), rmsNormEps);

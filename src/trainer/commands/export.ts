@@ -1,15 +1,9 @@
 /** `dota export`: what a run trained, in a form that other programs load. */
 import path from 'node:path';
-import type { RunConfig } from '../../config/runConfig';
-import { writeAdapterFolder } from '../../export/adapterFolder';
-import { denseUpdate, type AdapterState } from '../../export/adapterState';
-import { openReplacements, readCheckpointAdapter } from '../../export/checkpointAdapter';
-import { writeMergedModel, type MergedReport, type WeightChanges } from '../../export/mergedModel';
-import { modelCard } from '../../export/modelCard';
-import { writePeftLora, type LoraModuleReport, type LoraRank } from '../../export/peftLora';
-import { quantizedChanges } from '../../export/quantizedMerge';
-import { countParameters } from '../../models/config';
-import { fingerprintWeights, loadModelFolder, readLicense } from '../../models/modelFolder';
+import { readCheckpointAdapter } from '../../export/checkpointAdapter';
+import type { GgufFileType } from '../../export/gguf/tensors';
+import type { LoraRank } from '../../export/peftLora';
+import { fingerprintWeights, loadModelFolder, type ModelFolder } from '../../models/modelFolder';
 import type { RunManifest } from '../../protocol/runFiles';
 import { DotaError } from '../../protocol/errors';
 import { readManifest } from '../../runs/manifest';
@@ -19,32 +13,32 @@ import { loadCheckpoint } from '../training/checkpointFiles';
 import { resolveModel } from '../training/modelPath';
 import { physicalCores } from '../training/prepareModel';
 import { findTarget } from './evaluate';
+import {
+  writeExport,
+  type ExportFormat,
+  type ExportResult,
+  type ExportSource,
+} from './exportForms';
 import { printJson, printLine } from './output';
-import { versions } from './versions';
 
 export interface ExportOptions {
   root: string;
-  to: 'merged' | 'adapter' | 'lora';
+  format: ExportFormat;
   out: string;
   /** `best`, `last` or a step. */
   checkpoint: string;
   rank?: string;
   energy?: string;
+  ggufType: GgufFileType;
   json?: boolean;
-}
-
-/** What every form of export starts from. */
-interface Source {
-  manifest: RunManifest;
-  checkpoint: string;
-  model: Awaited<ReturnType<typeof loadModelFolder>>;
-  config: RunConfig;
-  gemm: OrtGemm;
+  /** Progress as JSON lines on standard output. */
+  stream?: boolean;
 }
 
 /** @throws DotaError of the run, the model and the target folder */
 export async function runExport(what: string, options: ExportOptions): Promise<void> {
   const rank = rankOf(options);
+  const progress = new Progress(options.stream === true);
   await ensureComputeEnvironment();
   const started = performance.now();
   const target = await findTarget(what, { ...options, set: [] });
@@ -64,136 +58,57 @@ export async function runExport(what: string, options: ExportOptions): Promise<v
   try {
     const manifest = await readManifest(run);
     if (pretrained) await requireSameBase(manifest, model);
-    const source: Source = { manifest, checkpoint, model, config, gemm };
+    const cancel = cancelOnSignal();
+    const source: ExportSource = {
+      manifest,
+      checkpoint,
+      model,
+      config,
+      gemm,
+      onProgress: (fraction) => {
+        cancel();
+        progress.at(fraction);
+      },
+    };
     const state =
       config.method === 'full'
         ? undefined
         : await readCheckpointAdapter(checkpoint, config.method, config.adapter, model.config);
-    const result = await write(source, state, options.to, out, rank);
+    const form = { format: options.format, ggufType: options.ggufType, rank };
+    const result = await writeExport(source, state, form, out);
+    if ('notes' in result) for (const note of result.notes) process.stderr.write(`${note}\n`);
     const { step } = (await loadCheckpoint(checkpoint)).loop;
     const seconds = (performance.now() - started) / 1000;
     if (options.json === true) {
-      printJson({ run: run.path, checkpoint: step, to: options.to, out, ...result, seconds });
-    } else printLine(`${out}${summary(result)}`);
-    if (config.quantization.load_in_4bit && options.to !== 'merged') {
+      printJson({ run: run.path, checkpoint: step, to: options.format, out, ...result, seconds });
+    } else {
+      progress.end();
+      printLine(`${out}${summary(result)}`);
+    }
+    if (
+      config.quantization.load_in_4bit &&
+      (options.format === 'adapter' || options.format === 'lora')
+    ) {
       process.stderr.write(
         'The run trained on 4-bit weights: with the full-precision base this adapter differs from ' +
           'what was trained by the error of the 4-bit storage. --to merged has no such difference.\n',
       );
     }
   } finally {
+    progress.end();
     await gemm.dispose();
     await model.weights.close();
   }
 }
 
-type Result =
-  | { changed: number; worst_rounding: number | null }
-  | { modules: { path: string; rank: number; relative_error: number }[] }
-  | { modules: number };
-
-async function write(
-  source: Source,
-  state: AdapterState | undefined,
-  to: ExportOptions['to'],
-  out: string,
-  rank: LoraRank,
-): Promise<Result> {
-  const { model, manifest } = source;
-  if (to === 'merged') return merged(source, state, out);
-  if (state === undefined) {
-    throw new DotaError('usage', 'Full fine-tuning has no adapter.', {
-      next: 'Export it with --to merged.',
-    });
-  }
-  const info = {
-    baseModel: source.config.model,
-    baseWeights: manifest.fingerprint?.baseWeights,
-    layers: model.config.numLayers,
-  };
-  if (to === 'adapter' && state.method !== 'lora') {
-    await writeAdapterFolder(out, state, info);
-    return { modules: state.modules.length };
-  }
-  const report = await writePeftLora(out, state, rank, info, source.gemm);
-  return {
-    modules: report.map((m: LoraModuleReport) => ({
-      path: m.path,
-      rank: m.rank,
-      relative_error: m.relativeError,
-    })),
-  };
-}
-
-async function merged(
-  { model, manifest, checkpoint, config, gemm }: Source,
-  state: AdapterState | undefined,
-  out: string,
-): Promise<Result> {
-  const license = await readLicense(model.folder);
-  const { dota } = await versions();
-  const card = (report: MergedReport): string =>
-    modelCard(
-      {
-        name: manifest.name,
-        baseModel: config.model,
-        license,
-        method: state?.method ?? 'full fine-tuning',
-        adapter: state === undefined ? 'all weights' : `${state.modules.length} modules`,
-        trainableParameters: manifest.trainable?.parameters ?? 0,
-        parameters: countParameters(model.config),
-        dataset: datasetName(manifest),
-        steps: manifest.progress?.step ?? 0,
-        validationLoss: manifest.best?.validationLoss,
-        dotaVersion: dota,
-      },
-      report,
-    );
-  let report: MergedReport;
-  if (state === undefined) {
-    const changes = await openReplacements(checkpoint, model.config);
-    try {
-      report = await writeMergedModel(model, changes, out, card);
-    } finally {
-      await changes.close();
-    }
-  } else {
-    const { load_in_4bit: quantized, bnb_4bit_use_double_quant: double } = config.quantization;
-    const changes = quantized
-      ? quantizedChanges(model.weights, model.config, state, double, gemm)
-      : denseChanges(state, gemm);
-    report = await writeMergedModel(model, changes, out, card);
-  }
-  return { changed: report.changed, worst_rounding: report.worstRounding?.loss ?? null };
-}
-
-function denseChanges(state: AdapterState, gemm: OrtGemm): WeightChanges {
-  const modules = new Map(state.modules.map((module) => [`${module.path}.weight`, module]));
-  return {
-    delta: (name) => {
-      const module = modules.get(name);
-      return module === undefined ? undefined : denseUpdate(module, gemm);
-    },
-  };
-}
-
 /** An adapter on another base than it was trained on is silently wrong. */
-async function requireSameBase(
-  { fingerprint }: RunManifest,
-  model: Source['model'],
-): Promise<void> {
+async function requireSameBase({ fingerprint }: RunManifest, model: ModelFolder): Promise<void> {
   const expected = fingerprint?.baseWeights;
   if (expected === undefined || expected === (await fingerprintWeights(model))) return;
   throw new DotaError('run.state', 'The base model’s weights have changed since this run.', {
     where: model.folder,
     next: 'Put the original weights back, or train again.',
   });
-}
-
-/** The training file's name; where it lies is nobody else's business. */
-function datasetName({ config }: RunManifest): string {
-  const train = (config as { data?: { train?: unknown } } | undefined)?.data?.train;
-  return typeof train === 'string' ? path.basename(train) : 'unknown';
 }
 
 function rankOf({ rank, energy }: ExportOptions): LoraRank {
@@ -213,13 +128,51 @@ function whole(text: string): number {
   throw new DotaError('usage', `--rank needs a positive number, got "${text}".`);
 }
 
-function summary(result: Result): string {
+/** Throws at the next opportunity after Ctrl+C or an end of the editor; nothing half is left then. */
+function cancelOnSignal(): () => void {
+  let cancelled = false;
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      cancelled = true;
+    });
+  }
+  return () => {
+    if (cancelled) throw new DotaError('run.stopped', 'The export was cancelled.');
+  };
+}
+
+/** Percent done: a line that is redrawn on a terminal, JSON lines for the editor, else nothing. */
+class Progress {
+  private percent = -1;
+  private drawn = false;
+
+  constructor(private readonly stream: boolean) {}
+
+  at(fraction: number): void {
+    const percent = Math.floor(100 * fraction);
+    if (percent === this.percent) return;
+    this.percent = percent;
+    if (this.stream) printJson({ type: 'progress', fraction: percent / 100 });
+    else if (process.stderr.isTTY) {
+      process.stderr.write(`\r\x1b[2Kexporting ${percent} %`);
+      this.drawn = true;
+    }
+  }
+
+  end(): void {
+    if (this.drawn) process.stderr.write('\r\x1b[2K');
+    this.drawn = false;
+  }
+}
+
+function summary(result: ExportResult): string {
   if ('changed' in result) {
     const { worst_rounding: loss } = result;
     const rounded =
       loss === null ? '' : `, rounding took at most ${(100 * loss).toPrecision(2)} % of a change`;
     return `: ${result.changed} tensors changed${rounded}`;
   }
+  if ('tensors' in result) return `: ${result.tensors} tensors`;
   if (typeof result.modules === 'number') return `: ${result.modules} modules`;
   const worst = Math.max(0, ...result.modules.map((module) => module.relative_error));
   return `: ${result.modules.length} modules, the conversion lost at most ${(100 * worst).toPrecision(2)} % (norm) of a change`;

@@ -1,7 +1,7 @@
 /** One run in the worker thread: from the run folder's configuration to its last checkpoint. */
 import path from 'node:path';
 import { runConfigSchema, type RunConfig } from '../../config/runConfig';
-import { prepareDataset } from '../../data/prepare';
+import { hashFile, prepareDataset } from '../../data/prepare';
 import type { Channel } from '../../protocol/channel';
 import { DotaError } from '../../protocol/errors';
 import type { RunFingerprint } from '../../protocol/runFiles';
@@ -91,6 +91,9 @@ async function trainModel(
     trainData: data.trainHash,
     validationData: data.validationHash,
     dataPolicy: data.dataPolicy,
+    ...(config.data.test === undefined
+      ? {}
+      : { evaluationData: await hashFile(path.resolve(directory, config.data.test)) }),
   };
   if (checkpoint !== undefined) checkSameInputs(checkpoint, fingerprint, folder);
   const batches = trainingBatches(data.train, config, model.tokenizer);
@@ -203,14 +206,15 @@ function checkSameInputs(
   now: RunFingerprint,
   folder: RunFolder,
 ): void {
-  const names: Record<keyof RunFingerprint, string> = {
+  // The test file has no part in the training.
+  const names: Record<Exclude<keyof RunFingerprint, 'evaluationData'>, string> = {
     baseWeights: 'model weights',
     tokenizer: 'tokenizer',
     trainData: 'training data',
     validationData: 'validation data',
     dataPolicy: 'data options',
   };
-  const changed = (Object.keys(names) as (keyof RunFingerprint)[]).filter(
+  const changed = (Object.keys(names) as (keyof typeof names)[]).filter(
     (key) => checkpoint.state.fingerprint[key] !== now[key],
   );
   if (changed.length === 0) return;

@@ -21,6 +21,9 @@ import {
   type TrainerLink,
 } from '../../../src/host/runMonitor';
 import type { RunSnapshot } from '../../../src/host/runSnapshot';
+import { readLogTail } from '../../../src/panels/logTail';
+import { JournalReader } from '../../../src/runs/journalReader';
+import { isOwnFile } from '../../../src/runs/noFollow';
 import { panelHtml } from '../../../src/panels/html';
 import { DotaError } from '../../../src/protocol/errors';
 import type { Liveness } from '../../../src/runs/liveness';
@@ -253,6 +256,23 @@ describe('a run folder from somebody else', () => {
     await monitor.refresh();
     expect(monitor.list()).toEqual([]);
     rmSync(outside, { recursive: true });
+  });
+
+  it('has its files read and opened only where they are no links', async () => {
+    const secret = path.join(root, 'secret');
+    writeFileSync(secret, '{"kind":"step","step":7,"loss":1}\nsecret\n');
+    const folder = writeSyntheticRun(root, { id: 'a', steps: 2 });
+    for (const name of ['log.txt', 'metrics.jsonl', 'notes.md']) {
+      rmSync(path.join(folder, name), { force: true });
+      symlinkSync(secret, path.join(folder, name));
+    }
+    expect(await readLogTail(folder, 20)).toEqual([]);
+    await expect(new JournalReader(path.join(folder, 'metrics.jsonl')).read()).rejects.toThrow();
+    for (const name of ['log.txt', 'notes.md'])
+      await expect(isOwnFile(path.join(folder, name))).rejects.toMatchObject({ code: 'usage' });
+    watch({});
+    await monitor.refresh();
+    expect(monitor.get(folder)?.last).toBeUndefined();
   });
 
   it('survives nonsense, keeping what was read before', async () => {

@@ -22,10 +22,14 @@ export interface RunningCli {
 /** The temporary folder of the tests, short enough for sockets. */
 const environment = { ...process.env, NODE_OPTIONS: '' };
 
-export function startCli(args: readonly string[], cwd: string): RunningCli {
+export function startCli(
+  args: readonly string[],
+  cwd: string,
+  env: Readonly<Record<string, string>> = {},
+): RunningCli {
   const child = spawn(process.execPath, [cli, ...args], {
     cwd,
-    env: environment,
+    env: { ...environment, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stdout = '';
@@ -40,8 +44,12 @@ export function startCli(args: readonly string[], cwd: string): RunningCli {
   return { child, done };
 }
 
-export function runCli(args: readonly string[], cwd: string): Promise<CliResult> {
-  return startCli(args, cwd).done;
+export function runCli(
+  args: readonly string[],
+  cwd: string,
+  env?: Readonly<Record<string, string>>,
+): Promise<CliResult> {
+  return startCli(args, cwd, env).done;
 }
 
 function lastJson(stdout: string): Record<string, unknown> | undefined {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { csvField, csvRow } from '../../../webview/shared/csv';
+import { csvField, csvRow } from '../../../src/compare/csv';
 import {
   formatBytes,
   formatCount,

@@ -1,0 +1,66 @@
+/** Weights in the element types of GGUF. */
+import { f32ToF16 } from '../../models/dtype';
+import { DotaError } from '../../protocol/errors';
+import { q8BlockSize, type GgufTensorType } from './format';
+
+/**
+ * @param values whole rows, for Q8_0 a multiple of 32 values
+ * @param name of the tensor, for messages
+ * @throws DotaError `train.nonFinite` where a value does not fit the type
+ */
+export function encodeRows(type: GgufTensorType, values: Float32Array, name: string): Uint8Array {
+  switch (type) {
+    case 'F32':
+      for (const value of values) if (!Number.isFinite(value)) throw notFinite(name, type);
+      return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    case 'F16': {
+      const half = f32ToF16(values);
+      for (const word of half) if ((word & 0x7c00) === 0x7c00) throw notFinite(name, type);
+      return new Uint8Array(half.buffer);
+    }
+    case 'Q8_0':
+      return encodeQ8(values, name);
+  }
+}
+
+/**
+ * Blocks of 32 values: an fp16 scale d = max|x| / 127, then round(x / d) as int8. All arithmetic is
+ * in fp32 and halves round away from zero, as ggml's `quantize_row_q8_0_ref` does, so the bytes
+ * are the same.
+ */
+function encodeQ8(values: Float32Array, name: string): Uint8Array {
+  const blocks = values.length / q8BlockSize;
+  const out = new Uint8Array(blocks * (2 + q8BlockSize));
+  const scales = new Float32Array(blocks);
+  for (let block = 0; block < blocks; block++) {
+    let largest = 0;
+    const begin = block * q8BlockSize;
+    for (let i = begin; i < begin + q8BlockSize; i++) {
+      const size = Math.abs(values[i] as number);
+      if (!(size <= largest)) largest = size;
+    }
+    const scale = Math.fround(largest / 127);
+    scales[block] = scale;
+    const inverse = scale === 0 ? 0 : Math.fround(1 / scale);
+    const at = block * (2 + q8BlockSize) + 2;
+    for (let i = 0; i < q8BlockSize; i++) {
+      const x = Math.fround((values[begin + i] as number) * inverse);
+      out[at + i] = x < 0 ? -Math.floor(0.5 - x) : Math.floor(0.5 + x);
+    }
+  }
+  const half = f32ToF16(scales);
+  for (let block = 0; block < blocks; block++) {
+    const word = half[block] as number;
+    if ((word & 0x7c00) === 0x7c00) throw notFinite(name, 'Q8_0');
+    out[block * (2 + q8BlockSize)] = word & 0xff;
+    out[block * (2 + q8BlockSize) + 1] = word >>> 8;
+  }
+  return out;
+}
+
+function notFinite(name: string, type: GgufTensorType): DotaError {
+  return new DotaError('train.nonFinite', `${name} would hold a value that ${type} cannot.`, {
+    where: name,
+    next: 'Export the merged model in Hugging Face layout, whose type is the base model’s.',
+  });
+}

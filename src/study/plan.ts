@@ -1,0 +1,264 @@
+/** From a study to its runs: pure, so that a dry run and a second start see the same list. */
+import { createHash } from 'node:crypto';
+import { selectModules } from '../adapters/targets';
+import { runConfigSchema, type RunConfig } from '../config/runConfig';
+import type { DecoderConfig } from '../models/modelConfig';
+import { DotaError } from '../protocol/errors';
+import { adapterParameters, nearestRank } from './budget';
+import type { StudyConfig, StudyVariant } from './studyConfig';
+
+export type StudyStage = 'sweep' | 'main' | 'ablation';
+
+export interface PlannedRun {
+  /** Hash of the configuration: a run that is done under it is not done again. */
+  key: string;
+  stage: StudyStage;
+  /** A key of `methods`. */
+  method: string;
+  /** The method with its rank, or what the ablation changes. */
+  label: string;
+  /** Name of the ablation. */
+  ablation?: string;
+  task: string;
+  budget?: number;
+  seed: number;
+  learningRate: number;
+  /** Without the test file: no run of a study may see it while choices are made. */
+  config: RunConfig;
+}
+
+export interface StudyContext {
+  /** Architecture of each model named by the study, by the name as written. */
+  models: ReadonlyMap<string, DecoderConfig>;
+  /** Makes a path of the study file absolute; "sample" stays. */
+  resolve: (path: string) => string;
+}
+
+/** Learning rate of each method, once the sweep is done. */
+export type ChosenRates = ReadonlyMap<string, number>;
+
+export function sweepTask(study: StudyConfig): string {
+  return knownTask(study, study.sweep.task);
+}
+
+/** Every method x every learning rate, one seed, one task, the first size. */
+export function planSweep(study: StudyConfig, context: StudyContext): PlannedRun[] {
+  const task = sweepTask(study);
+  return Object.entries(study.methods).flatMap(([method, variant]) =>
+    study.learning_rates.map((learningRate) =>
+      planned(study, context, {
+        ...{ stage: 'sweep' as const, method, variant, task, learningRate },
+        ...{ seed: study.sweep.seed, size: sizesOf(study)[0] ?? {} },
+      }),
+    ),
+  );
+}
+
+/**
+ * Methods x tasks x sizes x seeds, then the ablations. Seeds vary slowest, so that a study that is
+ * interrupted has every method at the same number of seeds, give or take one.
+ */
+export function planMain(
+  study: StudyConfig,
+  context: StudyContext,
+  rates: ChosenRates,
+): PlannedRun[] {
+  const runs = study.seeds.flatMap((seed) =>
+    Object.keys(study.tasks).flatMap((task) =>
+      sizesOf(study).flatMap((size) =>
+        Object.entries(study.methods).map(([method, variant]) =>
+          planned(study, context, {
+            ...{ stage: 'main' as const, method, variant, task, seed, size },
+            learningRate: rateOf(rates, method),
+          }),
+        ),
+      ),
+    ),
+  );
+  // A method without a rank has one size only.
+  const distinct = new Map(runs.map((run) => [run.key, run]));
+  return [...distinct.values(), ...planAblations(study, context, rates)];
+}
+
+function planAblations(
+  study: StudyConfig,
+  context: StudyContext,
+  rates: ChosenRates,
+): PlannedRun[] {
+  return study.ablations.flatMap((ablation) => {
+    const base = study.methods[ablation.method];
+    if (base === undefined) {
+      throw invalid(`ablations: there is no method "${ablation.method}"`, study);
+    }
+    const task = knownTask(study, ablation.task);
+    const seeds = ablation.seeds ?? study.seeds;
+    return seeds.flatMap((seed) =>
+      Object.entries(ablation.variants).map(([label, change]) => {
+        const variant: StudyVariant = {
+          method: base.method,
+          adapter: { ...base.adapter, ...change.adapter },
+          quantization: { ...base.quantization, ...change.quantization },
+        };
+        const first = sizesOf(study)[0] ?? {};
+        const keepsRank = change.adapter?.r !== undefined;
+        // Without matching, a variant keeps the rank of the method it varies.
+        const baseRank = sizedRank(study, context, base, study.model, first).r;
+        const size: Size = change.match_budget ? first : keepsRank ? {} : { rank: baseRank };
+        return planned(study, context, {
+          ...{ stage: 'ablation' as const, method: ablation.method, variant, task, seed, size },
+          ...{ learningRate: rateOf(rates, ablation.method), ablation: ablation.name, label },
+          model: change.model ?? study.model,
+          training: change.training,
+        });
+      }),
+    );
+  });
+}
+
+interface Size {
+  budget?: number;
+  rank?: number | undefined;
+}
+
+function sizesOf(study: StudyConfig): Size[] {
+  if (study.budgets !== undefined) return study.budgets.map((budget) => ({ budget }));
+  if (study.ranks !== undefined) return study.ranks.map((rank) => ({ rank }));
+  return [{}];
+}
+
+interface Wanted {
+  stage: StudyStage;
+  method: string;
+  variant: StudyVariant;
+  task: string;
+  seed: number;
+  size: Size;
+  learningRate: number;
+  ablation?: string;
+  label?: string;
+  model?: string;
+  training?: Partial<StudyConfig['training']> | undefined;
+}
+
+function planned(study: StudyConfig, context: StudyContext, wanted: Wanted): PlannedRun {
+  const { stage, method, variant, task, seed, size, learningRate, ablation } = wanted;
+  const model = wanted.model ?? study.model;
+  const { test: _withheld, ...data } = study.tasks[task] ?? study.tasks[knownTask(study, task)]!;
+  const { r, matched } = sizedRank(study, context, variant, model, size);
+  const config = runConfigSchema.parse({
+    model: model === 'sample' ? model : context.resolve(model),
+    method: variant.method,
+    adapter: { ...variant.adapter, ...(r === undefined ? {} : { r }) },
+    quantization: variant.quantization ?? {},
+    data: {
+      ...data,
+      train: context.resolve(data.train),
+      validation: context.resolve(data.validation),
+    },
+    training: {
+      ...study.training,
+      ...wanted.training,
+      seed,
+      learning_rate: learningRate,
+    },
+    device: study.device,
+    threads: study.threads,
+  });
+  const label = wanted.label ?? (sizesOf(study).length > 1 ? sizeLabel(method, size, r) : method);
+  return {
+    key: configKey(config),
+    ...{ stage, method, label, task, seed, learningRate, config },
+    ...(ablation === undefined ? {} : { ablation }),
+    ...(matched && size.budget !== undefined ? { budget: size.budget } : {}),
+  };
+}
+
+function sizeLabel(method: string, size: Size, r: number | undefined): string {
+  if (r === undefined) return method;
+  return size.budget === undefined ? `${method}, r ${r}` : `${method}, ${size.budget}`;
+}
+
+function sizedRank(
+  study: StudyConfig,
+  context: StudyContext,
+  variant: StudyVariant,
+  model: string,
+  size: Size,
+): { r: number | undefined; matched: boolean } {
+  const { method } = variant;
+  if (method === 'full') return { r: undefined, matched: false };
+  const { budget } = size;
+  if (budget === undefined) return { r: size.rank ?? variant.adapter?.r, matched: false };
+  const architecture = context.models.get(model);
+  if (architecture === undefined) throw invalid(`model: "${model}" was not read`, study);
+  const { adapter } = runConfigSchema.parse({
+    adapter: { ...variant.adapter },
+    data: { train: '-' },
+  });
+  const modules = selectModules(architecture, adapter);
+  const count = (r: number): number => adapterParameters(method, modules, { ...adapter, r });
+  return { r: nearestRank(count, budget).r, matched: true };
+}
+
+/** SHA-256 over the configuration without what names it; keys in a fixed order. */
+export function configKey(config: RunConfig): string {
+  const { name: _name, output_dir: _place, $schema: _schema, ...rest } = config;
+  return createHash('sha256').update(canonical(rest)).digest('hex').slice(0, 24);
+}
+
+export function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
+  const entries = Object.entries(value)
+    .filter(([, inner]) => inner !== undefined)
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+  return `{${entries.map(([key, inner]) => `${JSON.stringify(key)}:${canonical(inner)}`).join(',')}}`;
+}
+
+function rateOf(rates: ChosenRates, method: string): number {
+  const rate = rates.get(method);
+  if (rate === undefined) throw new Error(`no learning rate was chosen for ${method}`);
+  return rate;
+}
+
+function knownTask(study: StudyConfig, name: string | undefined): string {
+  const task = name ?? Object.keys(study.tasks)[0];
+  if (task === undefined || study.tasks[task] === undefined) {
+    throw invalid(`there is no task "${task ?? ''}"`, study);
+  }
+  return task;
+}
+
+function invalid(message: string, study: StudyConfig): DotaError {
+  return new DotaError('config.invalid', `${message}.`, {
+    where: study.name,
+    next: 'Name a key that the study has.',
+  });
+}
+
+/**
+ * The rate with the lowest validation loss of each method; a method of which a rate is still missing
+ * has none. Diverged runs (no finite loss) count as worst.
+ */
+export function chooseRates(
+  study: StudyConfig,
+  sweep: readonly PlannedRun[],
+  bestLoss: (key: string) => number | undefined,
+): Map<string, { rate: number; atEdge: boolean }> {
+  const chosen = new Map<string, { rate: number; atEdge: boolean }>();
+  for (const method of Object.keys(study.methods)) {
+    const losses = sweep
+      .filter((run) => run.method === method)
+      .map((run) => ({ rate: run.learningRate, loss: bestLoss(run.key) }));
+    if (losses.length === 0 || losses.some(({ loss }) => loss === undefined)) continue;
+    const finite = losses.map(({ rate, loss = Infinity }) => ({
+      rate,
+      loss: Number.isFinite(loss) ? loss : Infinity,
+    }));
+    const { rate } = finite.reduce((a, b) => (b.loss < a.loss ? b : a));
+    const all = losses.map((l) => l.rate);
+    const atEdge = all.length > 1 && (rate === Math.min(...all) || rate === Math.max(...all));
+    chosen.set(method, { rate, atEdge });
+  }
+  return chosen;
+}

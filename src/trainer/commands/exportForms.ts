@@ -1,0 +1,180 @@
+/** The forms of `dota export`, each from the same source. */
+import path from 'node:path';
+import type { RunConfig } from '../../config/runConfig';
+import { writeAdapterFolder } from '../../export/adapterFolder';
+import { denseUpdate, type AdapterState } from '../../export/adapterState';
+import { openReplacements } from '../../export/checkpointAdapter';
+import type { GgufFileType } from '../../export/gguf/tensors';
+import { writeGguf } from '../../export/gguf/writeGguf';
+import { writeMergedModel, type MergedReport } from '../../export/mergedModel';
+import { modelCard } from '../../export/modelCard';
+import { writePeftLora, type LoraModuleReport, type LoraRank } from '../../export/peftLora';
+import { quantizedChanges } from '../../export/quantizedMerge';
+import type { WeightChanges } from '../../export/weightChanges';
+import { countParameters } from '../../models/config';
+import { readLicense, type ModelFolder } from '../../models/modelFolder';
+import { DotaError } from '../../protocol/errors';
+import type { RunManifest } from '../../protocol/runFiles';
+import type { OrtGemm } from '../ort/ortGemm';
+import { versions } from './versions';
+
+export const exportFormats = ['merged', 'adapter', 'lora', 'gguf'] as const;
+export type ExportFormat = (typeof exportFormats)[number];
+
+export interface ExportForm {
+  format: ExportFormat;
+  /** Of a conversion to LoRA. */
+  rank: LoraRank;
+  ggufType: GgufFileType;
+}
+
+/** What every form of export starts from. */
+export interface ExportSource {
+  manifest: RunManifest;
+  checkpoint: string;
+  model: ModelFolder;
+  config: RunConfig;
+  gemm: OrtGemm;
+  /** Throws to cancel. */
+  onProgress: (fraction: number) => void;
+}
+
+export type ExportResult =
+  | { changed: number; worst_rounding: number | null }
+  | { modules: { path: string; rank: number; relative_error: number }[] }
+  | { modules: number }
+  | { tensors: number; notes: readonly string[] };
+
+/**
+ * @param state undefined for full fine-tuning
+ * @param out new folder; for GGUF a new file
+ * @throws DotaError of the model and the target
+ */
+export async function writeExport(
+  source: ExportSource,
+  state: AdapterState | undefined,
+  form: ExportForm,
+  out: string,
+): Promise<ExportResult> {
+  switch (form.format) {
+    case 'merged':
+      return merged(source, state, out);
+    case 'gguf':
+      return gguf(source, state, form.ggufType, out);
+    case 'adapter':
+    case 'lora':
+      return adapter(source, state, form, out);
+  }
+}
+
+async function adapter(
+  { model, manifest, config, gemm }: ExportSource,
+  state: AdapterState | undefined,
+  { format, rank }: ExportForm,
+  out: string,
+): Promise<ExportResult> {
+  if (state === undefined) {
+    throw new DotaError('usage', 'Full fine-tuning has no adapter.', {
+      next: 'Export it with --to merged.',
+    });
+  }
+  const info = {
+    baseModel: config.model,
+    baseWeights: manifest.fingerprint?.baseWeights,
+    layers: model.config.numLayers,
+  };
+  if (format === 'adapter' && state.method !== 'lora') {
+    await writeAdapterFolder(out, state, info);
+    return { modules: state.modules.length };
+  }
+  const report = await writePeftLora(out, state, rank, info, gemm);
+  return {
+    modules: report.map((m: LoraModuleReport) => ({
+      path: m.path,
+      rank: m.rank,
+      relative_error: m.relativeError,
+    })),
+  };
+}
+
+async function merged(
+  source: ExportSource,
+  state: AdapterState | undefined,
+  out: string,
+): Promise<ExportResult> {
+  const { model, manifest, config } = source;
+  const license = await readLicense(model.folder);
+  const { dota } = await versions();
+  const card = (report: MergedReport): string =>
+    modelCard(
+      {
+        name: manifest.name,
+        baseModel: config.model,
+        license,
+        method: state?.method ?? 'full fine-tuning',
+        adapter: state === undefined ? 'all weights' : `${state.modules.length} modules`,
+        trainableParameters: manifest.trainable?.parameters ?? 0,
+        parameters: countParameters(model.config),
+        dataset: datasetName(manifest),
+        steps: manifest.progress?.step ?? 0,
+        validationLoss: manifest.best?.validationLoss,
+        dotaVersion: dota,
+      },
+      report,
+    );
+  const report = await withChanges(source, state, (changes) =>
+    writeMergedModel(model, changes, out, card, source.onProgress),
+  );
+  return { changed: report.changed, worst_rounding: report.worstRounding?.loss ?? null };
+}
+
+async function gguf(
+  source: ExportSource,
+  state: AdapterState | undefined,
+  type: GgufFileType,
+  out: string,
+): Promise<ExportResult> {
+  const { model, manifest, onProgress } = source;
+  const description = { name: manifest.name, license: await readLicense(model.folder) };
+  return withChanges(source, state, (changes) =>
+    writeGguf(model, changes, out, type, description, onProgress),
+  );
+}
+
+/** What training changed in the base model, for as long as `use` runs. */
+async function withChanges<T>(
+  { model, checkpoint, config, gemm }: ExportSource,
+  state: AdapterState | undefined,
+  use: (changes: WeightChanges) => Promise<T>,
+): Promise<T> {
+  if (state === undefined) {
+    const changes = await openReplacements(checkpoint, model.config);
+    try {
+      return await use(changes);
+    } finally {
+      await changes.close();
+    }
+  }
+  const { load_in_4bit: quantized, bnb_4bit_use_double_quant: double } = config.quantization;
+  return use(
+    quantized
+      ? quantizedChanges(model.weights, model.config, state, double, gemm)
+      : denseChanges(state, gemm),
+  );
+}
+
+function denseChanges(state: AdapterState, gemm: OrtGemm): WeightChanges {
+  const modules = new Map(state.modules.map((module) => [`${module.path}.weight`, module]));
+  return {
+    delta: (name) => {
+      const module = modules.get(name);
+      return module === undefined ? undefined : denseUpdate(module, gemm);
+    },
+  };
+}
+
+/** The training file's name; where it lies is nobody else's business. */
+function datasetName({ config }: RunManifest): string {
+  const train = (config as { data?: { train?: unknown } } | undefined)?.data?.train;
+  return typeof train === 'string' ? path.basename(train) : 'unknown';
+}
