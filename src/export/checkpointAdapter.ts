@@ -1,5 +1,6 @@
 /** The adapter (or the whole weights) that a checkpoint of a run holds. */
 import path from 'node:path';
+import { loraScaling } from '../adapters/lora';
 import type { RunConfig } from '../config/runConfig';
 import type { Core } from '../core/mpo/types';
 import { expectedWeights } from '../models/config';
@@ -17,8 +18,7 @@ import {
 } from './adapterState';
 import type { WeightChanges } from './weightChanges';
 
-const coreName = /^(.+)\.mpo_cores\.0$/;
-const loraName = /^(.+)\.lora_A\.weight$/;
+const firstTensor = /^(.+)\.(?:mpo_cores\.0|lora_A\.weight|lora_A\.tt_cores\.0)$/;
 
 /**
  * Reads `adapter_model.safetensors` of a checkpoint.
@@ -36,7 +36,7 @@ export async function readCheckpointAdapter(
     const weights = expectedWeights(config);
     const modules: AdaptedModule[] = [];
     for (const name of file.names) {
-      const module = (method === 'lora' ? loraName : coreName).exec(name)?.[1];
+      const module = firstTensor.exec(name)?.[1];
       if (module === undefined) continue;
       const [outFeatures, inFeatures] = weights.get(`${module}.weight`) ?? [];
       if (outFeatures === undefined || inFeatures === undefined) {
@@ -45,10 +45,7 @@ export async function readCheckpointAdapter(
           next: 'Check that the run belongs to this model.',
         });
       }
-      const update =
-        method === 'lora'
-          ? await readPair(file, module, options)
-          : await readChains(file, module, options, outFeatures, inFeatures);
+      const update = await readUpdate(file, module, method, options, outFeatures, inFeatures);
       modules.push({ path: module, outFeatures, inFeatures, update });
     }
     modules.sort((a, b) => a.path.localeCompare(b.path, 'en', { numeric: true }));
@@ -56,6 +53,39 @@ export async function readCheckpointAdapter(
   } finally {
     await file.close();
   }
+}
+
+/** Methods whose change is no pair or chain by itself have it filled in by who can compute it. */
+async function readUpdate(
+  file: SafetensorsFile,
+  module: string,
+  method: AdapterMethodName,
+  options: RunConfig['adapter'],
+  outFeatures: number,
+  inFeatures: number,
+): Promise<ModuleUpdate> {
+  switch (method) {
+    case 'dota':
+      return readChains(file, module, options, outFeatures, inFeatures);
+    case 'random_mpo':
+      return options.init_random === 'plain'
+        ? unknownChange(module)
+        : readChains(file, module, options, outFeatures, inFeatures);
+    case 'lora':
+      return options.use_dora || options.init_lora_weights === 'pissa'
+        ? unknownChange(module)
+        : readPair(file, module, options);
+    case 'mpop':
+    case 'loretta':
+      return unknownChange(module);
+  }
+}
+
+function unknownChange(module: string): ModuleUpdate {
+  return {
+    kind: 'dense',
+    change: () => Promise.reject(new Error(`the change of ${module} was not filled in`)),
+  };
 }
 
 async function readChains(
@@ -91,12 +121,18 @@ async function readChain(file: SafetensorsFile, prefix: string): Promise<Core[]>
 async function readPair(
   file: SafetensorsFile,
   module: string,
-  { lora_alpha: alpha }: RunConfig['adapter'],
+  options: RunConfig['adapter'],
 ): Promise<ModuleUpdate> {
   const a = await file.read(`${module}.lora_A.weight`);
   const b = await file.read(`${module}.lora_B.weight`);
   const [rank = 1] = a.shape;
-  return { kind: 'lora', a: toFloat32(a), b: toFloat32(b), rank, factor: (alpha ?? rank) / rank };
+  return {
+    kind: 'lora',
+    a: toFloat32(a),
+    b: toFloat32(b),
+    rank,
+    factor: loraScaling(rank, options),
+  };
 }
 
 /**

@@ -158,9 +158,9 @@ const basePlan: AdapterPlan = { trainsBaseWeights: false, modules: new Map() };
  * Attaches the configured method to the model's modules.
  * @throws DotaError `adapter.noTarget`, `adapter.rank`, `adapter.shape`, `config.invalid`
  */
-async function planModel(
+export async function planModel(
   config: RunConfig,
-  model: ModelParts,
+  model: Pick<ModelParts, 'config' | 'weights'>,
   { device, threads }: { device: DeviceKind; threads: number },
   hooks: EngineHooks,
 ): Promise<AdapterPlan> {
