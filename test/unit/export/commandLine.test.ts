@@ -46,7 +46,7 @@ describe('dota export', () => {
     ['dota', { orientation: 'in', residual: 'explicit', mpo_cores: 2 }],
     ['random_mpo', {}],
     ['random_mpo', { init_random: 'frozen_copy' }],
-    ['mpop', { r: 64 }],
+    ['mpop', { r: 16 }],
     ['dota', { trainable_cores: [0, 2] }],
     ['lora', { lora_alpha: 8 }],
     ['lora', { use_rslora: true }],
