@@ -36,8 +36,13 @@ async function gradientCores(
   module: LinearModule,
   context: AttachContext,
 ): Promise<readonly Core[]> {
-  const gradient = context.gradient?.(module);
-  if (!gradient) throw new Error(`no gradient of ${module.path} was accumulated`);
+  if (!context.gradient) {
+    throw new DotaError('config.invalid', 'Gradients are only accumulated when training starts.', {
+      where: 'adapter.init_weights',
+      next: 'Start a run, or start from the weight (init_weights "mpo").',
+    });
+  }
+  const gradient = await context.gradient(module);
   if (!gradient.every(Number.isFinite)) {
     throw new DotaError('train.nonFinite', `The gradient of ${module.path} is not finite.`, {
       next: 'Check the data, or start from the weight (init_weights "mpo").',

@@ -17,7 +17,7 @@ export interface AttachContext {
    */
   initialCores?: ((module: LinearModule) => readonly Core[] | undefined) | undefined;
   /** Gradient of the full weight, `[out, in]`, for `init_weights: "gradient"`. */
-  gradient?: ((module: LinearModule) => Float32Array | undefined) | undefined;
+  gradient?: ((module: LinearModule) => Promise<Float32Array>) | undefined;
   /** Set where what the method leaves frozen is stored in NF4. */
   quantization?: { doubleQuantization: boolean; rounds: number } | undefined;
   gemm: Gemm;

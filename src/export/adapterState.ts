@@ -26,7 +26,9 @@ export type ModuleUpdate =
       b: Float32Array;
       rank: number;
       factor: number;
-    };
+    }
+  /** The change is known as a whole only, `[out, in]`. */
+  | { kind: 'dense'; change: () => Promise<Float32Array> };
 
 export interface AdaptedModule {
   /** Full path, e.g. `model.layers.0.self_attn.q_proj`. */
@@ -80,6 +82,8 @@ export async function denseUpdate(module: AdaptedModule, gemm: Gemm): Promise<Fl
       );
       return data.map((value) => update.factor * value);
     }
+    case 'dense':
+      return update.change();
   }
 }
 

@@ -18,8 +18,7 @@ import {
 } from './adapterState';
 import type { WeightChanges } from './weightChanges';
 
-const coreName = /^(.+)\.mpo_cores\.0$/;
-const loraName = /^(.+)\.lora_A\.weight$/;
+const firstTensor = /^(.+)\.(?:mpo_cores\.0|lora_A\.weight|lora_A\.tt_cores\.0)$/;
 
 /**
  * Reads `adapter_model.safetensors` of a checkpoint.
@@ -32,13 +31,12 @@ export async function readCheckpointAdapter(
   options: RunConfig['adapter'],
   config: DecoderConfig,
 ): Promise<AdapterState> {
-  if (method === 'lora') refuseVariants(options, folder);
   const file = await SafetensorsFile.open(path.join(folder, adapterModelName));
   try {
     const weights = expectedWeights(config);
     const modules: AdaptedModule[] = [];
     for (const name of file.names) {
-      const module = (method === 'lora' ? loraName : coreName).exec(name)?.[1];
+      const module = firstTensor.exec(name)?.[1];
       if (module === undefined) continue;
       const [outFeatures, inFeatures] = weights.get(`${module}.weight`) ?? [];
       if (outFeatures === undefined || inFeatures === undefined) {
@@ -47,10 +45,7 @@ export async function readCheckpointAdapter(
           next: 'Check that the run belongs to this model.',
         });
       }
-      const update =
-        method === 'lora'
-          ? await readPair(file, module, options)
-          : await readChains(file, module, options, outFeatures, inFeatures);
+      const update = await readUpdate(file, module, method, options, outFeatures, inFeatures);
       modules.push({ path: module, outFeatures, inFeatures, update });
     }
     modules.sort((a, b) => a.path.localeCompare(b.path, 'en', { numeric: true }));
@@ -58,6 +53,39 @@ export async function readCheckpointAdapter(
   } finally {
     await file.close();
   }
+}
+
+/** Methods whose change is no pair or chain by itself have it filled in by who can compute it. */
+async function readUpdate(
+  file: SafetensorsFile,
+  module: string,
+  method: AdapterMethodName,
+  options: RunConfig['adapter'],
+  outFeatures: number,
+  inFeatures: number,
+): Promise<ModuleUpdate> {
+  switch (method) {
+    case 'dota':
+      return readChains(file, module, options, outFeatures, inFeatures);
+    case 'random_mpo':
+      return options.init_random === 'plain'
+        ? unknownChange(module)
+        : readChains(file, module, options, outFeatures, inFeatures);
+    case 'lora':
+      return options.use_dora || options.init_lora_weights === 'pissa'
+        ? unknownChange(module)
+        : readPair(file, module, options);
+    case 'mpop':
+    case 'loretta':
+      return unknownChange(module);
+  }
+}
+
+function unknownChange(module: string): ModuleUpdate {
+  return {
+    kind: 'dense',
+    change: () => Promise.reject(new Error(`the change of ${module} was not filled in`)),
+  };
 }
 
 async function readChains(
@@ -88,23 +116,6 @@ async function readChain(file: SafetensorsFile, prefix: string): Promise<Core[]>
     cores.push({ data: toFloat32(tensor), shape: [left, rows, cols, right] });
   }
   return cores;
-}
-
-/**
- * The change of a DoRA or PiSSA module also depends on the base's weight, which a pair of matrices
- * does not tell: exporting the pair alone would be silently wrong.
- */
-function refuseVariants(options: RunConfig['adapter'], where: string): void {
-  const variant = options.use_dora
-    ? 'DoRA'
-    : options.init_lora_weights === 'pissa'
-      ? 'PiSSA'
-      : undefined;
-  if (variant === undefined) return;
-  throw new DotaError('usage', `A run with ${variant} cannot be exported or merged yet.`, {
-    where,
-    next: 'Evaluate it with dota evaluate; runs with dota, LoRA and rsLoRA can be exported.',
-  });
 }
 
 async function readPair(

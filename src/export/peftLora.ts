@@ -6,7 +6,7 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Gemm } from '../core/gemm';
-import { toLora, type LoraPair } from '../core/mpo/lora';
+import { matrixToLora, toLora, type LoraPair } from '../core/mpo/lora';
 import { writeSafetensors, type TensorToWrite } from '../models/safetensors/writer';
 import { DotaError } from '../protocol/errors';
 import { writeFileAtomic } from '../runs/atomicFile';
@@ -81,10 +81,19 @@ async function loraPair(module: AdaptedModule, rank: LoraRank, gemm: Gemm): Prom
     const b = update.b.map((value) => update.factor * value);
     return { a: update.a, b, rank: update.rank, relativeError: 0 };
   }
-  const operator = updateOperator(update);
   const limit = Math.min(outFeatures, inFeatures);
   const wanted = Math.min('r' in rank ? rank.r : rank.maxRank, limit);
-  const pair = await toLora(operator, outFeatures, inFeatures, update.orientation, wanted, gemm);
+  const pair =
+    update.kind === 'dense'
+      ? await matrixToLora(await update.change(), outFeatures, inFeatures, wanted, gemm)
+      : await toLora(
+          updateOperator(update),
+          outFeatures,
+          inFeatures,
+          update.orientation,
+          wanted,
+          gemm,
+        );
   return 'r' in rank ? pair : truncatePair(pair, rank.keptEnergy, outFeatures, inFeatures);
 }
 

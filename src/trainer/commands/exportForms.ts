@@ -2,7 +2,7 @@
 import path from 'node:path';
 import type { RunConfig } from '../../config/runConfig';
 import { writeAdapterFolder } from '../../export/adapterFolder';
-import { denseUpdate, type AdapterState } from '../../export/adapterState';
+import { type AdapterState } from '../../export/adapterState';
 import { openReplacements } from '../../export/checkpointAdapter';
 import type { GgufFileType } from '../../export/gguf/tensors';
 import { writeGguf } from '../../export/gguf/writeGguf';
@@ -10,13 +10,13 @@ import { writeMergedModel, type MergedReport } from '../../export/mergedModel';
 import { modelCard, type CardFacts } from '../../export/modelCard';
 import { writeOnnx } from '../../export/onnx/writeOnnx';
 import { writePeftLora, type LoraModuleReport, type LoraRank } from '../../export/peftLora';
-import { quantizedChanges } from '../../export/quantizedMerge';
 import type { WeightChanges } from '../../export/weightChanges';
 import { countParameters, expectedWeights } from '../../models/config';
 import { readLicense, type ModelFolder } from '../../models/modelFolder';
 import { DotaError } from '../../protocol/errors';
 import type { RunManifest } from '../../protocol/runFiles';
 import type { OrtGemm } from '../ort/ortGemm';
+import { TrainedAdapters } from '../training/trainedAdapters';
 import { versions } from './versions';
 
 export const exportFormats = ['merged', 'adapter', 'lora', 'gguf', 'onnx'] as const;
@@ -71,7 +71,7 @@ export async function writeExport(
 }
 
 async function adapter(
-  { model, manifest, config, gemm }: ExportSource,
+  { model, manifest, config, checkpoint, gemm }: ExportSource,
   state: AdapterState | undefined,
   { format, rank }: ExportForm,
   out: string,
@@ -86,11 +86,13 @@ async function adapter(
     baseWeights: manifest.fingerprint?.baseWeights,
     layers: model.config.numLayers,
   };
-  if (format === 'adapter' && state.method !== 'lora') {
+  if (format === 'adapter' && (state.method === 'dota' || state.method === 'random_mpo')) {
     await writeAdapterFolder(out, state, info);
     return { modules: state.modules.length };
   }
-  const report = await writePeftLora(out, state, rank, info, gemm);
+  const report = await withDenseChanges(config, model, checkpoint, state, (known) =>
+    writePeftLora(out, known, rank, info, gemm),
+  );
   return {
     modules: report.map((m: LoraModuleReport) => ({
       path: m.path,
@@ -98,6 +100,27 @@ async function adapter(
       relative_error: m.relativeError,
     })),
   };
+}
+
+/** Fills in the changes of methods that are neither a pair nor a chain of cores. */
+async function withDenseChanges<T>(
+  config: RunConfig,
+  model: ModelFolder,
+  checkpoint: string,
+  state: AdapterState,
+  use: (state: AdapterState) => Promise<T>,
+): Promise<T> {
+  if (state.modules.every(({ update }) => update.kind !== 'dense')) return use(state);
+  const adapters = await TrainedAdapters.open(config, model, checkpoint);
+  try {
+    const modules = state.modules.map((module) => ({
+      ...module,
+      update: { kind: 'dense', change: () => adapters.change(module.path) } as const,
+    }));
+    return await use({ ...state, modules });
+  } finally {
+    await adapters.dispose();
+  }
 }
 
 async function merged(
@@ -162,7 +185,7 @@ async function gguf(
 
 /** What training changed in the base model, for as long as `use` runs. */
 async function withChanges<T>(
-  { model, checkpoint, config, gemm }: ExportSource,
+  { model, checkpoint, config }: ExportSource,
   state: AdapterState | undefined,
   use: (changes: WeightChanges) => Promise<T>,
 ): Promise<T> {
@@ -174,22 +197,12 @@ async function withChanges<T>(
       await changes.close();
     }
   }
-  const { load_in_4bit: quantized, bnb_4bit_use_double_quant: double } = config.quantization;
-  return use(
-    quantized
-      ? quantizedChanges(model.weights, model.config, state, double, gemm)
-      : denseChanges(state, gemm),
-  );
-}
-
-function denseChanges(state: AdapterState, gemm: OrtGemm): WeightChanges {
-  const modules = new Map(state.modules.map((module) => [`${module.path}.weight`, module]));
-  return {
-    delta: (name) => {
-      const module = modules.get(name);
-      return module === undefined ? undefined : denseUpdate(module, gemm);
-    },
-  };
+  const adapters = await TrainedAdapters.open(config, model, checkpoint);
+  try {
+    return await use(adapters.changes());
+  } finally {
+    await adapters.dispose();
+  }
 }
 
 /** The training file's name; where it lies is nobody else's business. */

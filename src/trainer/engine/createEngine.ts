@@ -13,7 +13,7 @@ import { FrozenWeights, readFloat32, type WeightReader } from './frozenWeights';
 import { Head } from './head';
 import { DenseDeltas } from './denseDeltas';
 import { planParameters } from './parameterLayout';
-import { quantizeBlocks, type QuantizationOptions } from './quantizeBlocks';
+import { quantizeBlocks, quantizedNames, type QuantizationOptions } from './quantizeBlocks';
 import { type OptimizerKind, ParameterStore } from './parameterStore';
 import { SessionCache } from './sessionCache';
 
@@ -60,19 +60,21 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const sessions = new SessionCache(device, MAX_SESSIONS);
 
   const trainable = new Set(layout.tensors.map(({ name }) => name));
+  const quantized = options.quantization ? quantizedNames(config) : new Set<string>();
   const frozen = await FrozenWeights.load(
     weights,
     [...expectedWeights(config)]
       .map(([name, shape]) => ({ name, shape }))
-      .filter(({ name }) => !trainable.has(name)),
+      .filter(({ name }) => !trainable.has(name) && !quantized.has(name)),
     options.residentLimit ?? DEFAULT_RESIDENT_LIMIT,
     { narrow: device.kind !== 'cpu' },
   );
   await initialiseParameters(store, weights, options.adapters);
   const adapters = explicitWhereResident(options.adapters, frozen);
-  await subtractInitialDeltas(frozen, adapters, options.threads);
   if (options.quantization) {
-    await quantizeBlocks(frozen, weights, config, adapters, options.quantization);
+    await quantizeBlocks(frozen, weights, config, adapters, options.threads, options.quantization);
+  } else {
+    await subtractInitialDeltas(frozen, adapters, options.threads);
   }
 
   const shapes = expectedWeights(config);

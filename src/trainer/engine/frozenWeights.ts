@@ -3,7 +3,7 @@
  * a time into a buffer that is used again for the next block. Small models are widened once, unless
  * they are quantised: a dense copy beside the 4-bit one would defeat its purpose.
  */
-import { dequantizeNf4, quantizeNf4, type Nf4Tensor } from '../../core/nf4';
+import { dequantizeNf4, type Nf4Tensor } from '../../core/nf4';
 import type { Storage } from '../../graph/layers/storedWeight';
 import { type Shape, sizeOf } from '../../graph/shape';
 import { toFloat32, widenInto } from '../../models/dtype';
@@ -113,18 +113,9 @@ export class FrozenWeights {
     this.#widened.set(name, values);
   }
 
-  /**
-   * Stores a weight in NF4 from here on; any dense copy is dropped.
-   * @returns sum of squared errors and of squares, in fp64
-   */
-  quantize(name: string, doubleQuantization: boolean): { squaredError: number; energy: number } {
-    // A copy: `read` may hand out the scratch buffer that the comparison below writes to.
-    const [values] = this.read([name]).map((view) => view.slice()) as [Float32Array];
-    this.#quantized.set(name, quantizeNf4(values, undefined, doubleQuantization));
-    this.#widened.delete(name);
-    this.#raw.delete(name);
-    const [restored] = this.read([name]) as [Float32Array];
-    return squaredError(values, restored);
+  /** Adds a weight that is kept in NF4. */
+  store(name: string, tensor: Nf4Tensor): void {
+    this.#quantized.set(name, tensor);
   }
 
   /**

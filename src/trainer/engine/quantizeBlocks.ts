@@ -2,11 +2,12 @@
  * QDoTA and QLoRA: the matrices of the blocks in NF4. With DoTA what is quantised is the residual
  * W - MPO(A0); the cores come from the full-precision weight and stay in fp32.
  */
-import { quantizeNf4, dequantizeNf4 } from '../../core/nf4';
-import type { AdapterPlan } from '../../adapters/adapter';
+import { dequantizeNf4, quantizeNf4, type Nf4Tensor } from '../../core/nf4';
+import type { AdapterPlan, LinearModule } from '../../adapters/adapter';
 import { linearModules } from '../../adapters/targets';
 import type { DecoderConfig } from '../../models/modelConfig';
 import { DotaError } from '../../protocol/errors';
+import { DenseDeltas } from './denseDeltas';
 import { readFloat32, squaredError, type FrozenWeights, type WeightReader } from './frozenWeights';
 
 /** How far the step-0 model is from the full-precision one, over all quantised matrices. */
@@ -21,17 +22,27 @@ export interface QuantizationError {
 export interface QuantizationOptions {
   doubleQuantization: boolean;
   onMeasured?: (error: QuantizationError) => void;
+  /** Matrices that are in 4 bits already (then nothing is measured). */
+  stored?: ((module: LinearModule) => Nf4Tensor) | undefined;
+}
+
+/** Names of the matrices that `quantizeBlocks` stores: they need not be loaded otherwise. */
+export function quantizedNames(config: DecoderConfig): Set<string> {
+  return new Set(linearModules(config).map(({ path }) => `${path}.weight`));
 }
 
 /**
- * @throws DotaError `config.invalid` when the base weights train or an adapter needs them exact
+ * Reads, quantises and drops one matrix after the other, so that the dense weights are never all in
+ * memory.
+ * @throws DotaError `config.invalid` when the base weights train
  */
 export async function quantizeBlocks(
   frozen: FrozenWeights,
   weights: WeightReader,
   config: DecoderConfig,
   plan: AdapterPlan,
-  { doubleQuantization, onMeasured }: QuantizationOptions,
+  threads: number,
+  { doubleQuantization, onMeasured, stored: known }: QuantizationOptions,
 ): Promise<void> {
   if (plan.trainsBaseWeights) {
     throw new DotaError(
@@ -42,22 +53,45 @@ export async function quantizeBlocks(
       },
     );
   }
+  const modules = linearModules(config);
+  if (known) {
+    for (const module of modules) frozen.store(`${module.path}.weight`, known(module));
+    return;
+  }
   let stored = 0;
   let plain = 0;
   let energy = 0;
-  const modules = linearModules(config);
-  for (const { path, outFeatures, inFeatures } of modules) {
-    const name = `${path}.weight`;
-    // The adapter restores exactly what was taken out of the weight, so the error of the model at
-    // step 0 is the error of what is stored.
-    stored += frozen.quantize(name, doubleQuantization).squaredError;
-    if (onMeasured === undefined) continue;
-    const weight = await readFloat32(weights, { name, shape: [outFeatures, inFeatures] });
-    const restored = new Float32Array(weight.length);
-    dequantizeNf4(quantizeNf4(weight, undefined, doubleQuantization), restored);
-    const direct = squaredError(weight, restored);
-    plain += direct.squaredError;
-    energy += direct.energy;
+  let restored = new Float32Array(0);
+  const errorOf = (tensor: Nf4Tensor, of: Float32Array): ReturnType<typeof squaredError> => {
+    if (restored.length < of.length) restored = new Float32Array(of.length);
+    const view = restored.subarray(0, of.length);
+    dequantizeNf4(tensor, view);
+    return squaredError(of, view);
+  };
+  const deltas = new DenseDeltas(threads);
+  try {
+    for (const { path, outFeatures, inFeatures } of modules) {
+      const name = `${path}.weight`;
+      const weight = await readFloat32(weights, { name, shape: [outFeatures, inFeatures] });
+      const adapter = plan.modules.get(path);
+      const residual =
+        adapter?.subtractsInitialDelta === true ? await deltas.residual(adapter, weight) : weight;
+      const tensor = quantizeNf4(residual, undefined, doubleQuantization);
+      frozen.store(name, tensor);
+      if (onMeasured === undefined) continue;
+      // The adapter restores exactly what was taken out of the weight, so the error of the model at
+      // step 0 is the error of what is stored.
+      const own = errorOf(tensor, residual);
+      stored += own.squaredError;
+      const direct =
+        residual === weight
+          ? own
+          : errorOf(quantizeNf4(weight, undefined, doubleQuantization), weight);
+      plain += direct.squaredError;
+      energy += direct.energy;
+    }
+  } finally {
+    await deltas.dispose();
   }
   onMeasured?.({
     relativeError: Math.sqrt(stored / energy),

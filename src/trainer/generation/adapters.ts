@@ -1,24 +1,17 @@
 /** What an adapter changes in the weights of its base: of a run's checkpoint, or a native folder. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { ModuleAdapter } from '../../adapters/adapter';
-import type { RunConfig } from '../../config/runConfig';
-import { adapterConfigName, adapterModelName, readAdapterFolder } from '../../export/adapterFolder';
+import { adapterConfigName, readAdapterFolder } from '../../export/adapterFolder';
 import { denseUpdate, type AdapterState } from '../../export/adapterState';
-import { openReplacements, readCheckpointAdapter } from '../../export/checkpointAdapter';
+import { openReplacements } from '../../export/checkpointAdapter';
 import type { WeightChanges } from '../../export/weightChanges';
-import { quantizedChanges } from '../../export/quantizedMerge';
 import type { Gemm } from '../../core/gemm';
 import { expectedWeights } from '../../models/config';
 import { fingerprintWeights, type ModelFolder } from '../../models/modelFolder';
-import { SafetensorsFile } from '../../models/safetensors/reader';
 import { DotaError } from '../../protocol/errors';
 import { readManifest } from '../../runs/manifest';
-import { DenseDeltas } from '../engine/denseDeltas';
-import { readFloat32 } from '../engine/frozenWeights';
-import { loadCheckpoint } from '../training/checkpointFiles';
-import { physicalCores, planModel } from '../training/prepareModel';
 import { findTarget } from '../training/target';
+import { TrainedAdapters } from '../training/trainedAdapters';
 
 export interface OpenAdapter {
   changes: WeightChanges;
@@ -57,66 +50,8 @@ export async function openAdapter(
     const replacements = await openReplacements(checkpoint, model.config);
     return { changes: replacements, close: () => replacements.close() };
   }
-  return config.quantization.load_in_4bit
-    ? quantized(config, checkpoint, model, gemm)
-    : ofRun(config, checkpoint, model);
-}
-
-/** Any method's, by its own arithmetic (DoRA scales the weight, PiSSA starts from a part of it). */
-async function ofRun(
-  config: RunConfig,
-  checkpoint: string,
-  model: ModelFolder,
-): Promise<OpenAdapter> {
-  const { initialCores } = await loadCheckpoint(checkpoint);
-  const plan = await planModel(config, model, physicalCores(), { initialCores });
-  const file = await SafetensorsFile.open(path.join(checkpoint, adapterModelName));
-  const deltas = new DenseDeltas(physicalCores());
-  const byWeight = new Map(
-    [...plan.modules.values()].map((adapter) => [`${adapter.module.path}.weight`, adapter]),
-  );
-  const merged = async (adapter: ModuleAdapter): Promise<Float32Array> => {
-    const { path: name, outFeatures, inFeatures } = adapter.module;
-    const shape = [outFeatures, inFeatures];
-    const weight = await readFloat32(model.weights, { name: `${name}.weight`, shape });
-    const values = new Map<string, Float32Array>();
-    for (const tensor of adapter.tensors.filter(({ trainable }) => trainable)) {
-      const wanted = { name: `${name}.${tensor.name}`, shape: tensor.shape };
-      values.set(tensor.name, await readFloat32(file, wanted));
-    }
-    return deltas.merged(adapter, weight, values);
-  };
-  return {
-    changes: {
-      replacement: (name) => {
-        const adapter = byWeight.get(name);
-        return adapter === undefined ? undefined : merged(adapter);
-      },
-    },
-    close: async () => {
-      await deltas.dispose();
-      await file.close();
-    },
-  };
-}
-
-/** What was trained is the adapter on the 4-bit weights, so these are what it is merged into. */
-async function quantized(
-  { method, adapter, quantization }: RunConfig,
-  checkpoint: string,
-  { config, weights }: ModelFolder,
-  gemm: Gemm,
-): Promise<OpenAdapter> {
-  if (method === 'full' || adapter.use_dora || adapter.init_lora_weights === 'pissa') {
-    throw new DotaError('model.unsupported', 'DoRA and PiSSA on 4-bit weights cannot be merged.', {
-      where: checkpoint,
-      next: 'Evaluate the run as it is: dota evaluate <run>.',
-    });
-  }
-  const state = await readCheckpointAdapter(checkpoint, method, adapter, config);
-  const double = quantization.bnb_4bit_use_double_quant;
-  const changes = quantizedChanges(weights, config, state, double, gemm);
-  return { changes, close: () => Promise.resolve() };
+  const adapters = await TrainedAdapters.open(config, model, checkpoint);
+  return { changes: adapters.changes(), close: () => adapters.dispose() };
 }
 
 function dense(state: AdapterState, model: ModelFolder, gemm: Gemm, what: string): OpenAdapter {

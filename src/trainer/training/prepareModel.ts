@@ -3,6 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import type { AdapterPlan, LinearModule } from '../../adapters/adapter';
 import { planAdapters } from '../../adapters/plan';
+import { selectModules } from '../../adapters/targets';
 import type { RunConfig } from '../../config/runConfig';
 import type { Core } from '../../core/mpo/types';
 import { countParameters, readModelConfig } from '../../models/config';
@@ -13,8 +14,9 @@ import {
   loadModelFolder,
 } from '../../models/modelFolder';
 import { loadTokenizer, type Tokenizer } from '../../models/tokenizer';
+import { DotaError } from '../../protocol/errors';
 import type { RunManifest } from '../../protocol/runFiles';
-import type { Engine } from '../engine';
+import type { Batch, Engine } from '../engine';
 import { createEngine } from '../engine/createEngine';
 import { readFloat32, type WeightReader } from '../engine/frozenWeights';
 import type { QuantizationError } from '../engine/quantizeBlocks';
@@ -25,7 +27,9 @@ import { OrtGemm } from '../ort/ortGemm';
 import type { DeviceOptions } from '../ort/sessionOptions';
 import { chooseDevice } from './chooseDevice';
 import { CoreCache, initialCoresOf } from './coreCache';
+import { FullGradients } from './fullGradients';
 import { resolveModel } from './modelPath';
+import type { DeviceKind } from './probeDevices';
 
 export interface ModelParts {
   folder: string;
@@ -94,6 +98,8 @@ export interface EngineHooks {
   initialCores?: (module: LinearModule) => readonly Core[] | undefined;
   /** Opens the device that was chosen, where it is to be watched. */
   openDevice?: (options: DeviceOptions) => Device;
+  /** Batches for `init_weights: "gradient"`. */
+  firstBatches?: () => Promise<Batch[]>;
 }
 
 /**
@@ -114,7 +120,7 @@ export async function buildEngine(
   const plan =
     hooks.baseOnly === true
       ? basePlan
-      : await planModel(config, model, threads, { ...hooks, cores });
+      : await planModel(config, model, { device: device.kind, threads }, { ...hooks, cores });
   let quantization: QuantizationError | undefined;
   const engine = await createEngine({
     config: model.config,
@@ -161,37 +167,89 @@ export function endTokens(model: Pick<ModelParts, 'config' | 'tokenizer'>): numb
 /** No adapter and nothing to train: the model as it was found. */
 const basePlan: AdapterPlan = { trainsBaseWeights: false, modules: new Map() };
 
-/** @throws DotaError `adapter.noTarget`, `adapter.rank`, `adapter.shape` */
+/**
+ * Attaches the configured method to the model's modules.
+ * @throws DotaError `adapter.noTarget`, `adapter.rank`, `adapter.shape`, `config.invalid`
+ */
 export async function planModel(
   config: RunConfig,
   model: Pick<ModelParts, 'config' | 'weights'>,
-  threads: number,
-  hooks: Pick<EngineHooks, 'initialCores' | 'onModule'> & { cores?: CoreCache | undefined },
+  { device, threads }: { device: DeviceKind; threads: number },
+  hooks: Pick<EngineHooks, 'initialCores' | 'onModule' | 'firstBatches'> & {
+    shouldStop?: () => boolean;
+    cores?: CoreCache | undefined;
+  },
 ): Promise<AdapterPlan> {
-  const gemm = new OrtGemm(threads);
+  const { adapter, quantization, training } = config;
+  checkQuantization(config);
+  const weight = (module: LinearModule): Promise<Float32Array> =>
+    readFloat32(model.weights, {
+      name: `${module.path}.weight`,
+      shape: [module.outFeatures, module.inFeatures],
+    });
+  const needsGradient = config.method === 'dota' && adapter.init_weights === 'gradient';
+  let gradients: FullGradients | undefined;
+  const { firstBatches } = hooks;
   const known = await hooks.cores?.read();
+  const gemm = new OrtGemm(threads);
   try {
     const plan = await planAdapters({
       method: config.method,
       config: model.config,
       // What is stored in 4 bits is the residual, so it has to exist.
-      options: config.quantization.load_in_4bit
-        ? { ...config.adapter, residual: 'explicit' }
-        : config.adapter,
-      seed: config.training.seed,
+      options: quantization.load_in_4bit ? { ...adapter, residual: 'explicit' } : adapter,
+      seed: training.seed,
       gemm,
-      weight: (module) =>
-        readFloat32(model.weights, {
-          name: `${module.path}.weight`,
-          shape: [module.outFeatures, module.inFeatures],
-        }),
+      weight,
       initialCores: known === undefined ? hooks.initialCores : (module) => known.get(module.path),
+      gradient:
+        needsGradient && firstBatches
+          ? async (module) => {
+              gradients ??= new FullGradients({
+                config: model.config,
+                weights: model.weights,
+                device,
+                threads,
+                recompute: training.gradient_checkpointing,
+                shouldStop: hooks.shouldStop ?? (() => false),
+                modules: selectModules(model.config, adapter),
+                batches: await firstBatches(),
+              });
+              return gradients.of(module);
+            }
+          : undefined,
+      quantization: quantization.load_in_4bit
+        ? {
+            doubleQuantization: quantization.bnb_4bit_use_double_quant,
+            rounds: quantization.loftq_iter,
+          }
+        : undefined,
       onModule: (_module, index, count) => hooks.onModule?.(index, count),
     });
     if (known === undefined) await hooks.cores?.write(initialCoresOf(plan));
     return plan;
   } finally {
     await gemm.dispose();
+  }
+}
+
+/** @throws DotaError `config.invalid` for what 4-bit storage cannot be combined with */
+function checkQuantization({ method, adapter, quantization }: RunConfig): void {
+  if (!quantization.load_in_4bit) return;
+  const refuse = (message: string, next: string): never => {
+    throw new DotaError('config.invalid', message, { where: 'quantization', next });
+  };
+  if (method === 'mpop') {
+    refuse(
+      'MPOP puts cores in place of the weights: nothing is left to store in 4 bits.',
+      'Choose another method or switch load_in_4bit off.',
+    );
+  }
+  if (method === 'dota' && adapter.init_weights === 'gradient' && quantization.loftq_iter > 1) {
+    refuse(
+      'Alternating rounds decompose the weight, not its gradient.',
+      'Set loftq_iter to 1, or init_weights to "mpo".',
+    );
   }
 }
 

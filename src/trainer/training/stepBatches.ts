@@ -42,6 +42,15 @@ export function trainingBatches(
   };
 }
 
+/** The first micro-batches of training, at most as many as an epoch has. */
+export async function firstBatches(batches: TrainingBatches, count: number): Promise<Batch[]> {
+  const first: Batch[] = [];
+  for (let n = 1; n <= batches.stepsPerEpoch && first.length < count; n++) {
+    first.push(...(await batches.step(n)));
+  }
+  return first.slice(0, count);
+}
+
 /** Batches of an evaluation: the same at every call, rows of similar length together. */
 export function evaluationBatches(
   set: TokenizedSet,

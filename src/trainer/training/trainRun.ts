@@ -36,7 +36,7 @@ import {
   type ModelParts,
 } from './prepareModel';
 import { scoreFile } from './scoreFile';
-import { evaluationBatches, totalSteps, trainingBatches } from './stepBatches';
+import { evaluationBatches, firstBatches, totalSteps, trainingBatches } from './stepBatches';
 import type { EndReason, Silence, WorkerData, WorkerMessages } from './workerMessages';
 
 type MainThread = Channel<WorkerMessages, Silence>;
@@ -121,6 +121,7 @@ async function trainModel(
       report.phase('decomposing', { done, total });
     },
     ...(checkpoint === undefined ? {} : { initialCores: checkpoint.initialCores }),
+    firstBatches: () => firstBatches(batches, config.adapter.init_gradient_batches),
   });
   const { engine, facts } = parts;
   main.notify('facts', { ...facts, fingerprint });

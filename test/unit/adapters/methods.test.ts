@@ -155,3 +155,50 @@ describe('help texts', () => {
     expect(Object.keys(methodHelp).sort()).toEqual([...methods].sort());
   });
 });
+
+describe('trainableCount', () => {
+  it.each([
+    ['dota', { r: 3 }],
+    ['dota', { r: 5, orientation: 'in', mpo_cores: 2, trainable_cores: 'central' }],
+    ['dota', { rank_pattern: { up_proj: [4, 3] } }],
+    ['random_mpo', { r: 3, init_random: 'frozen_copy' }],
+    ['random_mpo', { r: 3, trainable_cores: [1] }],
+    ['mpop', { r: 3 }],
+    ['lora', { r: 4 }],
+    ['lora', { r: 4, use_dora: true }],
+    ['loretta', { r: 4, tensor_rank: 3 }],
+  ] as const)('%s %j: what attach trains', async (method, adapter) => {
+    const given = context(adapter as RunConfigInput['adapter']);
+    const { tensors } = await adapterMethods[method].attach(module, given);
+    const trained = tensors
+      .filter(({ trainable }) => trainable)
+      .reduce((sum, { initial }) => sum + initial.length, 0);
+    expect(trained).toBeGreaterThan(0);
+    expect(adapterMethods[method].trainableCount(module, given.options)).toBe(trained);
+  });
+});
+
+describe('ranks and cores by number', () => {
+  it('gives every bond its own dimension, and names the module that a list does not fit', async () => {
+    const attach = (ranks: number[]) =>
+      adapterMethods.dota.attach(module, context({ rank_pattern: { up_proj: ranks } }));
+    const { tensors } = await attach([4, 3]);
+    expect(tensors.slice(0, 2).map(({ shape }) => shape[3])).toEqual([4, 3]);
+    await expect(attach([4])).rejects.toMatchObject({ code: 'adapter.rank' });
+    await expect(attach([4, 10_000])).rejects.toMatchObject({ code: 'adapter.rank' });
+    await expect(
+      adapterMethods.lora.attach(module, context({ rank_pattern: { up_proj: [4, 3] } })),
+    ).rejects.toMatchObject({ code: 'adapter.rank' });
+  });
+
+  it('hands learning-rate factors to the cores, the last to the rest', async () => {
+    const { tensors } = await adapterMethods.dota.attach(
+      module,
+      context({ r: 3, core_learning_rate_factors: [0.5, 2] }),
+    );
+    expect(tensors.slice(0, 3).map((t) => t.learningRateFactor)).toEqual([0.5, 2, 2]);
+    await expect(
+      adapterMethods.dota.attach(module, context({ r: 3, trainable_cores: [7] })),
+    ).rejects.toMatchObject({ code: 'config.invalid', where: 'adapter.trainable_cores' });
+  });
+});

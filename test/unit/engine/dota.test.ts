@@ -88,7 +88,12 @@ describe('adapters in the engine', () => {
     ['dota', { r: 4, orientation: 'in', mpo_cores: 2 }],
     ['random_mpo', { r: 4 }],
     ['random_mpo', { r: 4, init_std: 0.1 }],
+    ['random_mpo', { r: 4, init_random: 'frozen_copy' }],
+    ['random_mpo', { r: 4, trainable_cores: [0, 1] }],
+    ['dota', { r: 4, trainable_cores: 'auxiliary', core_learning_rate_factors: [1, 2] }],
     ['lora', { r: 4, lora_alpha: 8 }],
+    ['loretta', { r: 4, lora_alpha: 16 }],
+    ['loretta', { r: 4, lora_alpha: 16, init_random: 'frozen_copy' }],
     ['dota', { r: 4, layers_to_transform: 1, target_modules: ['q_proj', 'down_proj'] }],
   ] as const)('%s %j starts at the pretrained model and learns', async (method, adapter) => {
     const { engine, plan } = await build(method, adapter as RunConfigInput['adapter']);

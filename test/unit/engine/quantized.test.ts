@@ -1,5 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { fullPlan, type AdapterPlan } from '../../../src/adapters/adapter';
+import type { AttachContext } from '../../../src/adapters/method';
 import { planAdapters } from '../../../src/adapters/plan';
 import { linearModules } from '../../../src/adapters/targets';
 import { runConfigSchema, type Method } from '../../../src/config/runConfig';
@@ -31,8 +32,9 @@ afterAll(async () => {
   await deltas.dispose();
 });
 
-function plan(method: Method): Promise<AdapterPlan> {
+function plan(method: Method, quantization?: AttachContext['quantization']): Promise<AdapterPlan> {
   return planAdapters({
+    quantization,
     method,
     config,
     options: adapterOptions,
@@ -123,6 +125,25 @@ describe('4-bit frozen weights', () => {
     // Gaussian weights: what the cores keep is no longer quantised, so the error is smaller.
     expect(measured!.relativeError).toBeLessThan(measured!.plainRelativeError);
     await engine.dispose();
+  });
+
+  it('loses less with each alternating round, never more than with one', async () => {
+    const errors: number[] = [];
+    for (const rounds of [1, 2, 5]) {
+      const adapters = await plan('dota', { doubleQuantization: true, rounds });
+      const engine = await createEngine({
+        ...common,
+        weights,
+        adapters,
+        quantization: {
+          doubleQuantization: true,
+          onMeasured: ({ relativeError }) => errors.push(relativeError),
+        },
+      });
+      await engine.dispose();
+    }
+    expect(errors[1]).toBeLessThan(errors[0]!);
+    expect(errors[2]).toBeLessThan(errors[1]!);
   });
 
   it('refuses to quantise weights that train', async () => {

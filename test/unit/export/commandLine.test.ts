@@ -45,8 +45,14 @@ describe('dota export', () => {
     ['dota', {}],
     ['dota', { orientation: 'in', residual: 'explicit', mpo_cores: 2 }],
     ['random_mpo', {}],
+    ['random_mpo', { init_random: 'frozen_copy' }],
+    ['mpop', { r: 16 }],
+    ['dota', { trainable_cores: [0, 2] }],
     ['lora', { lora_alpha: 8 }],
     ['lora', { lora_alpha: 8, use_rslora: true }],
+    ['lora', { use_dora: true }],
+    ['lora', { init_lora_weights: 'pissa' }],
+    ['loretta', { lora_alpha: 16 }],
     ['full', {}],
   ])('of a run with %s %j gives a merged model with the same loss', async (method, adapter) => {
     const run = await train(method, adapter);

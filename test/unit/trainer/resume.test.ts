@@ -153,6 +153,19 @@ describe('an interrupted run', () => {
     ['random_mpo', ['method=random_mpo']],
     ['dota on 4-bit weights', ['method=dota', 'quantization.load_in_4bit=true']],
     ['dota with an explicit residual', ['method=dota', 'adapter.residual=explicit']],
+    ['full and 8-bit moments', ['method=full', 'training.optim=adamw_8bit']],
+    ['dota from the gradient', ['method=dota', 'adapter.init_weights=gradient']],
+    [
+      'dota on alternately quantised weights, one core frozen',
+      [
+        'method=dota',
+        'quantization.load_in_4bit=true',
+        'quantization.loftq_iter=3',
+        'adapter.trainable_cores=[0,2]',
+      ],
+    ],
+    ['mpop', ['method=mpop']],
+    ['loretta', ['method=loretta', 'adapter.init_random=frozen_copy']],
   ])('equals the uninterrupted one with %s', async (_method, settings) => {
     const more = [...settings, 'training.eval_steps=20'].flatMap((text) => ['--set', text]);
     const uninterrupted = await runCli(
