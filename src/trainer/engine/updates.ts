@@ -87,16 +87,21 @@ export class Updater {
     this.#device = device;
   }
 
-  /** The L2 norm of all gradients together; one number comes back from the device. */
+  /**
+   * The L2 norm of all gradients together. The CPU's parts are added in fp64; from a GPU one number
+   * comes back, so its parts are added there, in fp32.
+   */
   async norm(units: readonly { gradient: Slot; runs: readonly UpdateRun[] }[]): Promise<number> {
+    let total = 0;
     let sum: Value = Float32Array.of(0);
     for (const { gradient, runs } of units) {
       const length = lengthOf(runs);
       const session = await this.#session(`norm:${length}`, () => buildSumOfSquares(length));
       const results: Record<string, Value> = await session.run({ gradient: gradient.value, sum });
-      sum = results['next_sum'] as Value;
+      if (this.#device.kind === 'cpu') total += hostNumber(results['next_sum']);
+      else sum = results['next_sum'] as Value;
     }
-    return Math.sqrt(hostNumber(await this.#device.read(sum)));
+    return Math.sqrt(total + hostNumber(await this.#device.read(sum)));
   }
 
   async adamW(
