@@ -122,17 +122,6 @@ describe('dota export', () => {
     for (const [i, { rank }] of half.modules.entries()) expect(rank).toBeLessThan(modules[i]!.rank);
   });
 
-  it.each([{ use_dora: true }, { init_lora_weights: 'pissa' }])(
-    'refuses a LoRA run with %j, whose change is no product of two matrices alone',
-    async (adapter) => {
-      const run = await train('lora', adapter);
-      const out = path.join(run, 'refused');
-      const result = await runCli(['export', run, '--out', out, '--json'], folder);
-      expect(result.code).toBe(64);
-      expect(result.json).toMatchObject({ error: { code: 'usage' } });
-    },
-  );
-
   it('refuses a run whose base model has changed, and a configuration without a run', async () => {
     const run = await train('lora', {});
     const weights = path.join(folder, 'model/model.safetensors');

@@ -30,6 +30,7 @@ const cases: Record<string, Build> = {
   Sub: binary(elementwise.sub),
   Mul: binary(elementwise.mul),
   Div: binary((a, b) => elementwise.div(a, positive(b))),
+  Max: (f, graph) => graph.node('Max', [f('a', [3, 40]), f('b', [3, 40])], [3, 40]),
   Neg: unary(elementwise.neg),
   Exp: unary(elementwise.exp),
   Log: unary((x) => elementwise.log(positive(x))),
