@@ -82,7 +82,7 @@ describe('a detached trainer', () => {
     await trainer.send('stop');
     await untilState(run, 'stopped');
     await expect.poll(async () => (await checkLiveness(run)).kind).toBe('none');
-    expect(states).toEqual(['paused', 'running', 'stopped']);
+    await expect.poll(() => states).toEqual(['paused', 'running', 'stopped']);
     const manifest = await readManifest(run);
     expect(readdirSync(run.checkpoints)).toContain(`step-${manifest.progress?.step ?? 0}`);
     trainer.dispose();
