@@ -65,7 +65,7 @@ describe('the package', () => {
       /^extension\/dist\/trainer\/(cli|worker)\.cjs$/,
       /^extension\/dist\/trainer\/node_modules\/onnxruntime-(node|common)\//,
       /^extension\/dist\/webview\/[\w-]+\.(js|css|ttf)$/,
-      /^extension\/media\/(icon\.png|activity\.svg|dota\.schema\.json)$/,
+      /^extension\/media\/(icon\.png|activity\.svg|dota(-study)?\.schema\.json)$/,
       /^extension\/media\/walkthrough\/[\w-]+\.md$/,
       /^extension\/media\/sample\//,
       /^extension\.vsixmanifest$/,
