@@ -133,7 +133,7 @@ async function ask(offer: FineTuneOffer, estimate: Estimate): Promise<FineTuneAn
       flow.back();
       continue;
     }
-    const value = choice.value ?? (await askFurther(choice.further));
+    const value = choice.value ?? (await askFurther(choice.further, step));
     // Leaving the further question returns to the step itself.
     if (value !== undefined) flow.answer(step.id, value as FineTuneAnswers[StepId] as never);
   }
