@@ -66,7 +66,7 @@ describe('the extension host is killed', () => {
     await until('more steps', () => project.steps(folder).length > before + 5);
     expect(isRunning(trainer)).toBe(true);
 
-    await workbench.reload();
+    await workbench.reload('dota.metrics');
     await workbench.openSideBar();
     await openRun(workbench, 'survivor');
     const held = await waitForPoints(workbench, before + 5);
