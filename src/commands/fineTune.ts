@@ -26,7 +26,7 @@ import {
 import { askFurther } from './fineTuneFurther';
 import { commandIds } from './ids';
 import { countParameters } from '../views/modelTree';
-import { formatShort } from '../views/format';
+import { countLayers, formatShort } from '../views/format';
 import { startRun } from './startRun';
 
 /** One line about memory and time. */
@@ -101,7 +101,7 @@ async function offerOf(context: CommandContext): Promise<FineTuneOffer> {
     .map((m) => ({
       path: m.path,
       name: m.name,
-      detail: `${m.architecture ?? ''}, ${m.numLayers ?? 0} layers, ${formatShort(
+      detail: `${m.architecture ?? ''}, ${countLayers(m.numLayers ?? 0)}, ${formatShort(
         countParameters(m.tensors ?? []),
       )} parameters`,
     }));

@@ -165,9 +165,7 @@ export class FineTuneFlow {
           },
           {
             label: 'MPOP',
-            detail:
-              'The truncated operator in place of the weight, central core frozen: compresses, but ' +
-              'starts from a changed model',
+            detail: 'The truncated operator alone: compresses, but starts from a changed model',
             value: 'mpop',
           },
           { label: 'LoRA', detail: 'Two low-rank matrices a module', value: 'lora' },
