@@ -37,12 +37,18 @@ const spawning = [
   'dota.profileStep',
   'dota.doctor',
 ];
+const refusal = 'Restricted Mode; nothing is started';
 /** Those that would run at once if a key is bound to them, which no menu condition prevents. */
-const bound: readonly [string, string, object | undefined][] = [
-  ['Control+Alt+1', 'dota.fineTune', undefined],
-  ['Control+Alt+2', 'dota.profileStep', undefined],
-  ['Control+Alt+3', 'dota.doctor', undefined],
-];
+const bound = [
+  ['Control+Alt+1', 'dota.fineTune'],
+  ['Control+Alt+2', 'dota.profileStep'],
+  ['Control+Alt+3', 'dota.doctor'],
+] as const;
+/** And those that open a panel. */
+const boundPanels = [
+  ['Control+Alt+4', 'dota.previewDataset', 'Dataset Preview'],
+  ['Control+Alt+5', 'dota.tryPrompt', 'Try Prompt'],
+] as const;
 
 /** Where the Node.js of these tests notes that it was started. */
 let started: string;
@@ -51,7 +57,7 @@ const keys = path.join(editor.userDataDir, 'User', 'keybindings.json');
 beforeAll(async () => {
   project = await Project.create(editor, 'untrusted');
   project.writeConfig('never', 20);
-  writeSyntheticRun(project.runsFolder, { id: '20260102-030405-aa11', steps: 12 });
+  const run = writeSyntheticRun(project.runsFolder, { id: '20260102-030405-aa11', steps: 12 });
   started = path.join(project.folder, 'started.txt');
   const node = path.join(project.folder, 'node');
   writeFileSync(node, `#!/bin/sh\necho "$@" >> '${started}'\nexec '${process.execPath}' "$@"\n`);
@@ -64,10 +70,11 @@ beforeAll(async () => {
   writeFileSync(
     keys,
     JSON.stringify(
-      bound.map(([key, command, args]) => ({
+      [...bound, ...boundPanels].map(([key, command]) => ({
         key: key.toLowerCase().replace('control', 'ctrl'),
         command,
-        args,
+        // What the view hands over; only Try Prompt looks at it here.
+        ...(command === 'dota.tryPrompt' ? { args: { key: run } } : {}),
       })),
     ),
   );
@@ -123,11 +130,10 @@ describe('in Restricted Mode', () => {
     });
     await workbench.command('DoTA: Open MPO Explorer');
     if (await workbench.quickPickRow('tiny').isVisible()) await workbench.pick('tiny');
-    await workbench.inPanel('MPO Explorer', (frame) =>
-      frame.getByRole('button', { name: 'Decompose All' }).click(),
-    );
-    await workbench.notification('Restricted Mode; nothing is started').waitFor();
-    await workbench.clearNotifications();
+    await workbench.inPanel('MPO Explorer', async (frame) => {
+      await frame.getByRole('button', { name: 'Decompose All' }).click();
+      await frame.getByText(refusal).first().waitFor();
+    });
     expect(existsSync(started)).toBe(false);
   });
 
@@ -135,13 +141,25 @@ describe('in Restricted Mode', () => {
     await workbench.openFile('never.dota.json');
     await workbench.page.locator('.editor-instance .view-lines').first().click();
     await workbench.page.keyboard.press(key);
-    await workbench.notification('Restricted Mode; nothing is started').waitFor();
+    await workbench.notification(refusal).waitFor();
     await workbench.clearNotifications();
     expect(existsSync(started)).toBe(false);
     expect(project.runs()).toHaveLength(1);
   });
 
-  it('would have noticed: once trusted, the same key starts the same Node.js', async () => {
+  it.each(boundPanels)('starts nothing by %s, bound to %s', async (key, _command, panel) => {
+    await workbench.openFile('never.dota.json');
+    await workbench.page.locator('.editor-instance .view-lines').first().click();
+    await workbench.page.keyboard.press(key);
+    await workbench.inPanel(panel, async (frame) => {
+      const ask = frame.getByRole('button', { name: 'Generate' });
+      if ((await ask.count()) > 0) await ask.click();
+      await frame.getByText(refusal).first().waitFor();
+    });
+    expect(existsSync(started)).toBe(false);
+  });
+
+  it('would have noticed: once trusted, the same command starts the same Node.js', async () => {
     await workbench.command('Workspaces: Manage Workspace Trust');
     await workbench.page.getByRole('button', { name: /^Trust$/ }).click();
     await workbench.page
