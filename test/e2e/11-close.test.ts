@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterAll, afterEach, describe, expect, inject, it } from 'vitest';
 import { waitForPoints } from './metricsPage';
 import { isRunning, Project } from './project';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { closeBrowser, extensionHosts, photographFailures, until, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
@@ -19,13 +19,15 @@ afterAll(closeBrowser);
 async function closeWhileTraining(name: string, setting: string) {
   project = await Project.create(editor, name);
   project.writeConfig(name, 200_000);
+  const others = new Set(extensionHosts(editor));
   workbench = await Workbench.open(editor, project.folder, { 'dota.run.onWindowClose': setting });
   await workbench.openSideBar();
   await workbench.openFile(`${name}.dota.json`);
   await workbench.command('DoTA: Fine-tune');
   await workbench.treeRow('Runs', name).waitFor();
   await waitForPoints(workbench, 12);
-  const hosts = workbench.extensionHosts();
+  const hosts = extensionHosts(editor).filter((pid) => !others.has(pid));
+  expect(hosts).toHaveLength(1);
   const folder = project.run(name);
   const { pid } = project.lock(folder)!;
   await workbench.close();

@@ -128,8 +128,7 @@ describe('in Restricted Mode', () => {
     await workbench.inPanel(title, async (frame) => {
       expect(await frame.getByRole('button', { name: 'Resume' }).count()).toBe(0);
     });
-    await workbench.command('DoTA: Open MPO Explorer');
-    if (await workbench.quickPickRow('tiny').isVisible()) await workbench.pick('tiny');
+    await workbench.contextMenu(workbench.treeRow('Model', 'Layer 0'), 'Open MPO Explorer');
     await workbench.inPanel('MPO Explorer', async (frame) => {
       await frame.getByRole('button', { name: 'Decompose All' }).click();
       await frame.getByText(refusal).first().waitFor();

@@ -73,13 +73,6 @@ export class Workbench {
     await this.page.locator('.statusbar .left-items').waitFor({ timeout: 2 * patienceMs });
   }
 
-  /** Extension hosts of all windows. */
-  extensionHosts(): number[] {
-    return this.editor.desktop === ''
-      ? descendants(this.editor.serverPid, /--type=extensionHost/)
-      : descendants(desktopPid(), /--type=utility/).filter(isDesktopExtensionHost);
-  }
-
   /**
    * Reloads the window once the editor has put away that this panel is open: in a browser it does so
    * every few seconds, and can't at the end, when a page may not wait.
@@ -421,6 +414,13 @@ export class Workbench {
     await this.page.waitForTimeout(700);
     await this.page.screenshot({ path: path.join(screenshots, `${name}.png`) });
   }
+}
+
+/** Processes of the extension hosts of all windows, those closed a moment ago among them. */
+export function extensionHosts(editor: EditorPlaces): number[] {
+  return editor.desktop === ''
+    ? descendants(editor.serverPid, /--type=extensionHost/)
+    : descendants(desktopPid(), /--type=utility/).filter(isDesktopExtensionHost);
 }
 
 /** Waits until a condition holds; says what did not. */
