@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The command line `dota`. Commands are loaded when they run, so that `--help` is instant. */
+import './ort/noTelemetry';
 import { Argument, Command, CommanderError, Option } from 'commander';
 import { ExitCode, serializeError } from '../protocol/errors';
 import { ignoreClosedPipes, printJson, reportError } from './commands/output';
