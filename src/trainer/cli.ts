@@ -256,7 +256,7 @@ function addDecompose(program: Command): void {
       .addOption(new Option('--orientation <o>', 'rows run over').choices(['out', 'in']))
       .addOption(gauge.choices(['left', 'sqrt', 'sqrt_rms']))
       .addOption(references.choices(['gaussian', 'own_spectrum']))
-      .option('--exact-middle', 'the whole spectrum of wide middle bonds as well (slow)')
+      .option('--exact-middle', 'whole spectra of wide middle bonds too (about 20 s at side 4096)')
       .option('--seed <n>', 'of the random references')
       .option('--out <file>', 'write the cores (safetensors)')
       .option('--cache <folder>', 'keep results here and reuse them')
