@@ -87,6 +87,28 @@ export class ModelList {
     this.resultListeners.fire({ folder, result, made });
   }
 
+  /** Adds what an earlier window found, where nothing newer is known. */
+  restoreResults(
+    folder: string,
+    found: readonly { result: ModuleDecomposition; made: DecomposeOptions }[],
+  ): void {
+    const known = this.resultsOf(folder);
+    const missing = found.filter(({ result }) => !known.has(result.module));
+    if (missing.length === 0) return;
+    for (const { result, made } of missing) {
+      known.set(result.module, result);
+      this.made.set(result, made);
+    }
+    this.listeners.fire(undefined);
+    for (const { result, made } of missing) this.resultListeners.fire({ folder, result, made });
+  }
+
+  /** Drops the results of a model whose files have changed. */
+  forgetResults(folder: string): void {
+    this.resultsOf(folder).clear();
+    this.listeners.fire(undefined);
+  }
+
   /** What is known of a model already, the newest result of each module. */
   known(folder: string): MadeResult[] {
     return [...this.resultsOf(folder).values()].flatMap((result) => {
@@ -133,6 +155,7 @@ export class ModelList {
         entry.hiddenSize = config.hiddenSize;
         entry.intermediateSize = config.intermediateSize;
         entry.vocabSize = config.vocabSize;
+        entry.decoder = config;
         entry.tensors = weights.names.map((name) => {
           const info = weights.info(name);
           return { name, shape: info?.shape ?? [], dtype: info?.dtype ?? '' };

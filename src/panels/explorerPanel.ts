@@ -17,6 +17,7 @@ import type { ModelEntry } from '../views/modelTree';
 import { canDecompose, countParameters, inModelOrder, layerOf, moduleOf } from '../views/modelTree';
 import { createPanel, fill, type PanelKind } from './panelHost';
 import { saveFile } from './saveFile';
+import { trainingMemory } from './trainingMemory';
 import { useRanks } from './useRanks';
 
 /** Key of the workspace's memory under which the model last looked at is kept. */
@@ -66,7 +67,7 @@ export class ExplorerPanel implements Disposable {
       return;
     }
     this.panel.reveal();
-    if (!same) this.sendInit();
+    if (!same) void this.sendInit();
     else if (focus !== undefined) void this.post({ type: 'focus', module: focus });
   }
 
@@ -92,7 +93,7 @@ export class ExplorerPanel implements Disposable {
       switch (message.type) {
         case 'ready':
           this.model ??= await this.modelToShow();
-          this.sendInit();
+          await this.sendInit();
           return;
         case 'decompose':
           await this.decompose(message.modules, message.options);
@@ -125,7 +126,7 @@ export class ExplorerPanel implements Disposable {
     return usable.find((m) => m.folder === last) ?? usable[0];
   }
 
-  private sendInit(): void {
+  private async sendInit(): Promise<void> {
     const { model } = this;
     if (model?.tensors === undefined) {
       const none =
@@ -154,6 +155,8 @@ export class ExplorerPanel implements Disposable {
           dtype: tensor.dtype,
         };
       });
+    const training = await trainingMemory(model);
+    await this.decomposer.restore(model);
     void this.post({
       type: 'init',
       model: {
@@ -169,6 +172,7 @@ export class ExplorerPanel implements Disposable {
       modules,
       options: settings.decomposeOptions(),
       ...(this.focus === undefined ? {} : { focus: this.focus }),
+      ...(training === undefined ? {} : { training }),
     });
     for (const { result, made } of this.models.known(model.folder)) {
       void this.post({ type: 'results', options: made, results: [result] });

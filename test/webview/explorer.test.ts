@@ -4,7 +4,7 @@ import type { ExplorerViewMessage } from '../../src/protocol/explorerPanel';
 import { estimate, prepare } from '../../webview/explorer/cut';
 import { formatCount, formatPercent } from '../../webview/shared/format';
 import { lowContrast, overflowing, tabStops } from './audit';
-import { model, modules, options, result } from './explorerData';
+import { model, modules, options, result, training } from './explorerData';
 import { launchBrowser, openWebview, type Webview, type WebviewOptions } from './harness';
 import { themes } from './themes';
 
@@ -34,7 +34,8 @@ async function settle(): Promise<void> {
 async function open(change: Partial<WebviewOptions> = {}, layers = 2): Promise<void> {
   view = await openWebview(browser, 'explorer', { theme: dark, ...change });
   const list = modules(layers);
-  await view.post({ type: 'init', model: { ...model, numLayers: layers }, modules: list, options });
+  const small = { ...model, numLayers: layers };
+  await view.post({ type: 'init', model: small, modules: list, options, training });
   await view.post({ type: 'results', options, results: list.map((m) => result(m)) });
   await settle();
 }
@@ -50,7 +51,7 @@ describe.each(themes)('in $name', (theme) => {
   it('draws a model of 32 layers while results come, and two modules side by side', async () => {
     view = await openWebview(browser, 'explorer', { theme, height: 1100 });
     expect(await view.page.textContent('body')).toContain('Reading the model');
-    await view.post({ type: 'init', model, modules: all, options });
+    await view.post({ type: 'init', model, modules: all, options, training });
     await settle();
     await view.screenshot(`explorer-start-${theme.name}`);
     expect(await lowContrast(view.page)).toEqual([]);
@@ -109,7 +110,7 @@ describe('heat map', () => {
 
   it('paints cells apart by value, and pending ones not at all', async () => {
     view = await openWebview(browser, 'explorer', { theme: dark });
-    await view.post({ type: 'init', model, modules: all, options });
+    await view.post({ type: 'init', model, modules: all, options, training });
     await view.post({ type: 'results', options, results: all.slice(0, 7).map((m) => result(m)) });
     await settle();
     const fills = await view.page
@@ -274,7 +275,7 @@ describe('wide middles', () => {
 describe('requests', () => {
   it('decomposes one, all, cancels; a new number of cores decomposes the selected module', async () => {
     view = await openWebview(browser, 'explorer', { theme: dark });
-    await view.post({ type: 'init', model, modules: all, options });
+    await view.post({ type: 'init', model, modules: all, options, training });
     await settle();
     await view.page.click('button:has-text("Decompose This Module")');
     await view.page.click('button:has-text("Decompose All")');
@@ -328,6 +329,7 @@ describe('requests', () => {
     await settle();
     await view.page.click('button:has-text("Use These Ranks")');
     const use = (await sent()).find((m) => m.type === 'useRanks');
+    expect(use?.type === 'useRanks' && use.orientation).toBe('out');
     expect(use?.type === 'useRanks' && use.rankPattern[first.name]).toEqual([256, 32]);
     expect(use?.type === 'useRanks' && Object.keys(use.rankPattern)).toHaveLength(14);
     expect(use?.type === 'useRanks' && use.shapes[first.name]).toEqual({

@@ -6,6 +6,8 @@ import { ranksOf, type ExplorerState } from './state';
 
 export interface ModuleRow {
   module: string;
+  /** undefined outside the layers. */
+  layer: number | undefined;
   rows: number;
   cols: number;
   rowFactors: readonly number[];
@@ -20,11 +22,14 @@ export interface ModuleRow {
   error: number;
   exact: boolean;
   structure: number | undefined;
+  /** ||W||_F^2. */
+  energy: number;
+  orientation: 'out' | 'in';
 }
 
 /** One row for each decomposed module, in the model's order. */
 export function moduleRows(state: ExplorerState): ModuleRow[] {
-  return state.modules.flatMap(({ name }) => {
+  return state.modules.flatMap(({ name, layer }) => {
     const entry = state.results.get(name);
     const ranks = ranksOf(state, name);
     if (entry === undefined || ranks === undefined) return [];
@@ -33,6 +38,7 @@ export function moduleRows(state: ExplorerState): ModuleRow[] {
     return [
       {
         module: name,
+        layer,
         rows: result.rows,
         cols: result.cols,
         rowFactors: result.rowFactors,
@@ -46,6 +52,8 @@ export function moduleRows(state: ExplorerState): ModuleRow[] {
         error: e.error,
         exact: e.exact,
         structure: structure(result),
+        energy: result.energy,
+        orientation: result.orientation,
       },
     ];
   });
@@ -128,16 +136,26 @@ export function rowsToLatex(rows: readonly ModuleRow[]): string {
   ].join('\n');
 }
 
-/** What goes into the configuration: every bond's dimension and the factors, by module. */
+/**
+ * What goes into the configuration: every bond's dimension and the factors, by module of the layers (the
+ * head takes no adapter). A chain for W^T is one for W with its legs exchanged and the same bonds, so
+ * that results of either orientation are written in the one now chosen.
+ */
 export function rankPattern(state: ExplorerState): {
+  orientation: 'out' | 'in';
   rankPattern: Record<string, readonly number[]>;
   shapes: Record<string, { rows: readonly number[]; cols: readonly number[] }>;
 } {
+  const { orientation } = state.options;
   const rankPattern: Record<string, readonly number[]> = {};
   const shapes: Record<string, { rows: readonly number[]; cols: readonly number[] }> = {};
   for (const row of moduleRows(state)) {
+    if (row.layer === undefined) continue;
     rankPattern[row.module] = row.ranks;
-    shapes[row.module] = { rows: row.rowFactors, cols: row.colFactors };
+    shapes[row.module] =
+      row.orientation === orientation
+        ? { rows: row.rowFactors, cols: row.colFactors }
+        : { rows: row.colFactors, cols: row.rowFactors };
   }
-  return { rankPattern, shapes };
+  return { orientation, rankPattern, shapes };
 }

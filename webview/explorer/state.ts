@@ -5,6 +5,7 @@ import {
   type ExplorerHostMessage,
   type ExplorerModel,
   type ExplorerModule,
+  type TrainingMemory,
 } from '../../src/protocol/explorerPanel';
 import type { ModuleDecomposition } from '../../src/protocol/decomposition';
 import type { SerializedError } from '../../src/protocol/errors';
@@ -14,11 +15,18 @@ import { prepare, ranksFor, type Prepared } from './cut';
 export const measures = ['kept', 'error', 'compression', 'parameters', 'structure'] as const;
 export type Measure = (typeof measures)[number];
 
+export const acrossModes = ['layers', 'pair'] as const;
+/** One kind of module in all layers, or all modules of two layers. */
+export type AcrossMode = (typeof acrossModes)[number];
+
 /** Choices that survive hiding and reloading. */
 export interface ViewState {
   measure: Measure;
   selected?: string;
   compared?: string;
+  across?: AcrossMode;
+  /** The layer that the selected module's is compared with. */
+  otherLayer?: number;
   /** Options being chosen; undefined = those the host proposed. */
   options?: DecomposeOptions;
   /** Cuts set by hand, by module. */
@@ -29,7 +37,8 @@ export interface ExplorerState {
   model?: ExplorerModel;
   modules: readonly ExplorerModule[];
   options: DecomposeOptions;
-  activationBytes?: number;
+  /** What training takes beside; undefined where the host does not know. */
+  training?: TrainingMemory;
   /** By module; with the options they were made with. */
   results: ReadonlyMap<string, { prepared: Prepared; options: DecomposeOptions }>;
   failures: ReadonlyMap<string, SerializedError>;
@@ -86,6 +95,8 @@ export function parseViewState(raw: unknown): ViewState {
     measure: isOneOf(measures, raw.measure) ? raw.measure : 'kept',
     ...(isString(raw.selected) ? { selected: raw.selected } : {}),
     ...(isString(raw.compared) ? { compared: raw.compared } : {}),
+    ...(isOneOf(acrossModes, raw.across) ? { across: raw.across } : {}),
+    ...(isNumber(raw.otherLayer) ? { otherLayer: raw.otherLayer } : {}),
     ...(options === undefined ? {} : { options }),
     cuts,
   };
@@ -174,7 +185,7 @@ export function withCut(
 }
 
 /**
- * An exact spectrum does not depend on ranks: one that took minutes is kept when the same matrix is
+ * An exact spectrum does not depend on ranks: one that took long is kept when the same matrix is
  * decomposed again at others.
  */
 function withExactSpectra(
@@ -207,13 +218,11 @@ export function reduceExplorer(state: ExplorerState, message: ExplorerHostMessag
         message.modules.find((m) => m.layer !== undefined)?.name ??
         message.modules[0]?.name;
       const compared = keep(state.view.compared);
-      const view: ViewState = {
-        measure: state.view.measure,
-        cuts: state.view.cuts,
-        ...(selected === undefined ? {} : { selected }),
-        ...(compared === undefined ? {} : { compared }),
-        ...(state.view.options === undefined ? {} : { options: state.view.options }),
-      };
+      const view: ViewState = { ...state.view };
+      delete view.selected;
+      delete view.compared;
+      if (selected !== undefined) view.selected = selected;
+      if (compared !== undefined) view.compared = compared;
       return {
         ...initialState,
         model: message.model,
@@ -223,9 +232,7 @@ export function reduceExplorer(state: ExplorerState, message: ExplorerHostMessag
           shapes: message.options.shapes,
           ranks: {},
         },
-        ...(message.activationBytes === undefined
-          ? {}
-          : { activationBytes: message.activationBytes }),
+        ...(message.training === undefined ? {} : { training: message.training }),
         view,
       };
     }

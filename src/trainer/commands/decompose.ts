@@ -75,8 +75,15 @@ export async function runDecompose(args: DecomposeArgs, io: DecomposeIo): Promis
     const results = await decomposeModel(source, targets, options, io.gemm, {
       ...(args.cacheFolder === undefined ? {} : { cacheFolder: args.cacheFolder }),
       ...(io.signal === undefined ? {} : { signal: io.signal }),
-      onModule: (result, { done, total }) => {
-        report(args, io, { type: 'module', done, total, result: encodeDecomposition(result) });
+      onModule: (result, { done, total, key, cached }) => {
+        report(args, io, {
+          type: 'module',
+          done,
+          total,
+          ...(key === undefined ? {} : { key }),
+          cached,
+          result: encodeDecomposition(result),
+        });
         if (!args.stream) (args.json ? io.note : io.print)(line(result, done, total));
       },
       onSpectrum: throttled((module, share) => {

@@ -366,7 +366,8 @@ describe('explorer state', () => {
     const latex = rowsToLatex(rows);
     expect(latex).toContain('model.layers.0.self\\_attn.q\\_proj');
     expect(latex.match(/\\\\/g)).toHaveLength(4);
-    const { rankPattern: pattern, shapes } = rankPattern(state);
+    const { rankPattern: pattern, shapes, orientation } = rankPattern(state);
+    expect(orientation).toBe('out');
     expect(pattern[name]).toEqual([4, 32]);
     expect(shapes[name]).toEqual({ rows: [16, 16, 16], cols: [16, 16, 16] });
   });
@@ -409,7 +410,12 @@ describe('message checks', () => {
       { type: 'cancel' },
       { type: 'decompose', modules: ['a'], options },
       { type: 'exportCores', modules: ['a'], options },
-      { type: 'useRanks', rankPattern: { a: [3] }, shapes: { a: { rows: [2, 3], cols: [4, 5] } } },
+      {
+        type: 'useRanks',
+        orientation: 'in',
+        rankPattern: { a: [3] },
+        shapes: { a: { rows: [2, 3], cols: [4, 5] } },
+      },
       { type: 'exportText', format: 'latex', fileName: 'a', text: 'b' },
       { type: 'exportPng', fileName: 'a', bytes: new Uint8Array(1) },
     ]) {
@@ -417,7 +423,8 @@ describe('message checks', () => {
     }
     for (const raw of [
       undefined,
-      { type: 'useRanks', rankPattern: { a: 3 }, shapes: {} },
+      { type: 'useRanks', orientation: 'out', rankPattern: { a: 3 }, shapes: {} },
+      { type: 'useRanks', rankPattern: { a: [3] }, shapes: {} },
       { type: 'decompose', modules: ['a'], options: { ...options, rule: 'best' } },
       { type: 'exportText', format: 'html', fileName: 'a', text: 'b' },
     ]) {
