@@ -127,6 +127,12 @@ describe('heat map', () => {
     await view.page.click(`.cell[aria-label^="${all[3]!.name}:"]`);
     await settle();
     expect(await view.page.textContent('.module h2 >> nth=0')).toBe(all[3]!.name);
+    const third = view.page.locator(`.cell[aria-label^="${all[2]!.name}:"]`);
+    await third.hover();
+    const note = view.page.locator('.heatmap-foot p');
+    expect(await note.textContent()).toBe(await third.getAttribute('aria-label'));
+    await view.page.mouse.move(2, 2);
+    expect(await note.textContent()).toContain('Share of the sum of squares');
     await view.page.click(`.cell[aria-label^="${all[1]!.name}:"]`, { modifiers: ['Control'] });
     await settle();
     expect(await view.page.textContent('.module h2 >> nth=1')).toBe(all[1]!.name);
@@ -426,7 +432,7 @@ describe('for everyone', () => {
     );
     await view.page.click('.module >> nth=0 >> .tables summary');
     await settle();
-    const captions = await view.page.locator('.tables-body caption').allTextContents();
+    const captions = await view.page.locator('.module .tables-body caption').allTextContents();
     expect(captions).toEqual([
       `Bonds of ${first.name}`,
       'Cores',

@@ -119,7 +119,7 @@ export class Across {
     }
     const other = layers.includes(state.view.otherLayer ?? -1)
       ? (state.view.otherLayer as number)
-      : (layers.filter((l) => l !== layer).at(-1) as number);
+      : otherLayerOf(state, layer, layers);
     this.other.value = String(other);
     const width = Math.max(LEAST_WIDTH, this.frame.clientWidth);
     if (mode === 'layers') {
@@ -306,6 +306,14 @@ export class Across {
       this.events.select(point.module);
     });
   }
+}
+
+/** The last layer with a result; the last one where there is none. */
+function otherLayerOf(state: ExplorerState, layer: number, layers: readonly number[]): number {
+  const known = state.modules.flatMap((m) =>
+    m.layer !== undefined && m.layer !== layer && state.results.has(m.name) ? [m.layer] : [],
+  );
+  return known.at(-1) ?? (layers.filter((l) => l !== layer).at(-1) as number);
 }
 
 function valuesOf(p: Point): number[] {

@@ -80,8 +80,8 @@ export function equalCompression(points: readonly Point[]): boolean {
   return points.length === 0 || Math.max(...shares) <= 1.1 * Math.min(...shares);
 }
 
-const caution = (points: readonly Point[]): string =>
-  equalCompression(points)
+const caution = (equal: boolean): string =>
+  equal
     ? ''
     : ' They were decomposed at different ranks, so compare with care: more parameters keep more.';
 
@@ -92,7 +92,7 @@ export function describeLayers(kind: string, list: readonly Point[]): string {
   if (list.length === 0) return `No ${kind} is decomposed yet.`;
   const known = list.filter((p) => p.structure !== undefined);
   if (known.length === 0)
-    return `${kind}: decompose from here to compare with the references.${caution(list)}`;
+    return `${kind}: decompose from here to compare with the references.${caution(equalCompression(list))}`;
   const some = known.filter(hasStructure);
   const by = [...known].sort((a, b) => (b.structure ?? 0) - (a.structure ?? 0));
   const [most, least] = [by[0] as Point, by.at(-1) as Point];
@@ -100,7 +100,7 @@ export function describeLayers(kind: string, list: readonly Point[]): string {
     known.length === 1
       ? `layer ${most.layer} keeps ${points(most.structure ?? 0)} more`
       : `most in layer ${most.layer} (${points(most.structure ?? 0)}), least in layer ${least.layer} (${points(least.structure ?? 0)})`;
-  return `${kind} keeps more than both references in ${some.length} of ${plural(known.length, 'layer')}: ${range}.${caution(list)}`;
+  return `${kind} keeps more than both references in ${some.length} of ${plural(known.length, 'layer')}: ${range}.${caution(equalCompression(list))}`;
 }
 
 export function describePair(
@@ -115,7 +115,8 @@ export function describePair(
     const some = known.filter(hasStructure);
     return `layer ${layer} keeps ${formatPercent(kept)} on average, ${some.length} of ${plural(known.length, 'module')} beyond both references`;
   };
-  const all = [...pairs.map((p) => p.first), ...pairs.map((p) => p.second)].filter(isPoint);
+  // Kinds have sizes, and so compressions, of their own; only the two layers must agree.
+  const equal = pairs.every((p) => equalCompression([p.first, p.second].filter(isPoint)));
   const text = `${side(
     first,
     pairs.map((p) => p.first),
@@ -123,5 +124,5 @@ export function describePair(
     second,
     pairs.map((p) => p.second),
   )}.`;
-  return text.charAt(0).toUpperCase() + text.slice(1) + caution(all);
+  return text.charAt(0).toUpperCase() + text.slice(1) + caution(equal);
 }

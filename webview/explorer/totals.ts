@@ -76,14 +76,14 @@ function memoryTile(
   const bytes = trainingBytes(training, rows);
   const label = 'Training memory';
   const help =
-    'Peak of a training step with DoTA on the CPU, as dota train --estimate gives it: the model, activations, cores, their gradient and AdamW’s moments';
+    'Peak of training with DoTA on the CPU, as dota train --estimate gives it at this batch: the model, activations, cores, their gradient and AdamW’s moments';
   if (training === undefined || bytes === undefined)
     return { label, value: '–', note: 'decompose a layer to see it', help };
   const own = training.bytesPerParameter * parameters;
   return {
     label,
     value: `≈ ${formatBytes(bytes)}`,
-    note: `adapter ${formatBytes(own)} of it, at ${training.batch} × ${formatInteger(training.sequence)} tokens`,
+    note: `${training.batch} × ${formatInteger(training.sequence)} tokens; adapter ${formatBytes(own)}`,
     help,
   };
 }

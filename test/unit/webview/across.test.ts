@@ -64,6 +64,7 @@ describe('across the model', () => {
     ]);
     expect(pairs[5]!.first?.module).toBe('model.layers.0.mlp.up_proj');
     expect(pairs[5]!.second).toBeUndefined();
+    expect(describePair(pairs, 0, 2)).not.toContain('different ranks');
     const mean = pairs.reduce((sum, p) => sum + p.first!.kept, 0) / 7;
     expect(describePair(pairs, 0, 2)).toContain(
       `Layer 0 keeps ${(100 * mean).toPrecision(3)} % on average`,
