@@ -83,10 +83,10 @@ export class Decomposer {
             onSpectrum?.(event.spectrum.module, event.spectrum.share);
           if (event?.result === undefined) return;
           const { key, result } = event;
-          if (key !== undefined)
+          const kept = this.models.addResult(model.folder, result, request.made);
+          if (key !== undefined && kept === result)
             this.store.remember(model.folder, stamp, key, result.module, request.made);
-          this.models.addResult(model.folder, event.result, request.made);
-          onResult(event.result);
+          onResult(kept);
         },
       });
     } finally {

@@ -79,12 +79,23 @@ export class ModelList {
     this.listeners.fire(undefined);
   }
 
-  /** Adds a result under its module. */
-  addResult(folder: string, result: ModuleDecomposition, made: DecomposeOptions): void {
-    this.resultsOf(folder).set(result.module, result);
+  /**
+   * Adds a result under its module; one of the same cores that was compared with references stays.
+   * @returns the one that is known now
+   */
+  addResult(
+    folder: string,
+    found: ModuleDecomposition,
+    made: DecomposeOptions,
+  ): ModuleDecomposition {
+    const results = this.resultsOf(folder);
+    const before = results.get(found.module);
+    const result = before !== undefined && saysMore(before, found) ? before : found;
+    results.set(result.module, result);
     this.made.set(result, made);
     this.listeners.fire(undefined);
     this.resultListeners.fire({ folder, result, made });
+    return result;
   }
 
   /** Adds what an earlier window found, where nothing newer is known. */
@@ -185,6 +196,18 @@ export class ModelList {
     }
     return results;
   }
+}
+
+/** Whether `a` is the same decomposition as `b`, with more references beside it. */
+function saysMore(a: ModuleDecomposition, b: ModuleDecomposition): boolean {
+  const same =
+    a.energy === b.energy &&
+    a.orientation === b.orientation &&
+    a.rowFactors.join() === b.rowFactors.join() &&
+    a.colFactors.join() === b.colFactors.join() &&
+    a.bonds.map((bond) => bond.dimension).join() === b.bonds.map((bond) => bond.dimension).join();
+  const asExact = a.bonds.every((bond, k) => bond.exactSpectrum || !b.bonds[k]?.exactSpectrum);
+  return same && asExact && a.references.length > b.references.length;
 }
 
 /**

@@ -67,7 +67,10 @@ export class ExplorerPanel implements Disposable {
       return;
     }
     this.panel.reveal();
-    if (!same) void this.sendInit();
+    if (!same)
+      this.sendInit().catch((error: unknown) => {
+        this.ui.showError(error);
+      });
     else if (focus !== undefined) void this.post({ type: 'focus', module: focus });
   }
 

@@ -1,6 +1,7 @@
 /** What training a model takes beside what the explorer's sliders decide. */
 import { runConfigSchema } from '../config/runConfig';
 import { elementBytes } from '../models/dtype';
+import { DotaError } from '../protocol/errors';
 import type { TrainingMemory } from '../protocol/explorerPanel';
 import type { ModelEntry } from '../views/modelTree';
 
@@ -18,14 +19,20 @@ export async function trainingMemory(model: ModelEntry): Promise<TrainingMemory 
   const { DEFAULT_RESIDENT_LIMIT } = await import('../estimate/residentLimit');
   const { adapter, data, training } = runConfigSchema.parse({ data: { train: 'none' } });
   const bytes = Object.entries(elementBytes).find(([dtype]) => dtype === norm.dtype)?.[1];
-  return memoryModel({
-    config: model.decoder,
-    bytesPerWeight: bytes ?? 2,
-    adapter,
-    batch: training.per_device_train_batch_size,
-    sequence: data.max_length,
-    accumulation: training.gradient_accumulation_steps,
-    recompute: training.gradient_checkpointing,
-    residentLimit: DEFAULT_RESIDENT_LIMIT,
-  });
+  try {
+    return memoryModel({
+      config: model.decoder,
+      bytesPerWeight: bytes ?? 2,
+      adapter,
+      batch: training.per_device_train_batch_size,
+      sequence: data.max_length,
+      accumulation: training.gradient_accumulation_steps,
+      recompute: training.gradient_checkpointing,
+      residentLimit: DEFAULT_RESIDENT_LIMIT,
+    });
+  } catch (error) {
+    // A model that can be looked at but not trained is shown without the figure.
+    if (error instanceof DotaError) return undefined;
+    throw error;
+  }
 }

@@ -27,8 +27,19 @@ export interface ModuleRow {
   orientation: 'out' | 'in';
 }
 
+/** Several parts of the panel ask for the rows of one state, frame by frame while a cut is dragged. */
+const known = new WeakMap<ExplorerState, readonly ModuleRow[]>();
+
 /** One row for each decomposed module, in the model's order. */
-export function moduleRows(state: ExplorerState): ModuleRow[] {
+export function moduleRows(state: ExplorerState): readonly ModuleRow[] {
+  const before = known.get(state);
+  if (before !== undefined) return before;
+  const rows = makeRows(state);
+  known.set(state, rows);
+  return rows;
+}
+
+function makeRows(state: ExplorerState): ModuleRow[] {
   return state.modules.flatMap(({ name, layer }) => {
     const entry = state.results.get(name);
     const ranks = ranksOf(state, name);

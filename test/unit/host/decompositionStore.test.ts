@@ -63,6 +63,7 @@ const trainer: Pick<Trainer, 'command'> = {
         rank: Number(after('--rank')),
         cacheFolder: after('--cache')!,
         stream: true,
+        references: args.includes('--reference') ? ['gaussian', 'own_spectrum'] : [],
         ...(plan === undefined ? {} : { plan: parsePlan(await readFile(plan, 'utf8'), plan) }),
       },
       {
@@ -141,6 +142,24 @@ describe('decompositions in the workspace', () => {
     await second.decomposer.run(model, request, never, () => undefined);
     expect(cachedFlags()).toEqual([true, true, false]);
     expect(second.models.known(folder)).toHaveLength(3);
+  });
+
+  it('keep the comparison with random matrices when the same cores are made without one', async () => {
+    const { decomposer, models, store } = openWindow();
+    await decomposer.run(model, requestOf(modules, made, true), never, () => undefined);
+    await decomposer.run(model, requestOf(modules, made, false), never, () => undefined);
+    await store.settled();
+    const references = (list: ModelList): string[][] =>
+      list.known(folder).map(({ result }) => result.references.map((r) => r.kind));
+    const both = ['gaussian', 'own_spectrum'];
+    expect(references(models)).toEqual([both, both, both]);
+    const next = openWindow();
+    await next.decomposer.restore(model);
+    expect(references(next.models)).toEqual([both, both, both]);
+    // Other ranks are another decomposition.
+    const other = { ...made, value: 3 };
+    await decomposer.run(model, requestOf(modules, other, false), never, () => undefined);
+    expect(references(models)).toEqual([[], [], []]);
   });
 
   it('are forgotten when the model’s files change', async () => {
