@@ -68,14 +68,13 @@ export class Decomposer {
     const folder = plan === undefined ? undefined : await mkdtemp(path.join(tmpdir(), 'dota-'));
     try {
       const stamp = await stampOf(model.folder);
-      const cache = await this.store.prepare();
       const args = ['decompose', model.folder, ...request.modules, ...request.options];
       if (folder !== undefined) {
         const file = path.join(folder, 'plan.json');
         await writeFile(file, JSON.stringify(plan));
         args.push('--plan', file);
       }
-      await this.trainer.command([...args, '--cache', cache, '--stream'], {
+      await this.trainer.command([...args, '--cache', this.store.folder, '--stream'], {
         signal,
         onLine: (line) => {
           const event = parseEvent(line);
@@ -83,8 +82,8 @@ export class Decomposer {
             onSpectrum?.(event.spectrum.module, event.spectrum.share);
           if (event?.result === undefined) return;
           const { key, result } = event;
-          const kept = this.models.addResult(model.folder, result, request.made);
-          if (key !== undefined && kept === result)
+          const { kept, isNew } = this.models.addResult(model.folder, result, request.made);
+          if (key !== undefined && isNew)
             this.store.remember(model.folder, stamp, key, result.module, request.made);
           onResult(kept);
         },

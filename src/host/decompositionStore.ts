@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { appendFile, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { ModuleDecomposition } from '../protocol/decomposition';
-import { parseDecomposition } from '../protocol/decomposition';
+import { parseDecomposition, withExactSpectra } from '../protocol/decomposition';
 import { isDecomposeOptions, type DecomposeOptions } from '../protocol/explorerPanel';
 import { isObject, isString } from '../protocol/guards';
 import { ignoreInGit } from '../runs/runStore';
@@ -34,31 +34,14 @@ const entryName = /^[0-9a-f]{64}$/;
 
 export class DecompositionStore {
   private writing: Promise<unknown> = Promise.resolve();
+  private tidied: Promise<void> | undefined;
 
   /** @param folderOf the cache's folder, asked each time: a workspace may be opened later */
   constructor(private readonly folderOf: () => string) {}
 
-  /** Makes the cache's folder, kept out of git, and drops the oldest entries. @returns its path */
-  async prepare(): Promise<string> {
-    const folder = this.folderOf();
-    await mkdir(this.indexFolder(), { recursive: true });
-    await ignoreInGit(path.dirname(folder));
-    const entries = (await readdir(folder)).filter((name) => name.endsWith('.json'));
-    if (entries.length > MAX_ENTRIES) {
-      const dated = await Promise.all(
-        entries.map(async (name) => ({
-          name,
-          time: await stat(path.join(folder, name)).then(
-            (s) => s.mtimeMs,
-            () => 0,
-          ),
-        })),
-      );
-      dated.sort((a, b) => a.time - b.time);
-      for (const { name } of dated.slice(0, entries.length - Math.floor(0.75 * MAX_ENTRIES)))
-        await rm(path.join(folder, name), { force: true });
-    }
-    return folder;
+  /** What the child is told; it makes the folder when it has something to keep. */
+  get folder(): string {
+    return this.folderOf();
   }
 
   /** Notes a result of the child; in order, and without an error that would end the child's run. */
@@ -71,6 +54,7 @@ export class DecompositionStore {
   ): void {
     const line: Line = { stamp, module, key, made: onlyOf(made, module) };
     this.writing = this.writing
+      .then(() => (this.tidied ??= this.tidy()))
       .then(() => appendFile(this.indexFile(model), `${JSON.stringify(line)}\n`))
       .catch(() => undefined);
   }
@@ -89,22 +73,54 @@ export class DecompositionStore {
     const file = this.indexFile(model);
     const lines = (await readFile(file, 'utf8').catch(() => '')).split('\n').flatMap(parseLine);
     const latest = new Map<string, Line>();
-    for (const line of lines) if (line.stamp === stamp) latest.set(line.module, line);
-    if (lines.length > latest.size + MAX_STALE_LINES) {
-      const text = [...latest.values()].map((line) => `${JSON.stringify(line)}\n`).join('');
+    /** The last of each module with whole spectra of wide middles, which outlive a change of ranks. */
+    const whole = new Map<string, Line>();
+    for (const line of lines) {
+      if (line.stamp !== stamp) continue;
+      latest.set(line.module, line);
+      if (line.made.exactMiddle) whole.set(line.module, line);
+    }
+    if (lines.length > latest.size + whole.size + MAX_STALE_LINES) {
+      const text = [...whole.values(), ...latest.values()]
+        .map((line) => `${JSON.stringify(line)}\n`)
+        .join('');
       this.writing = writeFile(file, text).catch(() => undefined);
     }
     const found: StoredResult[] = [];
     for (const { module, key, made } of latest.values()) {
       const result = await this.read(key, module);
-      if (result !== undefined) found.push({ result, made });
+      if (result === undefined) continue;
+      const exact = made.exactMiddle ? undefined : whole.get(module);
+      const before = exact === undefined ? undefined : await this.read(exact.key, module);
+      found.push({ result: withExactSpectra(result, before), made });
     }
     return found;
   }
 
+  /**
+   * Once a window, and only where results came in (nothing is written in Restricted Mode): keeps the
+   * cache out of git and drops the oldest entries.
+   */
+  private async tidy(): Promise<void> {
+    const { folder } = this;
+    await mkdir(this.indexFolder(), { recursive: true });
+    await ignoreInGit(path.dirname(folder));
+    const entries = (await readdir(folder)).filter((name) => name.endsWith('.json'));
+    if (entries.length <= MAX_ENTRIES) return;
+    const dated = await Promise.all(
+      entries.map(async (name) => {
+        const found = await stat(path.join(folder, name)).catch(() => undefined);
+        return { name, time: found?.mtimeMs ?? 0 };
+      }),
+    );
+    dated.sort((a, b) => a.time - b.time);
+    for (const { name } of dated.slice(0, entries.length - Math.floor(0.75 * MAX_ENTRIES)))
+      await rm(path.join(folder, name), { force: true });
+  }
+
   private async read(key: string, module: string): Promise<ModuleDecomposition | undefined> {
     try {
-      const text = await readFile(path.join(this.folderOf(), `${key}.json`), 'utf8');
+      const text = await readFile(path.join(this.folder, `${key}.json`), 'utf8');
       const result = parseDecomposition(JSON.parse(text));
       return result === undefined ? undefined : { ...result, module };
     } catch {
@@ -113,7 +129,7 @@ export class DecompositionStore {
   }
 
   private indexFolder(): string {
-    return path.join(this.folderOf(), 'models');
+    return path.join(this.folder, 'models');
   }
 
   private indexFile(model: string): string {

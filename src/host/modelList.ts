@@ -5,7 +5,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { elementBytes } from '../models/dtype';
-import type { ModuleDecomposition } from '../protocol/decomposition';
+import { withExactSpectra, type ModuleDecomposition } from '../protocol/decomposition';
 import { formatError, serializeError } from '../protocol/errors';
 import { formatCount } from '../views/format';
 import type { DecomposeOptions } from '../protocol/explorerPanel';
@@ -81,21 +81,23 @@ export class ModelList {
 
   /**
    * Adds a result under its module; one of the same cores that was compared with references stays.
-   * @returns the one that is known now
+   * Whole spectra of wide middles that took long are taken over.
+   * @returns the one that is known now, and whether it is what was found
    */
   addResult(
     folder: string,
     found: ModuleDecomposition,
     made: DecomposeOptions,
-  ): ModuleDecomposition {
+  ): { kept: ModuleDecomposition; isNew: boolean } {
     const results = this.resultsOf(folder);
     const before = results.get(found.module);
-    const result = before !== undefined && saysMore(before, found) ? before : found;
+    const isNew = before === undefined || !saysMore(before, found);
+    const result = isNew ? withExactSpectra(found, before) : before;
     results.set(result.module, result);
     this.made.set(result, made);
     this.listeners.fire(undefined);
     this.resultListeners.fire({ folder, result, made });
-    return result;
+    return { kept: result, isNew };
   }
 
   /** Adds what an earlier window found, where nothing newer is known. */

@@ -148,6 +148,28 @@ function isNumbers(value: unknown): value is number[] {
   return Array.isArray(value) && value.every(isNumber);
 }
 
+/**
+ * An exact spectrum does not depend on ranks: one that took long is kept when the same matrix is
+ * decomposed again at others.
+ */
+export function withExactSpectra(
+  result: ModuleDecomposition,
+  before: ModuleDecomposition | undefined,
+): ModuleDecomposition {
+  const same =
+    before?.energy === result.energy &&
+    before.orientation === result.orientation &&
+    before.rowFactors.join() === result.rowFactors.join() &&
+    before.colFactors.join() === result.colFactors.join();
+  if (!same) return result;
+  const bonds = result.bonds.map((bond, k) => {
+    const old = before.bonds[k];
+    if (bond.exactSpectrum || old?.exactSpectrum !== true) return bond;
+    return { ...bond, spectrum: old.spectrum, exactSpectrum: true };
+  });
+  return { ...result, bonds };
+}
+
 /** The one object that `dota decompose --json` prints. */
 export interface DecomposeReport {
   modules: readonly ModuleDecompositionJson[];

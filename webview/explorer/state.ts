@@ -7,7 +7,7 @@ import {
   type ExplorerModule,
   type TrainingMemory,
 } from '../../src/protocol/explorerPanel';
-import type { ModuleDecomposition } from '../../src/protocol/decomposition';
+import { withExactSpectra } from '../../src/protocol/decomposition';
 import type { SerializedError } from '../../src/protocol/errors';
 import { isNumber, isObject, isOneOf, isString } from '../../src/protocol/guards';
 import { prepare, ranksFor, type Prepared } from './cut';
@@ -182,28 +182,6 @@ export function withCut(
   if (ranks === undefined || ranks[bond] === rank) return state;
   const next = ranks.map((d, k) => (k === bond ? rank : d));
   return withView(state, { cuts: { ...state.view.cuts, [module]: next } });
-}
-
-/**
- * An exact spectrum does not depend on ranks: one that took long is kept when the same matrix is
- * decomposed again at others.
- */
-function withExactSpectra(
-  result: ModuleDecomposition,
-  before: ModuleDecomposition | undefined,
-): ModuleDecomposition {
-  const same =
-    before?.energy === result.energy &&
-    before.orientation === result.orientation &&
-    before.rowFactors.join() === result.rowFactors.join() &&
-    before.colFactors.join() === result.colFactors.join();
-  if (!same) return result;
-  const bonds = result.bonds.map((bond, k) => {
-    const old = before.bonds[k];
-    if (bond.exactSpectrum || old?.exactSpectrum !== true) return bond;
-    return { ...bond, spectrum: old.spectrum, exactSpectrum: true };
-  });
-  return { ...result, bonds };
 }
 
 export function reduceExplorer(state: ExplorerState, message: ExplorerHostMessage): ExplorerState {

@@ -9,7 +9,8 @@ import { DecompositionStore } from '../../../src/host/decompositionStore';
 import { ModelList } from '../../../src/host/modelList';
 import type { Trainer } from '../../../src/host/trainer';
 import { writeSafetensors } from '../../../src/models/safetensors/writer';
-import type { DecomposeEvent } from '../../../src/protocol/decomposition';
+import type { DecomposeEvent, ModuleDecompositionJson } from '../../../src/protocol/decomposition';
+import { DotaError } from '../../../src/protocol/errors';
 import { runDecompose } from '../../../src/trainer/commands/decompose';
 import type { ModelEntry } from '../../../src/views/modelTree';
 import { defaultOptions } from '../../../webview/explorer/state';
@@ -19,6 +20,8 @@ let folder: string;
 let model: ModelEntry;
 let asked: string[][];
 let events: DecomposeEvent[];
+/** Whether the last bond is told as a wide middle is: lower bounds only. */
+let blur: boolean;
 const modules = ['model.layers.0.a', 'model.layers.0.b', 'model.layers.1.a'];
 const made = { ...defaultOptions, value: 5 };
 
@@ -43,6 +46,7 @@ beforeEach(async () => {
   };
   asked = [];
   events = [];
+  blur = false;
 });
 afterEach(async () => {
   await rm(folder, { recursive: true });
@@ -63,14 +67,18 @@ const trainer: Pick<Trainer, 'command'> = {
         rank: Number(after('--rank')),
         cacheFolder: after('--cache')!,
         stream: true,
+        exactMiddle: args.includes('--exact-middle'),
         references: args.includes('--reference') ? ['gaussian', 'own_spectrum'] : [],
         ...(plan === undefined ? {} : { plan: parsePlan(await readFile(plan, 'utf8'), plan) }),
       },
       {
         gemm: plainGemm,
         print: (line) => {
-          events.push(JSON.parse(line) as DecomposeEvent);
-          onLine?.(line);
+          const event = JSON.parse(line) as DecomposeEvent;
+          events.push(event);
+          const last = event.type === 'module' ? event.result.bonds.at(-1) : undefined;
+          if (blur && last !== undefined) last.exactSpectrum = false;
+          onLine?.(blur ? JSON.stringify(event) : line);
         },
         note: () => undefined,
         ...(signal === undefined ? {} : { signal }),
@@ -123,6 +131,18 @@ describe('decompositions in the workspace', () => {
     );
   });
 
+  it('write nothing where the trainer may not be started', async () => {
+    const models = new ModelList(() => ({ sample: '', workspaceFolders: [], listed: [] }));
+    const refuse: Pick<Trainer, 'command'> = {
+      command: () => Promise.reject(new DotaError('usage', 'Restricted Mode.')),
+    };
+    const decomposer = new Decomposer(refuse, models, new DecompositionStore(cacheFolder));
+    await decomposer.restore(model);
+    const run = decomposer.run(model, requestOf(modules, made), never, () => undefined);
+    await expect(run).rejects.toThrow('Restricted');
+    expect(await readdir(folder)).toEqual(['model.safetensors']);
+  });
+
   it('go on where a cancelled request stopped, in the next window too', async () => {
     const first = openWindow();
     const abort = new AbortController();
@@ -160,6 +180,42 @@ describe('decompositions in the workspace', () => {
     const other = { ...made, value: 3 };
     await decomposer.run(model, requestOf(modules, other, false), never, () => undefined);
     expect(references(models)).toEqual([[], [], []]);
+  });
+
+  it('keep a whole spectrum that took long when other ranks are asked for', async () => {
+    const { decomposer, models, store } = openWindow();
+    const [name = ''] = modules;
+    const isWhole = (list: ModelList): boolean[] | undefined =>
+      list
+        .known(folder)
+        .find(({ result }) => result.module === name)
+        ?.result.bonds.map((b) => b.exactSpectrum);
+    // Sides above 1024 would take long here: results with the flags of a wide middle stand for them.
+    blur = true;
+    await decomposer.run(model, requestOf([name], made), never, () => undefined);
+    expect(isWhole(models)).toEqual([true, false]);
+    blur = false;
+    const exact = { ...made, exactMiddle: true };
+    await decomposer.run(model, requestOf([name], exact), never, () => undefined);
+    expect(isWhole(models)).toEqual([true, true]);
+    blur = true;
+    const other = { ...made, value: 3 };
+    await decomposer.run(model, requestOf([name], other), never, () => undefined);
+    expect(isWhole(models)).toEqual([true, true]);
+    await store.settled();
+    blur = false;
+    // In the cache too, the newest result knows lower bounds only.
+    const [index = ''] = await readdir(path.join(cacheFolder(), 'models'));
+    const lines = (await readFile(path.join(cacheFolder(), 'models', index), 'utf8')).split('\n');
+    const { key } = JSON.parse(lines.at(-2)!) as { key: string };
+    const entry = path.join(cacheFolder(), `${key}.json`);
+    const stored = JSON.parse(await readFile(entry, 'utf8')) as ModuleDecompositionJson;
+    stored.bonds.at(-1)!.exactSpectrum = false;
+    await writeFile(entry, JSON.stringify(stored));
+    const next = openWindow();
+    await next.decomposer.restore(model);
+    expect(isWhole(next.models)).toEqual([true, true]);
+    expect(next.models.known(folder)[0]?.result.bonds[0]?.dimension).toBe(3);
   });
 
   it('are forgotten when the model’s files change', async () => {
