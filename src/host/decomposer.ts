@@ -4,7 +4,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { ModuleDecomposition } from '../protocol/decomposition';
 import { parseDecomposition } from '../protocol/decomposition';
-import type { DecomposeOptions } from '../protocol/explorerPanel';
+import {
+  isTrainingMemory,
+  type DecomposeOptions,
+  type TrainingMemory,
+} from '../protocol/explorerPanel';
 import { isNumber, isObject, isString } from '../protocol/guards';
 import type { ModelEntry } from '../views/modelTree';
 import { stampOf, type DecompositionStore } from './decompositionStore';
@@ -29,6 +33,8 @@ export class Decomposer {
   /** By model folder: the state of its files, and the end of reading what is known of it. */
   private readonly restored = new Map<string, { stamp: string; end: Promise<void> }>();
 
+  private readonly memories = new Map<string, TrainingMemory>();
+
   /** @param store results by content, so that asking again and opening again cost nothing */
   constructor(
     private readonly trainer: Pick<Trainer, 'command'>,
@@ -51,6 +57,21 @@ export class Decomposer {
     });
     this.restored.set(folder, { stamp, end });
     return end;
+  }
+
+  /**
+   * What training DoTA on this model takes, asked of the trainer once for each state of its files.
+   * @throws DotaError in Restricted Mode, and for a model that cannot be trained
+   */
+  async trainingMemory(model: ModelEntry): Promise<TrainingMemory | undefined> {
+    const key = `${model.folder}|${await stampOf(model.folder)}`;
+    const known = this.memories.get(key);
+    if (known !== undefined) return known;
+    const { json } = await this.trainer.command(['memory', model.folder]);
+    const training = isObject(json) ? json.training : undefined;
+    if (!isTrainingMemory(training)) return undefined;
+    this.memories.set(key, training);
+    return training;
   }
 
   /**

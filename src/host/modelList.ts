@@ -168,7 +168,6 @@ export class ModelList {
         entry.hiddenSize = config.hiddenSize;
         entry.intermediateSize = config.intermediateSize;
         entry.vocabSize = config.vocabSize;
-        entry.decoder = config;
         entry.tensors = weights.names.map((name) => {
           const info = weights.info(name);
           return { name, shape: info?.shape ?? [], dtype: info?.dtype ?? '' };

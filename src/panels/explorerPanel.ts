@@ -17,7 +17,6 @@ import type { ModelEntry } from '../views/modelTree';
 import { canDecompose, countParameters, inModelOrder, layerOf, moduleOf } from '../views/modelTree';
 import { createPanel, fill, type PanelKind } from './panelHost';
 import { saveFile } from './saveFile';
-import { trainingMemory } from './trainingMemory';
 import { useRanks } from './useRanks';
 
 /** Key of the workspace's memory under which the model last looked at is kept. */
@@ -158,7 +157,6 @@ export class ExplorerPanel implements Disposable {
           dtype: tensor.dtype,
         };
       });
-    const training = await trainingMemory(model);
     await this.decomposer.restore(model);
     void this.post({
       type: 'init',
@@ -175,11 +173,18 @@ export class ExplorerPanel implements Disposable {
       modules,
       options: settings.decomposeOptions(),
       ...(this.focus === undefined ? {} : { focus: this.focus }),
-      ...(training === undefined ? {} : { training }),
     });
+    void this.sendTraining(model);
     for (const { result, made } of this.models.known(model.folder)) {
       void this.post({ type: 'results', options: made, results: [result] });
     }
+  }
+
+  /** Follows: it takes a start of the trainer. In Restricted Mode, or for a model that cannot be trained, there is none. */
+  private async sendTraining(model: ModelEntry): Promise<void> {
+    const training = await this.decomposer.trainingMemory(model).catch(() => undefined);
+    if (training !== undefined && this.model === model)
+      await this.post({ type: 'training', training });
   }
 
   private async decompose(modules: readonly string[], options: DecomposeOptions): Promise<void> {

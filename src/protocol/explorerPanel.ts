@@ -86,9 +86,9 @@ export type ExplorerHostMessage =
       modules: readonly ExplorerModule[];
       options: DecomposeOptions;
       focus?: string;
-      /** At the defaults of a configuration; absent where the model cannot be trained. */
-      training?: TrainingMemory;
     }
+  /** Follows `init`, at the defaults of a configuration; stays away where the model cannot be trained. */
+  | { type: 'training'; training: TrainingMemory }
   /** Results as they come (cached ones at once). `options` are those they were made with. */
   | { type: 'results'; options: DecomposeOptions; results: readonly ModuleDecomposition[] }
   /** `running: false` ends a request, whatever the reason. */
@@ -197,7 +197,8 @@ export function parseExplorerViewMessage(raw: unknown): ExplorerViewMessage | un
   }
 }
 
-function isTrainingMemory(value: unknown): value is TrainingMemory {
+/** Whether something is a formula of training memory. */
+export function isTrainingMemory(value: unknown): value is TrainingMemory {
   return (
     isObject(value) &&
     isNumber(value.batch) &&
@@ -226,12 +227,9 @@ export function parseExplorerHostMessage(raw: unknown): ExplorerHostMessage | un
   const ok = ((): boolean => {
     switch (raw.type) {
       case 'init':
-        return (
-          isObject(raw.model) &&
-          Array.isArray(raw.modules) &&
-          isDecomposeOptions(raw.options) &&
-          isOptional(isTrainingMemory, raw.training)
-        );
+        return isObject(raw.model) && Array.isArray(raw.modules) && isDecomposeOptions(raw.options);
+      case 'training':
+        return isTrainingMemory(raw.training);
       case 'results':
         return (
           isDecomposeOptions(raw.options) &&

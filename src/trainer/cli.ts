@@ -68,6 +68,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   addExport(program);
   addPreview(program);
   addDecompose(program);
+  addMemory(program);
   addRuns(program);
   addCompare(program);
   addStudy(program, finish);
@@ -265,6 +266,18 @@ function addDecompose(program: Command): void {
   ).action(async (model: string, modules: string[], options: DecomposeOptions) => {
     const { decomposeCommand } = await import('./commands/decomposeCommand');
     await decomposeCommand(model, modules, options);
+  });
+}
+
+function addMemory(program: Command): void {
+  json(
+    program
+      .command('memory')
+      .description('memory of training on a model, as a formula in what the adapter trains')
+      .argument('<model>', 'a model folder, or "sample"'),
+  ).action(async (model: string, options: { json?: boolean }) => {
+    const { runMemory } = await import('./commands/memory');
+    await runMemory(model, options.json === true);
   });
 }
 

@@ -2,7 +2,6 @@
  * The Model view as data: model, layers, modules, and under a decomposed module its MPO, core by core
  * and bond by bond. No editor types; `modelView.ts` turns nodes into tree items.
  */
-import type { DecoderConfig } from '../models/modelConfig';
 import type { BondSummary, ModuleDecomposition } from '../protocol/decomposition';
 import { formatCount, formatPercent, formatShape, formatShort } from './format';
 
@@ -26,8 +25,6 @@ export interface ModelEntry {
   hiddenSize?: number;
   intermediateSize?: number;
   vocabSize?: number;
-  /** The whole of `config.json`, for estimates. */
-  decoder?: DecoderConfig;
   /** Bytes of all weights as stored. */
   weightBytes?: number;
   tensors?: readonly TensorInfo[];

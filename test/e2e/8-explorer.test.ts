@@ -82,7 +82,10 @@ describe('the MPO explorer', () => {
       const tile = (label: string): Promise<string | null> =>
         frame.locator(`.totals .tile:has(dt:text-is("${label}")) .value`).textContent();
       expect(await tile('Decomposed')).toMatch(new RegExp(` of ${layers * 7}$`));
-      expect(await tile('Training memory')).toMatch(/^≈ \d.* [MG]B$/);
+      // The trainer is asked for it, so that it may follow.
+      await until('training memory', async () =>
+        /^≈ \d.* [MG]B$/.test((await tile('Training memory')) ?? ''),
+      );
       expect(await tile('Relative error')).toMatch(/%$/);
       await frame.locator('.across-frame svg').waitFor();
     });

@@ -35,7 +35,8 @@ async function open(change: Partial<WebviewOptions> = {}, layers = 2): Promise<v
   view = await openWebview(browser, 'explorer', { theme: dark, ...change });
   const list = modules(layers);
   const small = { ...model, numLayers: layers };
-  await view.post({ type: 'init', model: small, modules: list, options, training });
+  await view.post({ type: 'init', model: small, modules: list, options });
+  await view.post({ type: 'training', training });
   await view.post({ type: 'results', options, results: list.map((m) => result(m)) });
   await settle();
 }
@@ -51,7 +52,8 @@ describe.each(themes)('in $name', (theme) => {
   it('draws a model of 32 layers while results come, and two modules side by side', async () => {
     view = await openWebview(browser, 'explorer', { theme, height: 1100 });
     expect(await view.page.textContent('body')).toContain('Reading the model');
-    await view.post({ type: 'init', model, modules: all, options, training });
+    await view.post({ type: 'init', model, modules: all, options });
+    await view.post({ type: 'training', training });
     await settle();
     await view.screenshot(`explorer-start-${theme.name}`);
     expect(await lowContrast(view.page)).toEqual([]);
@@ -110,7 +112,7 @@ describe('heat map', () => {
 
   it('paints cells apart by value, and pending ones not at all', async () => {
     view = await openWebview(browser, 'explorer', { theme: dark });
-    await view.post({ type: 'init', model, modules: all, options, training });
+    await view.post({ type: 'init', model, modules: all, options });
     await view.post({ type: 'results', options, results: all.slice(0, 7).map((m) => result(m)) });
     await settle();
     const fills = await view.page
@@ -281,7 +283,7 @@ describe('wide middles', () => {
 describe('requests', () => {
   it('decomposes one, all, cancels; a new number of cores decomposes the selected module', async () => {
     view = await openWebview(browser, 'explorer', { theme: dark });
-    await view.post({ type: 'init', model, modules: all, options, training });
+    await view.post({ type: 'init', model, modules: all, options });
     await settle();
     await view.page.click('button:has-text("Decompose This Module")');
     await view.page.click('button:has-text("Decompose All")');

@@ -31,7 +31,8 @@ async function settle(): Promise<void> {
 
 async function open(change: Partial<WebviewOptions> = {}): Promise<void> {
   view = await openWebview(browser, 'explorer', { theme: themes[0]!, ...change });
-  await view.post({ type: 'init', model, modules: all, options, training });
+  await view.post({ type: 'init', model, modules: all, options });
+  await view.post({ type: 'training', training });
   await view.post({ type: 'results', options, results: all.map((m) => result(m)) });
   await settle();
 }

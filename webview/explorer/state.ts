@@ -210,10 +210,11 @@ export function reduceExplorer(state: ExplorerState, message: ExplorerHostMessag
           shapes: message.options.shapes,
           ranks: {},
         },
-        ...(message.training === undefined ? {} : { training: message.training }),
         view,
       };
     }
+    case 'training':
+      return { ...state, training: message.training };
     case 'results': {
       const results = new Map(state.results);
       const failures = new Map(state.failures);

@@ -10,11 +10,9 @@ import { parameterCount } from '../../../src/core/mpo/shapes';
 import { mpoSpec } from '../../../src/adapters/mpoShape';
 import { estimateTraining, type TrainingShape } from '../../../src/estimate/estimateTraining';
 import { memoryModel } from '../../../src/estimate/memoryModel';
-import { readModelConfig } from '../../../src/models/config';
 import { mergeRanks } from '../../../src/panels/mergeRanks';
-import { trainingMemory } from '../../../src/panels/trainingMemory';
 import { decodeDecomposition } from '../../../src/protocol/decomposition';
-import type { ExplorerModule } from '../../../src/protocol/explorerPanel';
+import type { ExplorerModule, TrainingMemory } from '../../../src/protocol/explorerPanel';
 import { runDecompose } from '../../../src/trainer/commands/decompose';
 import { trainingBytes } from '../../../webview/explorer/cut';
 import { moduleRows, rankPattern } from '../../../webview/explorer/exports';
@@ -97,16 +95,8 @@ describe('what the explorer shows', () => {
       const { rows, cols } = r;
       return { name: r.module, kind: r.module.split('.').at(-1)!, layer, rows, cols, dtype: 'F32' };
     });
-    const decoder = await readModelConfig(modelFolder);
-    const training = await trainingMemory({
-      path: modelFolder,
-      folder: modelFolder,
-      name: 'tiny',
-      removable: false,
-      decompositions: new Map(),
-      decoder,
-      tensors: [{ name: 'model.norm.weight', shape: [32], dtype: 'F32' }],
-    });
+    const asked = await runCli(['memory', 'model', '--json'], folder);
+    const training = asked.json?.training as TrainingMemory;
     const options = { ...defaultOptions, value: 6 };
     const model = {
       name: 'tiny',
@@ -118,13 +108,8 @@ describe('what the explorer shows', () => {
       intermediateSize: 64,
       vocabSize: 258,
     };
-    const init = reduceExplorer(initialState, {
-      type: 'init',
-      model,
-      modules,
-      options,
-      ...(training === undefined ? {} : { training }),
-    });
+    const start = reduceExplorer(initialState, { type: 'init', model, modules, options });
+    const init = reduceExplorer(start, { type: 'training', training });
     const state = reduceExplorer(init, { type: 'results', options, results });
     const rows = moduleRows(state);
     const file = 'explored.dota.json';
@@ -142,6 +127,9 @@ describe('what the explorer shows', () => {
     const { json, stderr } = await runCli(['train', file, '--estimate', '--json'], folder);
     expect(json, stderr).toBeDefined();
     expect(json?.trainable_parameters).toBe(rows.reduce((sum, r) => sum + r.parameters, 0));
-    expect(Math.round((trainingBytes(training, rows) ?? 0) / 2 ** 20)).toBe(json?.peak_rss_mb);
+    expect(state.training).toEqual(training);
+    expect(Math.round((trainingBytes(state.training, rows) ?? 0) / 2 ** 20)).toBe(
+      json?.peak_rss_mb,
+    );
   }, 60_000);
 });

@@ -13,14 +13,13 @@ import { model, modules, options, result, training } from '../../webview/explore
 
 const list = modules(3);
 
+function start(of: typeof list): ExplorerState {
+  const init = reduceExplorer(initialState, { type: 'init', model, modules: of, options });
+  return reduceExplorer(init, { type: 'training', training });
+}
+
 function loaded(skip: readonly string[] = []): ExplorerState {
-  const init = reduceExplorer(initialState, {
-    type: 'init',
-    model,
-    modules: list,
-    options,
-    training,
-  });
+  const init = start(list);
   const results = list.filter((m) => !skip.includes(m.name)).map((m) => result(m));
   return reduceExplorer(init, { type: 'results', options, results });
 }
@@ -85,13 +84,7 @@ describe('the whole model', () => {
 
   it('leaves the head out of what is trained', () => {
     const head = { name: 'lm_head', kind: 'lm_head', rows: 4096, cols: 4096, dtype: 'BF16' };
-    const init = reduceExplorer(initialState, {
-      type: 'init',
-      model,
-      modules: [...list, head],
-      options,
-      training,
-    });
+    const init = start([...list, head]);
     const results = [...list.map((m) => result(m)), { ...result(list[0]!), module: 'lm_head' }];
     const state = reduceExplorer(init, { type: 'results', options, results });
     const [decomposed, ...others] = totalTiles(state);

@@ -30,7 +30,7 @@ import {
   type ExplorerState,
 } from '../../../webview/explorer/state';
 import { parseFactors, shapeProblem } from '../../../webview/explorer/shapeForm';
-import { model, modules, options, result } from '../../webview/explorerData';
+import { model, modules, options, result, training } from '../../webview/explorerData';
 
 /** A decomposition with given spectra; `exact` false marks lower bounds. */
 function make(
@@ -430,6 +430,13 @@ describe('message checks', () => {
     ]) {
       expect(parseExplorerViewMessage(raw)).toBeUndefined();
     }
+  });
+
+  it('refuse a formula of memory with a hole', () => {
+    const good = { type: 'training', training };
+    expect(parseExplorerHostMessage(good)).toBe(good);
+    const bad = { ...training, fixedBytes: [1, null] };
+    expect(parseExplorerHostMessage({ type: 'training', training: bad })).toBeUndefined();
   });
 
   it('refuse results without spectra', () => {
