@@ -165,6 +165,7 @@ describe('the MPO explorer', () => {
       );
     });
     expect(decomposers()).toEqual([]);
+    await workbench.keyInView('Model', 'Home');
     await workbench.expand('Model', 'deep');
     await until('the tree', async () =>
       (await workbench.treeRow('Model', 'Layer 0').textContent())?.includes('7 decomposed'),
