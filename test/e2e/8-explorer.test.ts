@@ -16,7 +16,8 @@ photographFailures(() => workbench);
 
 beforeAll(async () => {
   project = Project.empty(editor, 'explorer');
-  await writeTinyModel(path.join(project.folder, 'models', 'deep'), layers);
+  // Large enough that all of it takes seconds, so that there is something to cancel.
+  await writeTinyModel(path.join(project.folder, 'models', 'deep'), layers, 2048);
   workbench = await Workbench.open(editor, project.folder);
   await workbench.openSideBar();
   await workbench.expand('Model', 'deep');
@@ -41,8 +42,8 @@ describe('DoTA: Decompose Model', () => {
     await until('the first layer', async () =>
       (await workbench.treeRow('Model', 'Layer 0').textContent())?.includes('7 decomposed'),
     );
-    await workbench.screenshot('decomposing-dark');
     expect(decomposers()).not.toEqual([]);
+    await workbench.screenshot('decomposing-dark');
     await progress.getByRole('button', { name: 'Cancel' }).click();
     await progress.waitFor({ state: 'detached' });
     await until('the end of the process', () => decomposers().length === 0);

@@ -99,6 +99,26 @@ describe('the whole model', () => {
   });
 });
 
+it('calls nothing structure that was compared with the Gaussian alone, and offers the comparison', async () => {
+  await open();
+  const first = all[0]!;
+  const whole = result(first);
+  const half = { ...whole, references: whole.references.slice(0, 1) };
+  await view.post({ type: 'results', options, results: [half] });
+  await settle();
+  const tile = '.module >> nth=0 >> .tile:has(dt:text-is("Structure")) .value';
+  expect(await view.page.textContent(tile)).toBe('–');
+  const legend = view.page.locator('.module >> nth=0 >> .spectrum-legend');
+  expect(await legend.locator('text=same spectrum').isVisible()).toBe(false);
+  await view.page.click('button:has-text("Compare with Random Matrices")');
+  expect((await sent()).at(-1)).toEqual({ type: 'decompose', modules: [first.name], options });
+  await view.post({ type: 'results', options, results: [whole] });
+  await settle();
+  expect(await view.page.textContent(tile)).toContain('points');
+  expect(await legend.locator('text=same spectrum').isVisible()).toBe(true);
+  expect(await view.page.isVisible('button:has-text("Compare with Random Matrices")')).toBe(false);
+});
+
 describe.each(themes)('in $name', (theme) => {
   it('two layers side by side are readable, wide and narrow', async () => {
     await open({ theme, height: 1100 });

@@ -15,7 +15,7 @@ export interface Point {
   kept: number;
   gaussian: number | undefined;
   ownSpectrum: number | undefined;
-  /** Kept beyond the better reference; undefined without references. */
+  /** Kept beyond the better reference; undefined without both. */
   structure: number | undefined;
   /** Parameters of the cores over those of the matrix. */
   share: number;

@@ -207,8 +207,15 @@ export function trainingBytes(
   return fixed + training.bytesPerEntry * largest + training.bytesPerParameter * parameters;
 }
 
-/** Energy kept beyond the better of the references; undefined when none was computed. */
+/**
+ * Energy kept beyond the better of the two references; undefined unless both were computed: the
+ * Gaussian alone would call any uneven spectrum structure.
+ */
 export function structure(result: ModuleDecomposition): number | undefined {
-  if (result.references.length === 0) return undefined;
+  if (!hasBothReferences(result)) return undefined;
   return Math.min(...result.references.map((r) => result.keptEnergy - r.keptEnergy));
+}
+
+export function hasBothReferences({ references }: ModuleDecomposition): boolean {
+  return new Set(references.map((r) => r.kind)).size === 2;
 }

@@ -52,7 +52,9 @@ export function moduleTiles(
     [
       'Structure',
       score === undefined ? '–' : `${formatNumber(score * 100, 3)} points`,
-      'beyond both references, as decomposed',
+      score === undefined
+        ? 'not compared with both references yet'
+        : 'beyond both references, as decomposed',
       'Energy kept beyond the better reference, in percentage points, at the ranks last decomposed',
     ],
   ];

@@ -228,8 +228,12 @@ function printSummary(
   if (results.length === 1 && results[0] !== undefined) {
     for (const text of details(results[0])) io.print(text);
   } else {
+    const kinds = new Set(results.flatMap((r) => r.references.map((x) => x.kind)));
     io.print(
-      'Most structure first (energy kept beyond the reference, no promise of better tuning):',
+      kinds.size === 2
+        ? 'Most structure first (energy kept beyond both references, no promise of better tuning):'
+        : 'Most energy kept beyond a random matrix first (for structure proper, compare with both: ' +
+            '--reference gaussian own_spectrum):',
     );
     for (const { module, score, keptEnergy } of summary.structure.slice(0, 10))
       io.print(`  ${module}: ${percent(score)} beyond, ${percent(keptEnergy)} kept`);
