@@ -96,11 +96,15 @@ export function describeLayers(kind: string, list: readonly Point[]): string {
   const some = known.filter(hasStructure);
   const by = [...known].sort((a, b) => (b.structure ?? 0) - (a.structure ?? 0));
   const [most, least] = [by[0] as Point, by.at(-1) as Point];
+  const value = most.structure ?? 0;
   const range =
     known.length === 1
-      ? `layer ${most.layer} keeps ${points(most.structure ?? 0)} more`
-      : `most in layer ${most.layer} (${points(most.structure ?? 0)}), least in layer ${least.layer} (${points(least.structure ?? 0)})`;
-  return `${kind} keeps more than both references in ${some.length} of ${plural(known.length, 'layer')}: ${range}.${caution(equalCompression(list))}`;
+      ? `${points(Math.abs(value))} ${value < 0 ? 'less' : 'more'} in layer ${most.layer}`
+      : `most in layer ${most.layer} (${points(value)}), least in layer ${least.layer} (${points(least.structure ?? 0)})`;
+  const open = list.length - known.length;
+  const rest =
+    open === 0 ? '' : ` ${plural(open, 'layer')} not compared yet: Decompose All does it.`;
+  return `${kind} keeps more than both references in ${some.length} of ${plural(known.length, 'layer')}: ${range}.${rest}${caution(equalCompression(list))}`;
 }
 
 export function describePair(

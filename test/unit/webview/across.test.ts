@@ -43,6 +43,12 @@ describe('across the model', () => {
     const [a, b] = acrossLayers(loaded(), 'q_proj') as [never, never];
     const noise = { ...(a as object), structure: 0.002 } as typeof a;
     expect(describeLayers('q_proj', [noise])).toContain('in 0 of 1 layer');
+    const worse = { ...(a as object), structure: -0.012 } as typeof a;
+    const open = { ...(b as object), structure: undefined } as typeof b;
+    expect(describeLayers('q_proj', [worse, open])).toBe(
+      'q_proj keeps more than both references in 0 of 1 layer: 1.2 points less in layer 0. ' +
+        '1 layer not compared yet: Decompose All does it.',
+    );
     expect(equalCompression([a, b])).toBe(true);
     const larger = { ...(b as object), share: 0.4 } as typeof b;
     expect(equalCompression([a, larger])).toBe(false);
