@@ -119,6 +119,19 @@ it('calls nothing structure that was compared with the Gaussian alone, and offer
   expect(await view.page.isVisible('button:has-text("Compare with Random Matrices")')).toBe(false);
 });
 
+it('keeps words readable on cells when the theme changes', async () => {
+  await open({ theme: themes[1]! });
+  const next = themes[2]!;
+  await view.page.evaluate(({ variables, bodyClass }) => {
+    document.documentElement.removeAttribute('style');
+    for (const [key, value] of Object.entries(variables))
+      document.documentElement.style.setProperty(`--vscode-${key}`, value);
+    document.body.className = bodyClass;
+  }, next);
+  await settle();
+  expect(await lowContrast(view.page)).toEqual([]);
+});
+
 describe.each(themes)('in $name', (theme) => {
   it('two layers side by side are readable, wide and narrow', async () => {
     await open({ theme, height: 1100 });

@@ -69,6 +69,11 @@ export class Heatmap {
     return this.frame.querySelector('svg');
   }
 
+  /** Words on cells are black or white by the cell's colour, which another theme changes. */
+  forgetColours(): void {
+    this.drawn.clear();
+  }
+
   update(state: ExplorerState): void {
     this.state = state;
     const inLayers = state.modules.filter((m) => m.layer !== undefined);

@@ -231,6 +231,7 @@ export function startExplorer(root: HTMLElement): void {
 
   onThemeChange((next) => {
     theme = next;
+    heatmap.forgetColours();
     schedule();
   });
   new ResizeObserver(schedule).observe(root);
