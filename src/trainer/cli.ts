@@ -69,6 +69,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   addExport(program);
   addPreview(program);
   addDecompose(program);
+  addMemory(program);
   addRuns(program);
   addCompare(program);
   addStudy(program, finish);
@@ -257,7 +258,7 @@ function addDecompose(program: Command): void {
       .addOption(new Option('--orientation <o>', 'rows run over').choices(['out', 'in']))
       .addOption(gauge.choices(['left', 'sqrt', 'sqrt_rms']))
       .addOption(references.choices(['gaussian', 'own_spectrum']))
-      .option('--exact-middle', 'the whole spectrum of wide middle bonds as well (slow)')
+      .option('--exact-middle', 'whole spectra of wide middle bonds too (about 20 s at side 4096)')
       .option('--seed <n>', 'of the random references')
       .option('--out <file>', 'write the cores (safetensors)')
       .option('--cache <folder>', 'keep results here and reuse them')
@@ -266,6 +267,18 @@ function addDecompose(program: Command): void {
   ).action(async (model: string, modules: string[], options: DecomposeOptions) => {
     const { decomposeCommand } = await import('./commands/decomposeCommand');
     await decomposeCommand(model, modules, options);
+  });
+}
+
+function addMemory(program: Command): void {
+  json(
+    program
+      .command('memory')
+      .description('memory of training on a model, as a formula in what the adapter trains')
+      .argument('<model>', 'a model folder, or "sample"'),
+  ).action(async (model: string, options: { json?: boolean }) => {
+    const { runMemory } = await import('./commands/memory');
+    await runMemory(model, options.json === true);
   });
 }
 
