@@ -72,6 +72,23 @@ describe('the report of a run', () => {
     expect(report.indexOf('base model')).toBeLessThan(report.indexOf('BoolQ'));
   });
 
+  it('has a table of each group of sets for a README and for a paper', () => {
+    const sets = [
+      { set: 'gsm8k', title: 'GSM8K' },
+      { set: 'piqa', title: 'PIQA' },
+      { set: 'boolq', title: 'BoolQ' },
+      // An earlier result of the same set gives way to the newest.
+      { set: 'boolq', title: 'BoolQ', correct: 0, at: '2025-01-02T03:04:05.000Z' },
+    ];
+    const report = evaluationReport(
+      'r',
+      sets.map((set) => ({ ...one, ...set })),
+    );
+    expect(report).toContain('| Model | BoolQ | PIQA | Avg. |');
+    expect(report).toContain('| checkpoint best, 4 beams | 75.0 ±');
+    expect(report).toContain('Model & GSM8K & Avg. \\\\');
+  });
+
   it('takes only entries that are evaluations', () => {
     expect(isStoredEvaluation(one)).toBe(true);
     expect(isStoredEvaluation({ ...one, interval: [0] })).toBe(false);
