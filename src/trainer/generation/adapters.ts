@@ -1,7 +1,12 @@
 /** What an adapter changes in the weights of its base: of a run's checkpoint, or an adapter folder. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { adapterConfigName, readAdapterFolder, readAdapterType } from '../../export/adapterFolder';
+import {
+  adapterConfigName,
+  adapterModelName,
+  readAdapterFolder,
+  readAdapterType,
+} from '../../export/adapterFolder';
 import { denseUpdate, type AdaptedModule } from '../../export/adapterState';
 import { openReplacements } from '../../export/checkpointAdapter';
 import { applyMagnitude, readPeftLora } from '../../export/readPeftLora';
@@ -57,6 +62,27 @@ export async function openAdapter(
   }
   const adapters = await TrainedAdapters.open(config, model, checkpoint);
   return { changes: adapters.changes(), close: () => adapters.dispose() };
+}
+
+/**
+ * What changes when an adapter of this name becomes another one: a run that trains on, a folder that
+ * is written again.
+ * @throws DotaError as `openAdapter`
+ */
+export async function adapterIdentity(
+  what: string,
+  options: { root: string; checkpoint: string },
+): Promise<string> {
+  const folder = path.resolve(what);
+  const files = await Promise.all(
+    [adapterConfigName, adapterModelName].map((name) =>
+      stat(path.join(folder, name)).catch(() => undefined),
+    ),
+  );
+  if (files[0]?.isFile() === true) {
+    return JSON.stringify([folder, ...files.map((info) => [info?.mtimeMs, info?.size, info?.ino])]);
+  }
+  return (await findTarget(what, { ...options, set: [] })).checkpoint ?? folder;
 }
 
 function dense(
