@@ -108,6 +108,24 @@ describe('dota evaluate', () => {
     );
   }, 60_000);
 
+  it('scores the demo’s task as an independent count of its answers does', async () => {
+    const sample = path.resolve('media/sample');
+    const data = path.join(sample, 'data/arithmetic.test.json');
+    const result = await dota([
+      ...['evaluate', path.join(sample, 'model'), '--data', data, '--limit', '60'],
+      ...['--outputs', 'demo.jsonl', '--no-loss'],
+    ]);
+    const rows = JSON.parse(readFileSync(data, 'utf8')) as { answer: string }[];
+    const right = outputsOf('demo.jsonl').filter(({ response, row }) => {
+      const found = /(-?[0-9]+)\D*$/.exec(response)?.[1];
+      return found !== undefined && Number(found) === Number(rows[row]!.answer);
+    });
+    const [one] = result['results'] as SetEvaluation[];
+    expect(one).toMatchObject({ total: 60, correct: right.length });
+    // The base model was never taught the task, yet some answers are right by chance.
+    expect(right.length).toBeLessThan(60);
+  }, 60_000);
+
   it.each(['generate', 'loglikelihood'])(
     'scores all sets of a folder by %s',
     async (scoring) => {
