@@ -1,6 +1,7 @@
 /**
- * GGUF files of every supported family and style of tokenizer, in llama.cpp: ids as the tokenizers
- * library gives them, logits as transformers computes them. The models are tiny and random.
+ * GGUF files of every supported family and style of tokenizer in llama.cpp, and ONNX folders in
+ * transformers.js: ids as the tokenizers library gives them, logits as transformers computes them. The
+ * models are tiny and random.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
@@ -8,6 +9,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Rng } from '../../../src/core/rng';
 import { writeGguf } from '../../../src/export/gguf/writeGguf';
+import { writeOnnx } from '../../../src/export/onnx/writeOnnx';
 import { expectedWeights, parseModelConfig } from '../../../src/models/config';
 import { fromFloat32 } from '../../../src/models/dtype';
 import { loadModelFolder } from '../../../src/models/modelFolder';
@@ -140,9 +142,9 @@ async function writeModel(folder: string, { config, tokenizer, special }: Family
   );
 }
 
-describe.runIf(process.env['DOTA_FULL'])('GGUF in llama.cpp', { timeout: 300_000 }, () => {
+describe.runIf(process.env['DOTA_FULL'])('GGUF and ONNX', { timeout: 300_000 }, () => {
   it.each(Object.entries(families))('%s: ids and logits', async (name, family) => {
-    const at = (file: string): string => path.join(root, `${name}-${file}`);
+    const at = (file: string): string => path.join(root, `${name.replace(/\W/g, '')}-${file}`);
     await writeModel(at('model'), family);
     const tokenizer = await loadTokenizer(at('model'));
     // llama.cpp does not normalise, and cannot be given a text with a NUL.
@@ -159,6 +161,7 @@ describe.runIf(process.env['DOTA_FULL'])('GGUF in llama.cpp', { timeout: 300_000
     const model = await loadModelFolder(at('model'));
     const { vocabSize } = model.config;
     await writeGguf(model, {}, at('f16.gguf'), 'f16', { name, license: undefined });
+    await writeOnnx(model, {}, at('onnx-model'), '# Tiny\n');
     await model.weights.close();
     const judged = runNode('llamaCpp.mjs', [
       ...[judgesPackages(), at('f16.gguf'), at('input.json'), at('own.f32')],
@@ -184,5 +187,22 @@ describe.runIf(process.env['DOTA_FULL'])('GGUF in llama.cpp', { timeout: 300_000
     // The weights are the same; activations are rounded to half precision, 11 bits.
     expect(agreement.relative).toBeLessThan(2e-3);
     expect(agreement.marginOfFlips).toBeLessThan(1e-2);
+
+    const out = at('onnx-out');
+    mkdirSync(out);
+    const onnx = runNode('transformersJs.mjs', [
+      ...[judgesPackages(), at('onnx-model'), at('input.json'), out],
+    ]) as { texts: number[][] };
+    const matched = texts.filter(
+      (text, i) => onnx.texts[i]!.join() !== tokenizer.encode(text, { special: 'match' }).join(),
+    );
+    expect(matched).toEqual([]);
+    for (const file of ['onnx.f32', 'onnx-cached.f32']) {
+      const logits = readLogits(path.join(out, file));
+      const exact = compare(logits, readLogits(at('reference.f32')), vocabSize);
+      // fp32 in another order.
+      expect(exact.relative, file).toBeLessThan(1e-5);
+      expect(exact.marginOfFlips, file).toBeLessThan(1e-3);
+    }
   });
 });
