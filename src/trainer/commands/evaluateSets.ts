@@ -56,6 +56,7 @@ export async function runEvaluateSets(
     root: options.root,
     checkpoint,
     device: 'cpu',
+    set: options.set,
     shouldStop: () => stopped,
   });
   const results: SetEvaluation[] = [];

@@ -22,6 +22,8 @@ export interface SessionOptions {
   /** Of runs: `best`, `last` or a step. */
   checkpoint: string;
   device: 'cpu' | 'webgpu';
+  /** Overrides of a `*.dota.json`. */
+  set?: string[];
   shouldStop?: () => boolean;
 }
 
@@ -139,12 +141,12 @@ export class GenerationSession {
  */
 export async function findBaseModel(
   what: string,
-  options: Pick<SessionOptions, 'root' | 'checkpoint'>,
+  options: Pick<SessionOptions, 'root' | 'checkpoint' | 'set'>,
 ): Promise<{ folder: string; data: RunConfig['data'] | undefined }> {
   const folder = resolveModel(what, process.cwd());
   const config = await stat(path.join(folder, 'config.json')).catch(() => undefined);
   if (config?.isFile() === true) return { folder, data: undefined };
-  const target = await findTarget(what, { ...options, set: [] });
+  const target = await findTarget(what, { ...options, set: options.set ?? [] });
   return { folder: baseFolder(target), data: target.config.data };
 }
 
