@@ -156,24 +156,27 @@ export class Blocks {
     return { hidden, cos, sin, mask, ...weights, ...sums };
   }
 
-  /** Adds the changes to the widened weights where they lie. */
+  /**
+   * Adds the changes to the widened weights where they lie, one layer after the other: the runtime's
+   * binding hands out a copy of what it has written, and of all layers at once that would be a block.
+   */
   async #sums(layer: number, weights: Values): Promise<Values> {
     const block = this.#blocks[layer] as Block;
-    const { signature, summed } = block;
-    const session = await this.#options.sessions.get(`sums ${signature}`, () => buildSums(block));
-    const into = Object.fromEntries(
-      summed.map((path) => [
-        summedInput(path),
-        { value: weights[frozenInput(`${path}.weight`)] as Value },
-      ]),
-    );
-    await session.run(weights, into);
-    return Object.fromEntries(Object.entries(into).map(([name, { value }]) => [name, value]));
+    const sums: Record<string, Value> = {};
+    for (const path of block.summed) {
+      const session = await this.#options.sessions.get(`sum ${path} ${block.signature}`, () =>
+        buildSum(block, path),
+      );
+      const slot = { value: weights[frozenInput(`${path}.weight`)] as Value };
+      await session.run(weights, { [summedInput(path)]: slot });
+      sums[summedInput(path)] = slot.value;
+    }
+    return sums;
   }
 }
 
-/** `frozen.*.weight` and the adapters' tensors -> `summed.*`, one layer after the other. */
-function buildSums({ plan, summed, sum }: Block): BuiltGraph {
+/** `frozen.*.weight` and the adapter's tensors -> `summed.*` of one layer. */
+function buildSum({ plan, sum }: Block, path: LinearPath): BuiltGraph {
   const graph = new Graph();
   const tensors = new Map<string, Tensor>();
   for (const tensor of plan.frozen) {
@@ -181,12 +184,10 @@ function buildSums({ plan, summed, sum }: Block): BuiltGraph {
   }
   const trainable = declareTrainable(graph, plan.trainable, 'float32');
   plan.trainable.forEach(({ name }, i) => tensors.set(name, trainable[i] as Tensor));
-  for (const path of summed) {
-    graph.output(
-      summedInput(path),
-      sum(path, (name) => tensors.get(name) as Tensor),
-    );
-  }
+  graph.output(
+    summedInput(path),
+    sum(path, (name) => tensors.get(name) as Tensor),
+  );
   return graph.build();
 }
 
