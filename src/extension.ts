@@ -30,6 +30,8 @@ import { ComparePanel } from './panels/comparePanel';
 import { ExplorerPanel } from './panels/explorerPanel';
 import { MetricsPanel } from './panels/metricsPanel';
 import { PromptPanel } from './panels/promptPanel';
+import { PromptServer } from './host/promptServer';
+import { choosePromptRun } from './commands/useModel';
 import { PreviewPanel } from './panels/previewPanel';
 import { ModelView } from './views/modelView';
 import { RunsView } from './views/runsView';
@@ -107,9 +109,10 @@ export function activate(extension: ExtensionContext): void {
   });
   const promptPanel = new PromptPanel(
     extension.extensionUri,
-    trainer,
+    new PromptServer((handlers) => trainer.serve(['serve-prompts'], handlers)),
     extension.workspaceState,
     ui,
+    () => choosePromptRun(monitor),
   );
   const previewPanel = new PreviewPanel(extension.extensionUri, trainer, ui);
 

@@ -12,6 +12,7 @@ import type { GenerateCommandOptions } from './commands/generate';
 import type { ProfileOptions } from './commands/profile';
 import type { PreviewOptions } from './commands/preview';
 import type { RunsOptions } from './commands/runs';
+import type { ServePromptsOptions } from './commands/servePrompts';
 import type { StudyOptions } from './commands/study';
 import type { TrainOptions } from './commands/train';
 
@@ -64,6 +65,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
 
   addEvaluate(program);
   addGenerate(program);
+  addServePrompts(program);
   addDoctor(program);
   addProfile(program);
   addExport(program);
@@ -186,6 +188,21 @@ function addGenerate(program: Command): void {
   ).action(async (model: string, options: GenerateCommandOptions) => {
     const { runGenerate } = await import('./commands/generate');
     await runGenerate(model, options);
+  });
+}
+
+/** For the editor, which keeps it between questions. */
+function addServePrompts(program: Command): void {
+  json(
+    program
+      .command('serve-prompts', { hidden: true })
+      .description('answer questions that come as JSON lines on standard input')
+      .option('--idle-seconds <n>', 'end after so long without a question', '300')
+      .option('--checkpoint <which>', 'of runs: best, last or a step', 'best')
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot),
+  ).action(async (options: ServePromptsOptions) => {
+    const { servePrompts } = await import('./commands/servePrompts');
+    await servePrompts(options);
   });
 }
 

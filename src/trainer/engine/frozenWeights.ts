@@ -152,6 +152,11 @@ export class FrozenWeights {
     this.#scratch = new Float32Array(0);
   }
 
+  /** Whether `read` widens a weight into its buffer, where the caller may change it. */
+  widens(name: string): boolean {
+    return this.#raw.has(name);
+  }
+
   /** How a weight enters a graph; undefined where it is fed in fp32. */
   storage(name: string): Storage | undefined {
     return this.#onDevice.get(name)?.storage;
