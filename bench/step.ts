@@ -12,6 +12,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { chooseShape, fullBonds } from '../src/core/mpo/shapes';
+import { computeEnvironment } from '../src/trainer/child/childEnvironment';
 import { type BenchOptions, defaults } from './step/setup';
 import { runWorker } from './step/worker';
 
@@ -71,15 +72,12 @@ function coreShapes({ hidden, cores, rank }: BenchOptions): Record<string, numbe
   );
 }
 
-/** glibc: keep freed pages, so that running without an arena costs no page faults. */
-const malloc = { MALLOC_MMAP_MAX_: '0', MALLOC_TRIM_THRESHOLD_: '17179869184' };
-
 async function main(options: BenchOptions, rounds: number, json: boolean): Promise<void> {
   const self = process.argv[1]!;
   const ours = new Side(
     process.execPath,
     ['--expose-gc', self, '--worker', JSON.stringify(options)],
-    malloc,
+    computeEnvironment({}),
   );
   const torch = new Side(
     process.env['DOTA_PYTHON'] ?? 'python3',
@@ -87,7 +85,7 @@ async function main(options: BenchOptions, rounds: number, json: boolean): Promi
       path.resolve('bench/step/torch_step.py'),
       JSON.stringify({ ...options, shapes: coreShapes(options) }),
     ],
-    { ...malloc, OMP_WAIT_POLICY: 'PASSIVE', GOMP_SPINCOUNT: '0' },
+    { ...computeEnvironment({}), OMP_WAIT_POLICY: 'PASSIVE', GOMP_SPINCOUNT: '0' },
   );
   const [ready, torchReady] = await Promise.all([ours.next(), torch.next()]);
   if (!ready) throw new Error('the engine did not start');
