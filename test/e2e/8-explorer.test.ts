@@ -117,7 +117,7 @@ describe('the MPO explorer', () => {
       await cut(frame).press('ArrowLeft');
       await until('one less', async () => (await value(frame)) === dragged - 1);
       // The table behind the drawing follows.
-      await frame.locator('.tables summary').first().click();
+      await frame.locator('.module .tables summary').first().click();
       const bond = frame.locator('.tables table', { hasText: 'Bonds of' }).locator('tbody tr');
       const cells = await bond.first().locator('th, td').allTextContents();
       expect(cells.slice(0, 3)).toEqual(['1', String(dragged - 1), '32']);
