@@ -115,8 +115,11 @@ describe('Try Prompt', () => {
 
   checkLooks('prompt-editor', title, async (frame) => {
     await tabTo(frame, 'textarea');
-    await workbench.page.keyboard.press('Control+A');
+    // Not Ctrl+A: the editor selects everything once more, a moment later and into the typing.
+    await workbench.page.keyboard.press('End');
+    await workbench.page.keyboard.press('Shift+Home');
     await workbench.page.keyboard.type('3 + 4 =');
+    expect(await frame.getByLabel('Prompt', { exact: true }).inputValue()).toBe('3 + 4 =');
     await workbench.page.keyboard.press('Control+Enter');
     const ask = frame.getByRole('button', { name: 'Generate' });
     await until('an answer', async () => {
