@@ -1,4 +1,5 @@
 /** What the editor shows of one run, derived from its folder; no editor types. */
+import { smallerMicroBatch } from '../protocol/microBatch';
 import type { RunManifest, RunState } from '../protocol/runFiles';
 import type { TrainerProgress } from '../protocol/trainerMessages';
 
@@ -26,7 +27,7 @@ export interface RunView {
   resumable: boolean;
 }
 
-export type RunAction = 'stop' | 'pause' | 'resume' | 'forceStop' | 'delete';
+export type RunAction = 'stop' | 'pause' | 'resume' | 'resumeSmaller' | 'forceStop' | 'delete';
 
 /** What can be done with a run now, and otherwise why not. */
 export function refusal(run: RunView, action: RunAction): string | undefined {
@@ -44,6 +45,12 @@ export function refusal(run: RunView, action: RunAction): string | undefined {
       if (run.state === 'finished')
         return 'The run is finished. Duplicate its configuration to go on from there.';
       return undefined;
+    case 'resumeSmaller':
+      if (run.manifest.error?.code !== 'device.outOfMemory')
+        return 'The run did not end for want of memory.';
+      if (smallerMicroBatch(run.manifest) === undefined)
+        return 'The run computes one sequence at a time already.';
+      return refusal(run, 'resume');
     case 'forceStop':
       if (!run.live) return `No trainer is at work: the run is ${run.state}.`;
       return run.controlDisabledReason;

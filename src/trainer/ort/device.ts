@@ -7,7 +7,7 @@ import type { DType } from '../../graph/dtype';
 import type { BuiltGraph } from '../../graph/graph';
 import type { ValueInfo } from '../../graph/onnx';
 import { type Shape, sizeOf } from '../../graph/shape';
-import { deviceError } from './deviceErrors';
+import { deviceError, memoryError } from './deviceErrors';
 import { type DeviceMemory, DeviceTensor, DeviceTensors, type Producer } from './deviceTensors';
 import { noteExternal } from './externalMemory';
 import { type DeviceOptions, sessionOptions } from './sessionOptions';
@@ -69,7 +69,7 @@ class CpuDevice implements Device {
 
   async compile(graph: BuiltGraph, { label }: CompileOptions = {}): Promise<Session> {
     const options = sessionOptions(this.#options, label);
-    const session = await ort.InferenceSession.create(graph.model, options);
+    const session = await explained(ort.InferenceSession.create(graph.model, options));
     return new CpuSession(session, graph);
   }
 
@@ -118,7 +118,7 @@ class CpuSession implements Session {
       const slot = into[info.name];
       fetches[info.name] = slot ? hostTensor(info, slot.value) : null;
     }
-    const results = await this.#session.run(inputs, fetches);
+    const results = await explained(this.#session.run(inputs, fetches));
     for (const tensor of Object.values(results))
       noteExternal((tensor.data as HostArray).byteLength);
     // The binding returns a copy beside the buffer it has written to; only the buffer counts.
@@ -132,6 +132,15 @@ class CpuSession implements Session {
 
   release(): Promise<void> {
     return this.#session.release();
+  }
+}
+
+/** Only a lack of memory has a meaning for people; anything else on the CPU is a defect. */
+async function explained<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (cause) {
+    throw memoryError(cause) ?? cause;
   }
 }
 

@@ -98,6 +98,10 @@ export interface EngineHooks {
   initialCores?: (module: LinearModule) => readonly Core[] | undefined;
   /** Opens the device that was chosen, where it is to be watched. */
   openDevice?: (options: DeviceOptions) => Device;
+  /** The device, where it was chosen before. */
+  device?: { kind: DeviceKind; name: string };
+  /** Whether activations are recomputed, where the configuration leaves it open (`auto`: kept). */
+  recompute?: boolean;
   /** Batches for `init_weights: "gradient"`. */
   firstBatches?: () => Promise<Batch[]>;
 }
@@ -112,7 +116,7 @@ export async function buildEngine(
   hooks: EngineHooks,
 ): Promise<EngineParts> {
   const threads = config.threads > 0 ? config.threads : physicalCores();
-  const device = await chooseDevice(config);
+  const device = hooks.device ?? (await chooseDevice(config));
   const cores =
     hooks.cache === undefined || hooks.initialCores !== undefined
       ? undefined
@@ -138,7 +142,7 @@ export async function buildEngine(
           }
         : undefined,
     optimizer: config.training.optim,
-    recompute: config.training.gradient_checkpointing,
+    recompute: recomputes(config, hooks),
     shouldStop: hooks.shouldStop,
   });
   const base = countParameters(model.config);
@@ -154,6 +158,10 @@ export async function buildEngine(
       ...(quantization === undefined ? {} : { quantization }),
     },
   };
+}
+
+function recomputes({ training }: RunConfig, hooks: Pick<EngineHooks, 'recompute'>): boolean {
+  return hooks.recompute ?? training.gradient_checkpointing === true;
 }
 
 /** Ids that end an answer, by the model's and the tokenizer's own word. */
@@ -175,7 +183,7 @@ export async function planModel(
   config: RunConfig,
   model: Pick<ModelParts, 'config' | 'weights'>,
   { device, threads }: { device: DeviceKind; threads: number },
-  hooks: Pick<EngineHooks, 'initialCores' | 'onModule' | 'firstBatches'> & {
+  hooks: Pick<EngineHooks, 'initialCores' | 'onModule' | 'firstBatches' | 'recompute'> & {
     shouldStop?: () => boolean;
     cores?: CoreCache | undefined;
   },
@@ -210,7 +218,7 @@ export async function planModel(
                 weights: model.weights,
                 device,
                 threads,
-                recompute: training.gradient_checkpointing,
+                recompute: recomputes(config, hooks),
                 shouldStop: hooks.shouldStop ?? (() => false),
                 modules: selectModules(model.config, adapter),
                 batches: await firstBatches(),
