@@ -194,7 +194,7 @@ const trainingSchema = z
       .default('adamw_torch')
       .describe(
         'adamw_8bit: both moments in 8 bits, blockwise (2 bytes a parameter instead of 8); worth it ' +
-          'for full fine-tuning.',
+          'for full fine-tuning. On the CPU only.',
       ),
     weight_decay: z.number().min(0).default(0),
     adam_beta1: z.number().min(0).lt(1).default(0.9),

@@ -7,6 +7,7 @@ import type { DType } from '../../graph/dtype';
 import type { BuiltGraph } from '../../graph/graph';
 import type { ValueInfo } from '../../graph/onnx';
 import { type Shape, sizeOf } from '../../graph/shape';
+import { checkBuffers } from './bufferLimit';
 import { deviceError, memoryError } from './deviceErrors';
 import { type DeviceMemory, DeviceTensor, DeviceTensors, type Producer } from './deviceTensors';
 import { noteExternal } from './externalMemory';
@@ -36,6 +37,9 @@ export interface CompileOptions {
 
 export interface Device {
   readonly kind: DeviceOptions['kind'];
+  /** Bytes of the largest tensor that it can hold; undefined where there is no limit, or none known. */
+  readonly bufferBytes: number | undefined;
+  /** @throws DotaError `device.outOfMemory`, `device.unavailable` for a tensor beyond that */
   compile(graph: BuiltGraph, options?: CompileOptions): Promise<Session>;
   /** Puts an array on the device, where it stays until it is freed; on the CPU it is the array. */
   upload(data: HostArray, dtype: DType, shape: Shape): Promise<Value>;
@@ -61,6 +65,7 @@ export function openDevice(options: DeviceOptions): Device {
 
 class CpuDevice implements Device {
   readonly kind = 'cpu';
+  readonly bufferBytes = undefined;
   readonly #options: DeviceOptions;
 
   constructor(options: DeviceOptions) {
@@ -146,11 +151,13 @@ async function explained<T>(work: Promise<T>): Promise<T> {
 
 class WebGpuDevice implements Device {
   readonly kind = 'webgpu';
+  readonly bufferBytes: number | undefined;
   readonly #options: DeviceOptions;
   readonly #tensors: DeviceTensors;
 
   constructor(options: DeviceOptions) {
     this.#options = options;
+    this.bufferBytes = options.bufferBytes;
     this.#tensors = new DeviceTensors((model, extra) => this.#open(model, extra));
   }
 
@@ -170,6 +177,7 @@ class WebGpuDevice implements Device {
   }
 
   async compile(graph: BuiltGraph, { host = [], label }: CompileOptions = {}): Promise<Session> {
+    if (this.bufferBytes !== undefined) checkBuffers(graph, this.bufferBytes);
     const preferredOutputLocation = Object.fromEntries(
       graph.outputs.map(({ name }) => [name, host.includes(name) ? 'cpu' : 'gpu-buffer'] as const),
     );

@@ -22,10 +22,10 @@ import { readFloat32, type WeightReader } from '../engine/frozenWeights';
 import type { QuantizationError } from '../engine/quantizeBlocks';
 import { randomWeights } from '../engine/randomWeights';
 import type { TensorCache } from '../../models/tensorCache';
-import type { Device } from '../ort/device';
+import { openDevice, type Device } from '../ort/device';
 import { OrtGemm } from '../ort/ortGemm';
 import type { DeviceOptions } from '../ort/sessionOptions';
-import { chooseDevice } from './chooseDevice';
+import { chooseDevice, type ChosenDevice } from './chooseDevice';
 import { CoreCache, initialCoresOf } from './coreCache';
 import { FullGradients } from './fullGradients';
 import { resolveModel } from './modelPath';
@@ -99,7 +99,7 @@ export interface EngineHooks {
   /** Opens the device that was chosen, where it is to be watched. */
   openDevice?: (options: DeviceOptions) => Device;
   /** The device, where it was chosen before. */
-  device?: { kind: DeviceKind; name: string };
+  device?: ChosenDevice;
   /** Whether activations are recomputed, where the configuration leaves it open (`auto`: kept). */
   recompute?: boolean;
   /** Batches for `init_weights: "gradient"`. */
@@ -117,6 +117,7 @@ export async function buildEngine(
 ): Promise<EngineParts> {
   const threads = config.threads > 0 ? config.threads : physicalCores();
   const device = hooks.device ?? (await chooseDevice(config));
+  const { kind, name, bufferBytes } = device;
   const cores =
     hooks.cache === undefined || hooks.initialCores !== undefined
       ? undefined
@@ -130,7 +131,7 @@ export async function buildEngine(
     config: model.config,
     weights: model.weights,
     adapters: plan,
-    device: hooks.openDevice?.({ kind: device.kind, threads }) ?? device.kind,
+    device: (hooks.openDevice ?? openDevice)({ kind, threads, bufferBytes }),
     threads,
     quantization:
       hooks.baseOnly !== true && config.quantization.load_in_4bit
@@ -152,7 +153,7 @@ export async function buildEngine(
     engine,
     plan,
     facts: {
-      device: { ...device, threads },
+      device: { kind, name, threads },
       model: { architecture: model.config.architecture, parameters: base },
       trainable: { parameters, fraction: parameters / all },
       ...(quantization === undefined ? {} : { quantization }),
