@@ -13,8 +13,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
-import { chooseShape, fullBonds } from '../src/core/mpo/shapes';
-import { type BenchOptions, defaults } from './step/setup';
+import { type BenchOptions, coreShapes, defaults } from './step/setup';
 import { runWorker } from './step/worker';
 
 type Reply = Record<string, number | string>;
@@ -52,25 +51,6 @@ class Side {
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)] ?? NaN;
-}
-
-/** Core shapes by weight size, for the other side. */
-function coreShapes({ hidden, cores, rank }: BenchOptions): Record<string, number[][]> {
-  const keyValue = Math.max(1, hidden / 64 / 4) * 64;
-  const sizes = [
-    [hidden, hidden],
-    [keyValue, hidden],
-    [3 * hidden, hidden],
-    [hidden, 3 * hidden],
-  ];
-  return Object.fromEntries(
-    (sizes as [number, number][]).map(([out, into]) => {
-      const shape = chooseShape(out, into, cores);
-      const bonds = fullBonds(shape).map((full) => Math.min(full, rank));
-      const list = shape.rows.map((i, k) => [bonds[k - 1] ?? 1, i, shape.cols[k]!, bonds[k] ?? 1]);
-      return [`${out}x${into}`, list];
-    }),
-  );
 }
 
 /** glibc: keep freed pages, so that running without an arena costs no page faults. */

@@ -124,3 +124,22 @@ async function adaptersOf(options: BenchOptions, config: DecoderConfig): Promise
     },
   });
 }
+
+/** Core shapes by weight size, for PyTorch's side. */
+export function coreShapes({ hidden, cores, rank }: BenchOptions): Record<string, number[][]> {
+  const keyValue = Math.max(1, hidden / 64 / 4) * 64;
+  const sizes = [
+    [hidden, hidden],
+    [keyValue, hidden],
+    [3 * hidden, hidden],
+    [hidden, 3 * hidden],
+  ];
+  return Object.fromEntries(
+    (sizes as [number, number][]).map(([out, into]) => {
+      const shape = chooseShape(out, into, cores);
+      const bonds = fullBonds(shape).map((full) => Math.min(full, rank));
+      const list = shape.rows.map((i, k) => [bonds[k - 1] ?? 1, i, shape.cols[k]!, bonds[k] ?? 1]);
+      return [`${out}x${into}`, list];
+    }),
+  );
+}

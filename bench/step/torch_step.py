@@ -13,7 +13,11 @@ import torch
 import torch.nn.functional as F
 
 options = json.loads(sys.argv[1])
-torch.set_num_threads(options["threads"])
+# A GPU only where it is asked for: `bench step` compares processors.
+device = "cuda" if options.get("device") == "auto" and torch.cuda.is_available() else "cpu"
+if options["threads"] > 0:
+    torch.set_num_threads(options["threads"])
+torch.set_default_device(device)
 torch.manual_seed(0)
 D, V, B, S = options["hidden"], options["vocabulary"], options["batch"], options["sequence"]
 HEAD, FF = 64, 3 * D
@@ -141,6 +145,8 @@ def step():
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+    if device == "cuda":
+        torch.cuda.synchronize()
     return dict(
         seconds=time.perf_counter() - started,
         cpu=time.process_time() - cpu,
@@ -153,7 +159,8 @@ def reply(value):
     print(json.dumps(value), flush=True)
 
 
-reply(dict(ready=True, torch_version=torch.__version__, parameters=sum(p.numel() for p in parameters)))
+name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+reply(dict(ready=True, device=name, torch_version=torch.__version__, parameters=sum(p.numel() for p in parameters)))
 for line in sys.stdin:
     if line.strip() != "step":
         break
