@@ -63,7 +63,9 @@ export async function estimateRun(
       : undefined,
     batch: training.per_device_train_batch_size,
     accumulation: training.gradient_accumulation_steps,
-    residentLimit: DEFAULT_RESIDENT_LIMIT,
+    // A GPU keeps 16-bit weights as narrow as they are in the file.
+    residentLimit:
+      machine.device === 'webgpu' && elementBytes[dtype] < 4 ? 0 : DEFAULT_RESIDENT_LIMIT,
   };
   const { microBatch = Infinity, device } = machine;
   const batch = Math.min(shape.batch, microBatch);
