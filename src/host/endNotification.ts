@@ -5,7 +5,7 @@ import { formatError, type SerializedError } from '../protocol/errors';
 import { smallerMicroBatch } from '../protocol/microBatch';
 import { formatLoss } from '../views/format';
 import type { RunMonitor } from './runMonitor';
-import { refusal, type RunView } from './runView';
+import { lackedMemory, refusal, type RunView } from './runView';
 import { settings } from './settings';
 import type { Ui } from './ui';
 
@@ -49,8 +49,10 @@ async function announce(run: RunView): Promise<void> {
         return window.showErrorMessage(`DoTA: “${name}” failed.${why}`, showLog, metrics);
       }
       case 'crashed': {
-        const actions = run.resumable ? [resume, showLog] : [showLog];
-        const what = error === undefined ? `the trainer of “${name}” is gone.` : why(name, error);
+        const actions = run.resumable ? [...afterStop(run), showLog] : [showLog];
+        const maybe = lackedMemory(run) ? ' It may have been ended for want of memory.' : '';
+        const what =
+          error === undefined ? `the trainer of “${name}” is gone.${maybe}` : why(name, error);
         return window.showErrorMessage(`DoTA: ${what}`, ...actions);
       }
       case 'stopped': {

@@ -1,4 +1,5 @@
 /** What the editor shows of one run, derived from its folder; no editor types. */
+import os from 'node:os';
 import { smallerMicroBatch } from '../protocol/microBatch';
 import type { RunManifest, RunState } from '../protocol/runFiles';
 import type { TrainerProgress } from '../protocol/trainerMessages';
@@ -46,8 +47,7 @@ export function refusal(run: RunView, action: RunAction): string | undefined {
         return 'The run is finished. Duplicate its configuration to go on from there.';
       return undefined;
     case 'resumeSmaller':
-      if (run.manifest.error?.code !== 'device.outOfMemory')
-        return 'The run did not end for want of memory.';
+      if (!lackedMemory(run)) return 'The run did not end for want of memory.';
       if (smallerMicroBatch(run.manifest) === undefined)
         return 'The run computes one sequence at a time already.';
       return refusal(run, 'resume');
@@ -58,6 +58,19 @@ export function refusal(run: RunView, action: RunAction): string | undefined {
       return run.live ? 'Stop the run before deleting it.' : undefined;
   }
 }
+
+/**
+ * Memory ran out, or may have: a system without memory ends its largest process without a word, and
+ * leaves a crashed run that had most of this machine's.
+ */
+export function lackedMemory({ manifest, state }: RunView, totalBytes = os.totalmem()): boolean {
+  const { error, peakRssMb = 0 } = manifest;
+  if (error !== undefined) return error.code === 'device.outOfMemory';
+  return state === 'crashed' && peakRssMb * 2 ** 20 > mostOfMemory * totalBytes;
+}
+
+/** The rest is the system's, the editor's and the browser's. */
+const mostOfMemory = 0.6;
 
 /** Optimizer steps of the whole run; the trainer knows them before the manifest does. */
 export function totalSteps(run: RunView): number | undefined {
