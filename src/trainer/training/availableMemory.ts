@@ -12,6 +12,8 @@ export async function availableMemory(kind: DeviceKind): Promise<number | undefi
     case 'cpu':
       return (1 - reserve) * hostMemory();
     case 'webgpu': {
+      // Apple's GPUs share the machine's memory.
+      if (process.platform === 'darwin') return (1 - reserve) * hostMemory();
       const [gpu] = await gpuStates();
       return gpu === undefined ? undefined : (1 - reserve) * (gpu.totalMb - gpu.usedMb) * 2 ** 20;
     }
