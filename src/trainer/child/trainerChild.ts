@@ -149,7 +149,7 @@ export class TrainerChild {
           'error' in outcome ? automaticMicroBatch(record.manifest, outcome.error) : 0;
         if (!smaller) break;
         this.#warn(
-          `Memory ran out; from the last checkpoint on ${smaller} sequences are computed at once.`,
+          `Memory ran out; going on from the last checkpoint with micro-batch ${smaller}.`,
         );
         record.update({ microBatch: smaller });
         outcome = await this.#computeFrom(true);

@@ -66,7 +66,7 @@ export async function runEstimate(
     const { secondsPerStep } = manifest;
     printLine(`peak memory about ${manifest.peakRssMb} MB${besideAvailable(availableBytes)}`);
     if (fit.batch < config.training.per_device_train_batch_size) {
-      printLine(`  ${fit.batch} sequences at once, so that it fits (the step's batch is the same)`);
+      printLine(`  micro-batch ${fit.batch}, so that it fits (the step's batch is the same)`);
     }
     if (fit.recompute) printLine('  activations recomputed in the backward pass');
     if (!fit.fits) printLine('  that may be more than there is');

@@ -200,7 +200,7 @@ function estimateText({ manifest, fit, availableBytes }: RunEstimate): string {
     secondsPerStep === undefined ? '' : `, ${secondsPerStep.toPrecision(2)} s a step on the CPU`;
   const there = availableBytes === undefined ? '' : ` of ${mb(availableBytes)} available`;
   const way =
-    `${fit.batch} sequences at once, activations ` +
+    `micro-batch ${fit.batch}, activations ` +
     (fit.recompute ? 'recomputed in the backward pass' : 'kept');
   const doubt = fit.fits ? '' : ' That may be more than there is.';
   return `Estimate: ${peakRssMb} MB of memory at the peak${there}${time}; ${way}.${doubt}`;

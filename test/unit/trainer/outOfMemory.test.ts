@@ -112,8 +112,8 @@ describe('a run whose memory runs out', () => {
     const texts = journalRows(run).filter(({ kind }) => kind === 'message');
     // From four to two, and from two to one.
     expect(texts.map(({ text }) => text)).toEqual([
-      expect.stringContaining('2 sequences'),
-      expect.stringContaining('1 sequences'),
+      expect.stringContaining('micro-batch 2'),
+      expect.stringContaining('micro-batch 1'),
     ]);
   });
 
