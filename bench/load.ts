@@ -1,13 +1,16 @@
 /**
  * `npm run bench -- load [--mb 512]`: reading a bf16 checkpoint into typed arrays against the speed
- * at which the page cache can be copied at all. Prints one JSON object.
+ * at which the page cache can be copied at all, in a process set up as the trainer's. Prints one JSON
+ * object.
  */
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, statSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { SafetensorsFile } from '../src/models/safetensors/reader';
+import { ensureComputeEnvironment } from '../src/trainer/child/childEnvironment';
 import { writeSafetensors } from '../src/models/safetensors/writer';
 
+await ensureComputeEnvironment();
 const megabytes = Number(process.argv[process.argv.indexOf('--mb') + 1]) || 512;
 const rounds = 5;
 /** Of a 7B model's square matrices. */

@@ -5,8 +5,8 @@
  *   npm run bench -- mpo [--json] [--rounds 5] [--threads 2] [--slow] [--sweep | --sweep-only]
  *     [--layers 32] [--only mpo_4096_n4_r64]
  *
- * --slow adds the comparisons with full SVDs at 4096 (seconds to minutes a call); --sweep
- * decomposes the 7 x `layers` matrices of a 7B-shaped model at rank 32. DOTA_PYTHON names the Python
+ * --slow adds the comparisons with full SVDs at 4096 (seconds to minutes a call) and the whole spectrum
+ * of a middle of side 4096; --sweep decomposes the 7 x `layers` matrices of a 7B-shaped model at rank 32. DOTA_PYTHON names the Python
  * to look for numpy and PyTorch in; python3 when unset.
  */
 import { spawn } from 'node:child_process';
@@ -227,6 +227,14 @@ async function main(): Promise<void> {
     show(c.name, await compare(c.rounds, own, Object.fromEntries(others)));
   }
   peer.end();
+  if (args.slow && asked('exact_middle_4096')) {
+    const weight = gaussian(4096 * 4096, 1);
+    const shape = { rows: [8, 8, 8, 8], cols: [8, 8, 8, 8] };
+    const options = { shape, rank: { r: 64 }, exactMiddle: true };
+    const { seconds, bonds } = await decompose(weight, 4096, 4096, options, gemm);
+    const whole = bonds.every((bond) => bond.exactSpectrum);
+    show('exact_middle_4096', { seconds: digits(seconds), whole });
+  }
   if (asked('memory')) show('memory', await memoryInChild());
   if (args.sweep) show('sweep', await sweep(Number(args.layers), gemm));
   await gemm.dispose();

@@ -13,6 +13,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
+import { computeEnvironment } from '../src/trainer/child/childEnvironment';
 import { type BenchOptions, coreShapes, defaults } from './step/setup';
 import { runWorker } from './step/worker';
 
@@ -53,9 +54,6 @@ function median(values: readonly number[]): number {
   return sorted[Math.floor(sorted.length / 2)] ?? NaN;
 }
 
-/** glibc: keep freed pages, so that running without an arena costs no page faults. */
-const malloc = { MALLOC_MMAP_MAX_: '0', MALLOC_TRIM_THRESHOLD_: '17179869184' };
-
 type Result = Record<string, number | string | undefined>;
 
 async function measure(options: BenchOptions, rounds: number): Promise<Result> {
@@ -63,7 +61,7 @@ async function measure(options: BenchOptions, rounds: number): Promise<Result> {
   const ours = new Side(
     process.execPath,
     ['--expose-gc', self, '--worker', JSON.stringify(options)],
-    malloc,
+    computeEnvironment({}),
   );
   const torch = new Side(
     process.env['DOTA_PYTHON'] ?? 'python3',
@@ -71,7 +69,7 @@ async function measure(options: BenchOptions, rounds: number): Promise<Result> {
       path.resolve('bench/step/torch_step.py'),
       JSON.stringify({ ...options, shapes: coreShapes(options) }),
     ],
-    { ...malloc, OMP_WAIT_POLICY: 'PASSIVE', GOMP_SPINCOUNT: '0' },
+    { ...computeEnvironment({}), OMP_WAIT_POLICY: 'PASSIVE', GOMP_SPINCOUNT: '0' },
   );
   const [ready, torchReady] = await Promise.all([ours.next(), torch.next()]);
   if (!ready) throw new Error('the engine did not start');

@@ -17,6 +17,7 @@ import { registerRunActions } from './commands/runActions';
 import { registerUse } from './commands/useModel';
 import { ControlClaims } from './host/controlClaims';
 import { Decomposer } from './host/decomposer';
+import { DecompositionStore } from './host/decompositionStore';
 import { announceEnds } from './host/endNotification';
 import { hubCacheFolder } from './host/hubCache';
 import { ModelList } from './host/modelList';
@@ -29,6 +30,8 @@ import { ComparePanel } from './panels/comparePanel';
 import { ExplorerPanel } from './panels/explorerPanel';
 import { MetricsPanel } from './panels/metricsPanel';
 import { PromptPanel } from './panels/promptPanel';
+import { PromptServer } from './host/promptServer';
+import { choosePromptRun } from './commands/useModel';
 import { PreviewPanel } from './panels/previewPanel';
 import { ModelView } from './views/modelView';
 import { RunsView } from './views/runsView';
@@ -82,10 +85,16 @@ export function activate(extension: ExtensionContext): void {
   const modelView = new ModelView(models);
   const runsView = new RunsView(monitor);
   const metricsPanel = new MetricsPanel(extension.extensionUri, monitor, ui);
-  const decomposer = new Decomposer(
-    trainer,
-    models,
-    path.join(extension.globalStorageUri.fsPath, 'decompositions'),
+  const decompositions = new DecompositionStore(() => {
+    const [first] = workspaceFolders();
+    const base = first ?? extension.globalStorageUri.fsPath;
+    return path.join(base, '.dota', 'cache', 'decompositions');
+  });
+  const decomposer = new Decomposer(trainer, models, decompositions);
+  extension.subscriptions.push(
+    models.onDidRead((entries) => {
+      for (const entry of entries) if (entry.problem === undefined) void decomposer.restore(entry);
+    }),
   );
   const explorerPanel = new ExplorerPanel(
     extension.extensionUri,
@@ -100,9 +109,10 @@ export function activate(extension: ExtensionContext): void {
   });
   const promptPanel = new PromptPanel(
     extension.extensionUri,
-    trainer,
+    new PromptServer((handlers) => trainer.serve(['serve-prompts'], handlers)),
     extension.workspaceState,
     ui,
+    () => choosePromptRun(monitor),
   );
   const previewPanel = new PreviewPanel(extension.extensionUri, trainer, ui);
 

@@ -42,6 +42,11 @@ export interface ModuleAdapter {
    */
   readonly subtractsInitialDelta: boolean;
   /**
+   * True where `apply` is the product with `weight + delta`, and forming that sum beforehand saves
+   * memory: an engine may put it in place of the weight.
+   */
+  readonly formsSum?: boolean;
+  /**
    * The same function on `W - delta(initial tensors)`, with fewer operations a step: for an engine
    * that holds a copy of the weight of its own. Itself, or absent, where there is no such form.
    */

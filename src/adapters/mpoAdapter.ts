@@ -33,6 +33,7 @@ export class MpoAdapter implements ModuleAdapter {
   readonly tensors: readonly AdapterTensor[];
   readonly signature: string;
   readonly subtractsInitialDelta: boolean;
+  readonly formsSum: boolean;
   readonly #cores: readonly Core[];
   readonly #options: MpoAdapterOptions;
   readonly #layout: MpoLayout;
@@ -60,6 +61,7 @@ export class MpoAdapter implements ModuleAdapter {
       .filter((_, k) => current[k]?.trainable);
     this.tensors = form === 'implicit' ? [...current, ...initial] : current;
     this.subtractsInitialDelta = form === 'explicit';
+    this.formsSum = form === 'implicit';
     const shapes = current.map(
       ({ shape, trainable }) => `${shape.join('x')}${trainable ? '' : ' frozen'}`,
     );

@@ -3,6 +3,8 @@ import path from 'node:path';
 import { commands, ProgressLocation, Uri, window, workspace, type Disposable } from 'vscode';
 import { DotaError } from '../protocol/errors';
 import { isObject, isString } from '../protocol/guards';
+import type { PromptRun, PromptTarget } from '../host/promptTarget';
+import type { RunMonitor } from '../host/runMonitor';
 import type { RunView } from '../host/runView';
 import { evaluationReport } from '../views/evaluationReport';
 import type { CommandContext } from './context';
@@ -19,11 +21,11 @@ export function registerUse(context: CommandContext): void {
   register(commandIds.tryPrompt, async (target) => {
     const run = runOf(context, target);
     if (run !== undefined) {
-      promptPanel.open({ name: run.manifest.name, model: run.key, run: run.key });
+      promptPanel.open(targetOf(run));
       return;
     }
     const model = modelOf(target);
-    if (model !== undefined) promptPanel.open({ name: model.name, model: model.folder });
+    if (model !== undefined) promptPanel.open({ name: model.name, model: model.folder, runs: [] });
     else await choosePrompt(context);
   });
   register(commandIds.runEvaluate, async (target) => {
@@ -62,13 +64,28 @@ async function choosePrompt(context: CommandContext): Promise<void> {
     });
     if (picked === undefined) return;
     if (picked.run !== undefined) {
-      const { key, manifest } = picked.run;
-      context.promptPanel.open({ name: manifest.name, model: key, run: key });
+      context.promptPanel.open(targetOf(picked.run));
       return;
     }
   }
   const model = await pickModel(context);
-  if (model !== undefined) context.promptPanel.open({ name: model.name, model: model.folder });
+  if (model === undefined) return;
+  context.promptPanel.open({ name: model.name, model: model.folder, runs: [] });
+}
+
+/** A run beside its base. */
+function targetOf({ key, manifest }: RunView): PromptTarget {
+  return { name: manifest.name, model: key, runs: [{ name: manifest.name, key }] };
+}
+
+/** Another run to answer beside those that are there. */
+export async function choosePromptRun(monitor: RunMonitor): Promise<PromptRun | undefined> {
+  const runs = monitor.list().filter((run) => run.resumable);
+  const picked = await window.showQuickPick(
+    runs.map(({ key, id, manifest }) => ({ label: manifest.name, description: id, key })),
+    { title: 'DoTA: Try Prompt', placeHolder: 'Which run answers as well?' },
+  );
+  return picked === undefined ? undefined : { name: picked.label, key: picked.key };
 }
 
 function runOf({ monitor }: CommandContext, target: unknown): RunView | undefined {

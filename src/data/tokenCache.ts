@@ -6,7 +6,7 @@ import type { ExampleOptions } from './examples';
 import { TokenizedSet } from './tokenizedSet';
 
 /** Raised whenever encoding or layout changes what a key stands for. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 export interface TokenizedFile {
   set: TokenizedSet;

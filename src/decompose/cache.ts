@@ -6,11 +6,11 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { RawTensor } from '../models/modelConfig';
-import { decodeDecomposition, encodeDecomposition } from '../protocol/decomposition';
-import type { ModuleDecomposition, ModuleDecompositionJson } from '../protocol/decomposition';
+import { encodeDecomposition, parseDecomposition } from '../protocol/decomposition';
+import type { ModuleDecomposition } from '../protocol/decomposition';
 
 /** Raised whenever the algorithm or the format changes what a key stands for. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** SHA-256 over dtype, shape, bytes and options, in hex. */
 export function cacheKey(raw: RawTensor, options: unknown): string {
@@ -33,9 +33,9 @@ export class DecompositionCache {
       return undefined;
     }
     try {
-      const json = JSON.parse(text) as ModuleDecompositionJson;
-      if (!isWhole(json)) return undefined;
-      return { ...decodeDecomposition(json), module };
+      // The cache lies in the workspace, so what it says is checked before it is shown.
+      const result = parseDecomposition(JSON.parse(text));
+      return result === undefined ? undefined : { ...result, module };
     } catch {
       // A damaged entry is as good as none: it is computed and written again.
       return undefined;
@@ -59,23 +59,4 @@ export class DecompositionCache {
   private file(key: string): string {
     return path.join(this.folder, `${key}.json`);
   }
-}
-
-/** The cache lies in the workspace, so what it says is checked before it is shown. */
-function isWhole(json: ModuleDecompositionJson): boolean {
-  const numbers = (x: unknown): boolean =>
-    Array.isArray(x) && x.every((n) => typeof n === 'number' && Number.isFinite(n));
-  return (
-    Array.isArray(json.bonds) &&
-    json.bonds.every((b) => Number.isInteger(b.dimension) && numbers(b.spectrum)) &&
-    Array.isArray(json.references) &&
-    json.references.every((r) => Array.isArray(r.spectra) && r.spectra.every(numbers)) &&
-    Array.isArray(json.cores) &&
-    json.cores.every(numbers) &&
-    numbers(json.rowFactors) &&
-    numbers(json.colFactors) &&
-    [json.energy, json.keptEnergy, json.relativeError, json.parameters, json.rows, json.cols].every(
-      Number.isFinite,
-    )
-  );
 }

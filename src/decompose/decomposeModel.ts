@@ -26,6 +26,9 @@ export interface ModelProgress {
   done: number;
   total: number;
   module: string;
+  /** Name of the cache's entry, where there is a cache. */
+  key?: string;
+  /** Whether the entry was there before. */
   cached: boolean;
 }
 
@@ -136,11 +139,13 @@ class ModelRun {
     const results: ModuleDecomposition[] = [];
     for (const matrix of matrices) {
       try {
-        const { result, cached } = await this.one(matrix, rankOf(matrix), final);
+        const { result, key, cached } = await this.one(matrix, rankOf(matrix), final);
         results.push(result);
         this.done++;
         const { done, total } = this;
-        if (final) this.hooks.onModule?.(result, { done, total, module: matrix.module, cached });
+        const named = key === undefined ? {} : { key };
+        if (final)
+          this.hooks.onModule?.(result, { done, total, module: matrix.module, cached, ...named });
       } catch (cause) {
         const error = placed(cause, matrix.module);
         const { onFailure } = this.hooks;
@@ -157,7 +162,7 @@ class ModelRun {
     matrix: MatrixModule,
     rank: RankChoice,
     final: boolean,
-  ): Promise<{ result: ModuleDecomposition; cached: boolean }> {
+  ): Promise<{ result: ModuleDecomposition; key: string | undefined; cached: boolean }> {
     const { signal, onSpectrum } = this.hooks;
     if (signal?.aborted)
       throw new DotaError('run.stopped', 'The decomposition was stopped.', {
@@ -174,9 +179,10 @@ class ModelRun {
       explicitError: final && this.options.explicitError,
     };
     const raw = await this.source.read(matrix.tensor);
-    const key = this.cache === undefined ? '' : cacheKey(raw, { shape, rank, ...options });
-    const known = await this.cache?.read(key, matrix.module);
-    if (known !== undefined) return { result: known, cached: true };
+    const { cache } = this;
+    const key = cache === undefined ? undefined : cacheKey(raw, { shape, rank, ...options });
+    const known = key === undefined ? undefined : await cache?.read(key, matrix.module);
+    if (known !== undefined) return { result: known, key, cached: true };
     const request = {
       module: matrix.module,
       shape,
@@ -187,10 +193,10 @@ class ModelRun {
       onProgress: (share: number) => onSpectrum?.(matrix.module, share),
     };
     const { summary } = await decomposeModule(rawRows(raw, matrix.tensor), request, this.gemm);
-    await this.cache?.write(key, summary);
+    if (key !== undefined) await cache?.write(key, summary);
     // The collector does not feel the weight of the products' buffers; where it may be called
     // (see the trainer), memory stays flat from module to module.
     globalThis.gc?.();
-    return { result: summary, cached: false };
+    return { result: summary, key, cached: false };
   }
 }

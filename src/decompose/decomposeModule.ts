@@ -109,7 +109,7 @@ async function reference(
         (options.seed ?? 0) + 1000,
         gemm,
       );
-      // Whole middle spectra of a random matrix would cost minutes and tell nothing new.
+      // The whole middle spectrum of a random matrix would cost as much again and tell nothing new.
       const result = await decompose(
         rotated,
         outFeatures,

@@ -21,7 +21,7 @@ export interface ModelDecomposeOptions {
   references: readonly ReferenceKind[];
   /** Reconstruct and compare as well (about a third of the time again). */
   explicitError: boolean;
-  /** Whole spectra of wide middles: minutes from side 4096 on. */
+  /** Whole spectra of wide middles: about 20 seconds at side 4096. */
   exactMiddle: boolean;
 }
 

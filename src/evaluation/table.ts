@@ -27,8 +27,12 @@ function cells(row: TableRow, columns: readonly string[], plusMinus: string): st
   ];
 }
 
-export function markdownTable(rows: readonly TableRow[], columns: readonly string[]): string {
-  const escape = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+/** @param escape makes a name safe as Markdown; by default only what would break the table */
+export function markdownTable(
+  rows: readonly TableRow[],
+  columns: readonly string[],
+  escape = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' '),
+): string {
   const line = (parts: readonly string[]): string => `| ${parts.join(' | ')} |`;
   return [
     line(['Model', ...columns.map(escape), 'Avg.']),

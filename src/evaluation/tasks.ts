@@ -31,10 +31,14 @@ export type AnswerRule =
   /** The whole response, outer blanks aside. */
   | { kind: 'exact' };
 
+/** Sets that the papers average over together; `other` holds files that are none of them. */
+export const taskGroups = ['commonsense', 'arithmetic', 'other'] as const;
+export type TaskGroup = (typeof taskGroups)[number];
+
 export interface EvaluationTask {
   id: TaskId;
   title: string;
-  group: 'commonsense' | 'arithmetic';
+  group: Exclude<TaskGroup, 'other'>;
   rule: AnswerRule;
   maxNewTokens: number;
   /** Rows of the published test file, to check a user's copy. */
@@ -81,6 +85,11 @@ export const evaluationTasks: readonly EvaluationTask[] = [
 /** @param name the id in any case */
 export function findTask(name: string): EvaluationTask | undefined {
   return evaluationTasks.find((task) => task.id.toLowerCase() === name.toLowerCase());
+}
+
+/** @param set id of a set, or any other name */
+export function taskGroupOf(set: string): TaskGroup {
+  return findTask(set)?.group ?? 'other';
 }
 
 /** Where the published test file of a set lies. */

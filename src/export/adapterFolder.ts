@@ -11,7 +11,7 @@ import { toFloat32 } from '../models/dtype';
 import { readText } from '../models/files';
 import { SafetensorsFile } from '../models/safetensors/reader';
 import { writeSafetensors, type TensorToWrite } from '../models/safetensors/writer';
-import { parseStrictJson } from '../models/strictJson';
+import { asObject, parseStrictJson } from '../models/strictJson';
 import { DotaError } from '../protocol/errors';
 import { writeFileAtomic } from '../runs/atomicFile';
 import { checkCores, type AdaptedModule, type AdapterState } from './adapterState';
@@ -128,6 +128,21 @@ export function targetModules(modules: readonly AdaptedModule[]): string[] {
 }
 
 /**
+ * The `peft_type` of an adapter folder: `DOTA` for the native format; undefined where it has none.
+ * @throws DotaError `file.missing`, `file.malformed`
+ */
+export async function readAdapterType(folder: string): Promise<string | undefined> {
+  const raw = asObject(await readConfig(path.join(folder, adapterConfigName)));
+  const type = raw?.['peft_type'];
+  return typeof type === 'string' ? type : undefined;
+}
+
+async function readConfig(where: string): Promise<unknown> {
+  const limits = { maxDepth: 16, maxKeys: 1_000_000 };
+  return parseStrictJson(await readText(where, 64 * 1024 * 1024), where, limits);
+}
+
+/**
  * Reads a folder that `writeAdapterFolder` wrote.
  * @throws DotaError `file.missing`, `file.malformed`, `adapter.shape`
  */
@@ -135,9 +150,7 @@ export async function readAdapterFolder(
   folder: string,
 ): Promise<{ state: AdapterState; info: AdapterInfo }> {
   const where = path.join(folder, adapterConfigName);
-  const limits = { maxDepth: 16, maxKeys: 1_000_000 };
-  const raw = parseStrictJson(await readText(where, 64 * 1024 * 1024), where, limits);
-  const parsed = configSchema.safeParse(raw);
+  const parsed = configSchema.safeParse(await readConfig(where));
   if (!parsed.success) {
     const problems = parsed.error.issues.map((i) => `${i.path.join('.')}: ${i.message}`);
     throw new DotaError('file.malformed', `${problems.slice(0, 5).join('; ')}.`, {

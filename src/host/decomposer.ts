@@ -2,11 +2,16 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { ModuleDecomposition, ModuleDecompositionJson } from '../protocol/decomposition';
-import { decodeDecomposition } from '../protocol/decomposition';
-import type { DecomposeOptions } from '../protocol/explorerPanel';
+import type { ModuleDecomposition } from '../protocol/decomposition';
+import { parseDecomposition } from '../protocol/decomposition';
+import {
+  isTrainingMemory,
+  type DecomposeOptions,
+  type TrainingMemory,
+} from '../protocol/explorerPanel';
 import { isNumber, isObject, isString } from '../protocol/guards';
 import type { ModelEntry } from '../views/modelTree';
+import { stampOf, type DecompositionStore } from './decompositionStore';
 import type { ModelList } from './modelList';
 import type { Trainer } from './trainer';
 
@@ -25,12 +30,49 @@ export interface DecomposeRequest {
 }
 
 export class Decomposer {
-  /** @param cacheFolder results by content, so that asking again costs nothing */
+  /** By model folder: the state of its files, and the end of reading what is known of it. */
+  private readonly restored = new Map<string, { stamp: string; end: Promise<void> }>();
+
+  private readonly memories = new Map<string, TrainingMemory>();
+
+  /** @param store results by content, so that asking again and opening again cost nothing */
   constructor(
-    private readonly trainer: Trainer,
+    private readonly trainer: Pick<Trainer, 'command'>,
     private readonly models: ModelList,
-    private readonly cacheFolder: string,
+    private readonly store: DecompositionStore,
   ) {}
+
+  /**
+   * Shows in the Model view what an earlier window decomposed of this model, once; what was made from
+   * files that have changed since is forgotten.
+   */
+  async restore(model: ModelEntry): Promise<void> {
+    const { folder } = model;
+    const stamp = await stampOf(folder);
+    const before = this.restored.get(folder);
+    if (before?.stamp === stamp) return before.end;
+    if (before !== undefined) this.models.forgetResults(folder);
+    const end = this.store.restore(folder, stamp).then((found) => {
+      this.models.restoreResults(folder, found);
+    });
+    this.restored.set(folder, { stamp, end });
+    return end;
+  }
+
+  /**
+   * What training DoTA on this model takes, asked of the trainer once for each state of its files.
+   * @throws DotaError in Restricted Mode, and for a model that cannot be trained
+   */
+  async trainingMemory(model: ModelEntry): Promise<TrainingMemory | undefined> {
+    const key = `${model.folder}|${await stampOf(model.folder)}`;
+    const known = this.memories.get(key);
+    if (known !== undefined) return known;
+    const { json } = await this.trainer.command(['memory', model.folder]);
+    const training = isObject(json) ? json.training : undefined;
+    if (!isTrainingMemory(training)) return undefined;
+    this.memories.set(key, training);
+    return training;
+  }
 
   /**
    * Decomposes modules of a model and puts each result into the Model view.
@@ -46,21 +88,25 @@ export class Decomposer {
     const { plan } = request;
     const folder = plan === undefined ? undefined : await mkdtemp(path.join(tmpdir(), 'dota-'));
     try {
+      const stamp = await stampOf(model.folder);
       const args = ['decompose', model.folder, ...request.modules, ...request.options];
       if (folder !== undefined) {
         const file = path.join(folder, 'plan.json');
         await writeFile(file, JSON.stringify(plan));
         args.push('--plan', file);
       }
-      await this.trainer.command([...args, '--cache', this.cacheFolder, '--stream'], {
+      await this.trainer.command([...args, '--cache', this.store.folder, '--stream'], {
         signal,
         onLine: (line) => {
           const event = parseEvent(line);
           if (event?.spectrum !== undefined)
             onSpectrum?.(event.spectrum.module, event.spectrum.share);
           if (event?.result === undefined) return;
-          this.models.addResult(model.folder, event.result, request.made);
-          onResult(event.result);
+          const { key, result } = event;
+          const { kept, isNew } = this.models.addResult(model.folder, result, request.made);
+          if (key !== undefined && isNew)
+            this.store.remember(model.folder, stamp, key, result.module, request.made);
+          onResult(kept);
         },
       });
     } finally {
@@ -106,6 +152,8 @@ export function requestOf(
 export function parseEvent(line: string):
   | {
       result?: ModuleDecomposition;
+      /** Name of the result in the cache. */
+      key?: string;
       failure?: string;
       spectrum?: { module: string; share: number };
     }
@@ -120,17 +168,7 @@ export function parseEvent(line: string):
   if (event.type === 'failure' && isString(event.module)) return { failure: event.module };
   if (event.type === 'spectrum' && isString(event.module) && isNumber(event.share))
     return { spectrum: { module: event.module, share: event.share } };
-  const result = event.type === 'module' ? parseResult(event.result) : undefined;
-  return result === undefined ? undefined : { result };
-}
-
-/** @returns undefined for anything that is no result */
-export function parseResult(raw: unknown): ModuleDecomposition | undefined {
-  if (!isObject(raw) || !isString(raw.module) || !isNumber(raw.keptEnergy)) return undefined;
-  const wellFormed =
-    Array.isArray(raw.cores) &&
-    Array.isArray(raw.bonds) &&
-    Array.isArray(raw.references) &&
-    raw.bonds.every((b) => isObject(b) && isNumber(b.dimension) && Array.isArray(b.spectrum));
-  return wellFormed ? decodeDecomposition(raw as unknown as ModuleDecompositionJson) : undefined;
+  const result = event.type === 'module' ? parseDecomposition(event.result) : undefined;
+  if (result === undefined) return undefined;
+  return isString(event.key) ? { result, key: event.key } : { result };
 }

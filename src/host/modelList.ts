@@ -5,7 +5,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { elementBytes } from '../models/dtype';
-import type { ModuleDecomposition } from '../protocol/decomposition';
+import { withExactSpectra, type ModuleDecomposition } from '../protocol/decomposition';
 import { formatError, serializeError } from '../protocol/errors';
 import { formatCount } from '../views/format';
 import type { DecomposeOptions } from '../protocol/explorerPanel';
@@ -79,12 +79,47 @@ export class ModelList {
     this.listeners.fire(undefined);
   }
 
-  /** Adds a result under its module. */
-  addResult(folder: string, result: ModuleDecomposition, made: DecomposeOptions): void {
-    this.resultsOf(folder).set(result.module, result);
+  /**
+   * Adds a result under its module; one of the same cores that was compared with references stays.
+   * Whole spectra of wide middles that took long are taken over.
+   * @returns the one that is known now, and whether it is what was found
+   */
+  addResult(
+    folder: string,
+    found: ModuleDecomposition,
+    made: DecomposeOptions,
+  ): { kept: ModuleDecomposition; isNew: boolean } {
+    const results = this.resultsOf(folder);
+    const before = results.get(found.module);
+    const isNew = before === undefined || !saysMore(before, found);
+    const result = isNew ? withExactSpectra(found, before) : before;
+    results.set(result.module, result);
     this.made.set(result, made);
     this.listeners.fire(undefined);
     this.resultListeners.fire({ folder, result, made });
+    return { kept: result, isNew };
+  }
+
+  /** Adds what an earlier window found, where nothing newer is known. */
+  restoreResults(
+    folder: string,
+    found: readonly { result: ModuleDecomposition; made: DecomposeOptions }[],
+  ): void {
+    const known = this.resultsOf(folder);
+    const missing = found.filter(({ result }) => !known.has(result.module));
+    if (missing.length === 0) return;
+    for (const { result, made } of missing) {
+      known.set(result.module, result);
+      this.made.set(result, made);
+    }
+    this.listeners.fire(undefined);
+    for (const { result, made } of missing) this.resultListeners.fire({ folder, result, made });
+  }
+
+  /** Drops the results of a model whose files have changed. */
+  forgetResults(folder: string): void {
+    this.resultsOf(folder).clear();
+    this.listeners.fire(undefined);
   }
 
   /** What is known of a model already, the newest result of each module. */
@@ -162,6 +197,18 @@ export class ModelList {
     }
     return results;
   }
+}
+
+/** Whether `a` is the same decomposition as `b`, with more references beside it. */
+function saysMore(a: ModuleDecomposition, b: ModuleDecomposition): boolean {
+  const same =
+    a.energy === b.energy &&
+    a.orientation === b.orientation &&
+    a.rowFactors.join() === b.rowFactors.join() &&
+    a.colFactors.join() === b.colFactors.join() &&
+    a.bonds.map((bond) => bond.dimension).join() === b.bonds.map((bond) => bond.dimension).join();
+  const asExact = a.bonds.every((bond, k) => bond.exactSpectrum || !b.bonds[k]?.exactSpectrum);
+  return same && asExact && a.references.length > b.references.length;
 }
 
 /**

@@ -5,7 +5,14 @@ import { DotaError } from '../protocol/errors';
 import { isObject, isString } from '../protocol/guards';
 import type { Environment } from './environment';
 import { findNode, type NodeProgram, type NodeSearch } from './findNode';
-import { runCommand, type CommandOptions, type CommandResult } from './trainerProcess';
+import {
+  runCommand,
+  startServer,
+  type CommandOptions,
+  type CommandResult,
+  type ServerHandlers,
+  type ServerProcess,
+} from './trainerProcess';
 
 export interface TrainerOptions {
   /** dist/trainer/cli.cjs, absolute. */
@@ -75,6 +82,14 @@ export class Trainer {
         options.onMessage?.(line);
       },
     });
+  }
+
+  /** Starts a command that answers what it is sent. @throws DotaError `node.missing`, `usage` */
+  async serve(args: readonly string[], handlers: ServerHandlers): Promise<ServerProcess> {
+    const node = await this.node();
+    const { log, entry, environment } = this.options;
+    log(`dota ${args.join(' ')}`);
+    return startServer(node, entry, args, environment, { ...handlers, onMessage: log });
   }
 
   /**

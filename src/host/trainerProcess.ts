@@ -104,6 +104,68 @@ export async function runCommand(
   }
 }
 
+export interface ServerHandlers {
+  /** Each line of standard output as it comes. */
+  onLine: (line: string) => void;
+  /** It has ended. @param reason the last line of standard error, or the exit code as a sentence */
+  onClose: (reason: string, exitCode: number | null) => void;
+}
+
+/** A command that goes on reading its standard input. */
+export interface ServerProcess {
+  send(line: string): void;
+  /** Closes its input and, where that does not end it soon, ends it. */
+  end(): void;
+}
+
+/** Starts `dota <args>` with a pipe to its standard input, which is closed when this process ends. */
+export function startServer(
+  node: NodeProgram,
+  entry: string,
+  args: readonly string[],
+  environment: Environment,
+  handlers: ServerHandlers & { onMessage?: (line: string) => void },
+): ServerProcess {
+  const child = spawn(node.program, [entry, ...args], {
+    env: childEnvironment(environment, node.asElectron),
+    stdio: ['pipe', 'pipe', 'pipe'],
+    windowsHide: true,
+  });
+  let lastError: string | undefined;
+  createInterface({ input: child.stdout }).on('line', handlers.onLine);
+  createInterface({ input: child.stderr }).on('line', (line) => {
+    lastError = line;
+    handlers.onMessage?.(line);
+  });
+  // A process that has ended closes its pipe; what is sent then is answered by `onClose`.
+  child.stdin.on('error', () => undefined);
+  let killTimer: NodeJS.Timeout | undefined;
+  let ended = false;
+  const close = (reason: string, exitCode: number | null): void => {
+    clearTimeout(killTimer);
+    if (ended) return;
+    ended = true;
+    handlers.onClose(reason, exitCode);
+  };
+  child.on('error', (cause) => {
+    close(`The trainer could not be started: ${cause.message}.`, null);
+  });
+  child.on('close', (code) => {
+    close(lastError ?? `The trainer ended with exit code ${code ?? ExitCode.defect}.`, code);
+  });
+  return {
+    send: (line) => {
+      child.stdin.write(`${line}\n`);
+    },
+    end: () => {
+      child.stdin.end();
+      child.kill('SIGTERM');
+      killTimer = setTimeout(() => child.kill('SIGKILL'), killAfterMs);
+      killTimer.unref();
+    },
+  };
+}
+
 function parseLine(line: string): unknown {
   try {
     return JSON.parse(line) as unknown;

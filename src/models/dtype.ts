@@ -22,22 +22,22 @@ export function isFloatDtype(dtype: WeightDtype): dtype is FloatDtype {
   return dtype === 'F64' || dtype === 'F32' || dtype === 'F16' || dtype === 'BF16';
 }
 
-/** An empty typed array of the type that holds `dtype` in memory (16-bit floats as raw words). */
-export function allocate(dtype: WeightDtype, elements: number): RawTensor['data'] {
+/** A typed array of the type that holds `dtype` in memory (16-bit floats as raw words). */
+export function viewAs(dtype: WeightDtype, buffer: ArrayBuffer): RawTensor['data'] {
   switch (dtype) {
     case 'F64':
-      return new Float64Array(elements);
+      return new Float64Array(buffer);
     case 'F32':
-      return new Float32Array(elements);
+      return new Float32Array(buffer);
     case 'F16':
     case 'BF16':
-      return new Uint16Array(elements);
+      return new Uint16Array(buffer);
     case 'I64':
-      return new BigInt64Array(elements);
+      return new BigInt64Array(buffer);
     case 'I32':
-      return new Int32Array(elements);
+      return new Int32Array(buffer);
     case 'U8':
-      return new Uint8Array(elements);
+      return new Uint8Array(buffer);
   }
 }
 

@@ -66,7 +66,10 @@ export class ExplorerPanel implements Disposable {
       return;
     }
     this.panel.reveal();
-    if (!same) this.sendInit();
+    if (!same)
+      this.sendInit().catch((error: unknown) => {
+        this.ui.showError(error);
+      });
     else if (focus !== undefined) void this.post({ type: 'focus', module: focus });
   }
 
@@ -92,7 +95,7 @@ export class ExplorerPanel implements Disposable {
       switch (message.type) {
         case 'ready':
           this.model ??= await this.modelToShow();
-          this.sendInit();
+          await this.sendInit();
           return;
         case 'decompose':
           await this.decompose(message.modules, message.options);
@@ -125,7 +128,7 @@ export class ExplorerPanel implements Disposable {
     return usable.find((m) => m.folder === last) ?? usable[0];
   }
 
-  private sendInit(): void {
+  private async sendInit(): Promise<void> {
     const { model } = this;
     if (model?.tensors === undefined) {
       const none =
@@ -154,6 +157,7 @@ export class ExplorerPanel implements Disposable {
           dtype: tensor.dtype,
         };
       });
+    await this.decomposer.restore(model);
     void this.post({
       type: 'init',
       model: {
@@ -170,9 +174,17 @@ export class ExplorerPanel implements Disposable {
       options: settings.decomposeOptions(),
       ...(this.focus === undefined ? {} : { focus: this.focus }),
     });
+    void this.sendTraining(model);
     for (const { result, made } of this.models.known(model.folder)) {
       void this.post({ type: 'results', options: made, results: [result] });
     }
+  }
+
+  /** Follows: it takes a start of the trainer. In Restricted Mode, or for a model that cannot be trained, there is none. */
+  private async sendTraining(model: ModelEntry): Promise<void> {
+    const training = await this.decomposer.trainingMemory(model).catch(() => undefined);
+    if (training !== undefined && this.model === model)
+      await this.post({ type: 'training', training });
   }
 
   private async decompose(modules: readonly string[], options: DecomposeOptions): Promise<void> {

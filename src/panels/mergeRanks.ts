@@ -2,14 +2,18 @@
 import { DotaError } from '../protocol/errors';
 import { isObject } from '../protocol/guards';
 
-type Shapes = Readonly<Record<string, { rows: readonly number[]; cols: readonly number[] }>>;
+export interface Ranks {
+  rankPattern: Readonly<Record<string, readonly number[]>>;
+  shapes: Readonly<Record<string, { rows: readonly number[]; cols: readonly number[] }>>;
+  /** What the row factors of `shapes` run over. */
+  orientation: 'out' | 'in';
+}
 
 /** @throws DotaError `config.invalid` when the text is no JSON object */
 export function mergeRanks(
   text: string,
   where: string,
-  rankPattern: Readonly<Record<string, readonly number[]>>,
-  shapes: Shapes,
+  { rankPattern, shapes, orientation }: Ranks,
 ): string {
   let config: unknown;
   try {
@@ -29,7 +33,7 @@ export function mergeRanks(
       ...adapter,
       target_modules: Object.keys(rankPattern),
       rank_pattern: { ...rankPattern },
-      ...(Object.keys(shapes).length === 0 ? {} : { mpo_shapes: { ...shapes } }),
+      ...(Object.keys(shapes).length === 0 ? {} : { mpo_shapes: { ...shapes }, orientation }),
     },
   };
   return `${JSON.stringify(merged, null, 2)}\n`;

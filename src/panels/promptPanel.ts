@@ -1,13 +1,20 @@
 /** The Try Prompt panel's host side: answers of a model, and of a run beside its base, as they grow. */
 import type { Disposable, Memento, Uri, WebviewPanel } from 'vscode';
 import { panelTypes } from '../commands/ids';
-import { promptArguments, type PromptTarget } from '../host/promptArguments';
-import { errorIn } from '../host/trainerProcess';
-import type { Trainer } from '../host/trainer';
+import type { PromptServer } from '../host/promptServer';
+import {
+  adaptersOf,
+  isPromptTarget,
+  sidesOf,
+  withoutSide,
+  withRun,
+  type PromptRun,
+  type PromptTarget,
+} from '../host/promptTarget';
 import type { Ui } from '../host/ui';
 import { formatError, serializeError } from '../protocol/errors';
-import { isGenerateMessage } from '../protocol/generation';
-import { isObject, isOptional, isString, isStringArray } from '../protocol/guards';
+import type { GenerateMessage } from '../protocol/generation';
+import { isStringArray } from '../protocol/guards';
 import {
   isPromptRequest,
   parsePromptViewMessage,
@@ -34,27 +41,30 @@ export class PromptPanel implements Disposable {
 
   constructor(
     private readonly extensionUri: Uri,
-    private readonly trainer: Trainer,
+    private readonly server: PromptServer,
     private readonly memory: Memento,
     private readonly ui: Ui,
+    /** Lets the user choose another run. */
+    private readonly chooseRun: () => Promise<PromptRun | undefined>,
   ) {}
 
   open(target: PromptTarget): void {
+    this.show(target);
+    if (this.panel === undefined) this.adopt(createPanel(this.extensionUri, kind));
+    else this.panel.reveal();
+  }
+
+  private show(target: PromptTarget): void {
     this.abort?.abort();
     this.target = target;
     void this.memory.update(targetKey, target);
-    if (this.panel !== undefined) {
-      this.panel.reveal();
-      this.sendInit();
-      return;
-    }
-    this.adopt(createPanel(this.extensionUri, kind));
+    this.sendInit();
   }
 
   /** A panel that the editor kept: it asks what it asked before. */
   restore(panel: WebviewPanel): void {
     const saved = this.memory.get<unknown>(targetKey);
-    if (this.panel !== undefined || !isTarget(saved)) {
+    if (this.panel !== undefined || !isPromptTarget(saved)) {
       panel.dispose();
       return;
     }
@@ -89,6 +99,14 @@ export class PromptPanel implements Disposable {
         } catch (error) {
           this.ui.showError(error);
         }
+        return;
+      case 'addRun': {
+        const run = await this.chooseRun();
+        if (run !== undefined && this.target !== undefined) this.show(withRun(this.target, run));
+        return;
+      }
+      case 'removeSide':
+        if (this.target !== undefined) this.show(withoutSide(this.target, message.index));
     }
   }
 
@@ -99,7 +117,7 @@ export class PromptPanel implements Disposable {
     this.post({
       type: 'init',
       title: target.name,
-      sides: target.run === undefined ? [target.name] : ['Base model', target.name],
+      sides: sidesOf(target),
       history: this.history(),
       request: isPromptRequest(saved)
         ? saved
@@ -115,11 +133,10 @@ export class PromptPanel implements Disposable {
     await this.remember(request);
     this.post({ type: 'running', running: true, history: this.history() });
     try {
-      await this.trainer.command(promptArguments(target, request), {
-        signal: abort.signal,
-        onLine: (line) => {
-          this.show(line);
-        },
+      const question = { model: target.model, adapters: adaptersOf(target), request };
+      await this.server.ask(question, abort.signal, (message) => {
+        // After a switch the index means another answer.
+        if (this.target === target) this.showAnswer(message);
       });
     } catch (error) {
       // What was answered until a stop stays on the screen.
@@ -132,9 +149,7 @@ export class PromptPanel implements Disposable {
     }
   }
 
-  private show(line: string): void {
-    const message = parse(line);
-    if (errorIn(message) !== undefined || !isGenerateMessage(message)) return;
+  private showAnswer(message: GenerateMessage): void {
     const { index } = message;
     if (message.type === 'text') {
       this.post({ type: 'text', index, text: message.text, note: '' });
@@ -163,6 +178,7 @@ export class PromptPanel implements Disposable {
 
   dispose(): void {
     this.abort?.abort();
+    this.server.dispose();
     this.panel?.dispose();
   }
 }
@@ -173,20 +189,3 @@ const endings = {
   length: 'ended at the longest length',
   stopped: 'stopped',
 } as const;
-
-function isTarget(value: unknown): value is PromptTarget {
-  return (
-    isObject(value) &&
-    isString(value.name) &&
-    isString(value.model) &&
-    isOptional(isString, value.run)
-  );
-}
-
-function parse(line: string): unknown {
-  try {
-    return JSON.parse(line) as unknown;
-  } catch {
-    return undefined;
-  }
-}

@@ -30,7 +30,7 @@ export async function useRanks(message: UseRanks): Promise<void> {
 
 async function apply(uri: Uri, message: UseRanks): Promise<void> {
   const document = await workspace.openTextDocument(uri);
-  const text = mergeRanks(document.getText(), uri.fsPath, message.rankPattern, message.shapes);
+  const text = mergeRanks(document.getText(), uri.fsPath, message);
   const edit = new WorkspaceEdit();
   const whole = new Range(document.positionAt(0), document.positionAt(document.getText().length));
   edit.replace(uri, whole, text);

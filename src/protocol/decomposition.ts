@@ -5,6 +5,7 @@
  */
 
 import type { SerializedError } from './errors';
+import { isBoolean, isNumber, isObject, isOneOf, isOptional, isString } from './guards';
 
 export interface BondSummary {
   /** Kept dimension d_k. */
@@ -101,6 +102,74 @@ export function decodeDecomposition(json: ModuleDecompositionJson): ModuleDecomp
   };
 }
 
+/**
+ * A result from outside the process: a line of the trainer, or a cache in the workspace. What it says
+ * is checked before it is shown.
+ * @returns undefined for anything that is no whole result
+ */
+export function parseDecomposition(raw: unknown): ModuleDecomposition | undefined {
+  if (!isObject(raw) || !isString(raw.module) || !isOneOf(['out', 'in'], raw.orientation))
+    return undefined;
+  const whole =
+    [raw.rows, raw.cols, raw.energy, raw.keptEnergy, raw.relativeError, raw.parameters].every(
+      isNumber,
+    ) &&
+    isNumber(raw.seconds) &&
+    isOptional(isNumber, raw.explicitError) &&
+    isNumbers(raw.rowFactors) &&
+    isNumbers(raw.colFactors) &&
+    isList(raw.cores, (core) => isNumbers(core) && core.length === 4) &&
+    isList(
+      raw.bonds,
+      (b) =>
+        isObject(b) &&
+        Number.isInteger(b.dimension) &&
+        Number.isInteger(b.fullDimension) &&
+        isNumbers(b.spectrum) &&
+        isBoolean(b.exactSpectrum) &&
+        isNumber(b.discardedEnergy),
+    ) &&
+    isList(
+      raw.references,
+      (r) =>
+        isObject(r) &&
+        isOneOf(['gaussian', 'own_spectrum'], r.kind) &&
+        isNumber(r.keptEnergy) &&
+        isList(r.spectra, isNumbers),
+    );
+  return whole ? decodeDecomposition(raw as unknown as ModuleDecompositionJson) : undefined;
+}
+
+function isList(value: unknown, isItem: (item: unknown) => boolean): boolean {
+  return Array.isArray(value) && value.every(isItem);
+}
+
+function isNumbers(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every(isNumber);
+}
+
+/**
+ * An exact spectrum does not depend on ranks: one that took long is kept when the same matrix is
+ * decomposed again at others.
+ */
+export function withExactSpectra(
+  result: ModuleDecomposition,
+  before: ModuleDecomposition | undefined,
+): ModuleDecomposition {
+  const same =
+    before?.energy === result.energy &&
+    before.orientation === result.orientation &&
+    before.rowFactors.join() === result.rowFactors.join() &&
+    before.colFactors.join() === result.colFactors.join();
+  if (!same) return result;
+  const bonds = result.bonds.map((bond, k) => {
+    const old = before.bonds[k];
+    if (bond.exactSpectrum || old?.exactSpectrum !== true) return bond;
+    return { ...bond, spectrum: old.spectrum, exactSpectrum: true };
+  });
+  return { ...result, bonds };
+}
+
 /** The one object that `dota decompose --json` prints. */
 export interface DecomposeReport {
   modules: readonly ModuleDecompositionJson[];
@@ -123,7 +192,15 @@ export interface DecomposeReport {
 
 /** A line of `dota decompose --stream`, printed as soon as a module is ready. */
 export type DecomposeEvent =
-  | { type: 'module'; done: number; total: number; result: ModuleDecompositionJson }
+  | {
+      type: 'module';
+      done: number;
+      total: number;
+      /** Name of the entry in the cache, where there is one; whether it was there before. */
+      key?: string;
+      cached: boolean;
+      result: ModuleDecompositionJson;
+    }
   /** A whole spectrum that takes long: `share` of it is done. */
   | { type: 'spectrum'; module: string; share: number }
   | { type: 'failure'; module: string; error: SerializedError };

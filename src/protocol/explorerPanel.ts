@@ -28,6 +28,21 @@ export interface ExplorerModel {
   vocabSize: number;
 }
 
+/**
+ * Memory of a training step with DoTA as a formula: fixedBytes[lowest adapted layer] + bytesPerEntry x
+ * entries of that layer's largest adapted matrix + bytesPerParameter x trained parameters.
+ */
+export interface TrainingMemory {
+  /** What it holds for: sequences of a micro-batch and tokens of each. */
+  batch: number;
+  sequence: number;
+  /** Model, activations, logits and runtime, by the lowest adapted layer. */
+  fixedBytes: readonly number[];
+  bytesPerEntry: number;
+  /** Cores, what stays frozen of them, gradient and optimizer state. */
+  bytesPerParameter: number;
+}
+
 /** A matrix that can be decomposed; known from the headers alone. */
 export interface ExplorerModule {
   /** Full path, e.g. `model.layers.0.self_attn.q_proj`. */
@@ -59,7 +74,7 @@ export interface DecomposeOptions {
   shapes: Readonly<Record<string, { rows: readonly number[]; cols: readonly number[] }>>;
   /** Bond dimensions d_1..d_{n-1} by full module name, instead of the rule's. */
   ranks: Readonly<Record<string, readonly number[]>>;
-  /** Compute the whole spectrum of wide middle bonds as well (minutes at 4096 and above). */
+  /** Compute the whole spectrum of wide middle bonds as well (about 20 s at side 4096). */
   exactMiddle: boolean;
 }
 
@@ -71,9 +86,9 @@ export type ExplorerHostMessage =
       modules: readonly ExplorerModule[];
       options: DecomposeOptions;
       focus?: string;
-      /** Bytes of activations and gradients of a training step at the defaults, if known. */
-      activationBytes?: number;
     }
+  /** Follows `init`, at the defaults of a configuration; stays away where the model cannot be trained. */
+  | { type: 'training'; training: TrainingMemory }
   /** Results as they come (cached ones at once). `options` are those they were made with. */
   | { type: 'results'; options: DecomposeOptions; results: readonly ModuleDecomposition[] }
   /** `running: false` ends a request, whatever the reason. */
@@ -100,11 +115,13 @@ export type ExplorerViewMessage =
   | { type: 'decompose'; modules: readonly string[]; options: DecomposeOptions }
   | { type: 'cancel' }
   /**
-   * Write into a `*.dota.json`: `adapter.rank_pattern` (full module path -> d_1..d_{n-1}) and
-   * `adapter.mpo_shapes`; `target_modules` become the modules named here.
+   * Write into a `*.dota.json`: `adapter.rank_pattern` (full module path -> d_1..d_{n-1}),
+   * `adapter.mpo_shapes` and the orientation that they are meant in; `target_modules` become the
+   * modules named here.
    */
   | {
       type: 'useRanks';
+      orientation: 'out' | 'in';
       rankPattern: Readonly<Record<string, readonly number[]>>;
       shapes: Readonly<Record<string, { rows: readonly number[]; cols: readonly number[] }>>;
     }
@@ -113,6 +130,8 @@ export type ExplorerViewMessage =
   | { type: 'exportPng'; fileName: string; bytes: Uint8Array }
   /** The host runs the decomposition again, at `options.ranks`, into one file (safetensors). */
   | { type: 'exportCores'; modules: readonly string[]; options: DecomposeOptions };
+
+const orientations = ['out', 'in'] as const;
 
 function isNumbers(value: unknown): value is number[] {
   return Array.isArray(value) && value.every(isNumber);
@@ -129,13 +148,14 @@ function isRanks(value: unknown): value is DecomposeOptions['ranks'] {
   return isObject(value) && Object.values(value).every(isNumbers);
 }
 
-function isOptions(value: unknown): value is DecomposeOptions {
+/** Whether something are options of a decomposition. */
+export function isDecomposeOptions(value: unknown): value is DecomposeOptions {
   return (
     isObject(value) &&
     isNumber(value.cores) &&
     isOneOf(rankRules, value.rule) &&
     isNumber(value.value) &&
-    isOneOf(['out', 'in'], value.orientation) &&
+    isOneOf(orientations, value.orientation) &&
     isShapes(value.shapes) &&
     isRanks(value.ranks) &&
     isBoolean(value.exactMiddle)
@@ -152,12 +172,17 @@ export function parseExplorerViewMessage(raw: unknown): ExplorerViewMessage | un
       return { type: m.type };
     case 'decompose':
     case 'exportCores':
-      return isStringArray(m.modules) && isOptions(m.options)
+      return isStringArray(m.modules) && isDecomposeOptions(m.options)
         ? { type: m.type, modules: m.modules, options: m.options }
         : undefined;
     case 'useRanks':
-      return isRanks(m.rankPattern) && isShapes(m.shapes)
-        ? { type: 'useRanks', rankPattern: m.rankPattern, shapes: m.shapes }
+      return isOneOf(orientations, m.orientation) && isRanks(m.rankPattern) && isShapes(m.shapes)
+        ? {
+            type: 'useRanks',
+            orientation: m.orientation,
+            rankPattern: m.rankPattern,
+            shapes: m.shapes,
+          }
         : undefined;
     case 'exportText':
       return isOneOf(textFormats, m.format) && isString(m.fileName) && isString(m.text)
@@ -170,6 +195,18 @@ export function parseExplorerViewMessage(raw: unknown): ExplorerViewMessage | un
     default:
       return undefined;
   }
+}
+
+/** Whether something is a formula of training memory. */
+export function isTrainingMemory(value: unknown): value is TrainingMemory {
+  return (
+    isObject(value) &&
+    isNumber(value.batch) &&
+    isNumber(value.sequence) &&
+    isNumbers(value.fixedBytes) &&
+    isNumber(value.bytesPerEntry) &&
+    isNumber(value.bytesPerParameter)
+  );
 }
 
 function isResult(value: unknown): value is ModuleDecomposition {
@@ -190,9 +227,15 @@ export function parseExplorerHostMessage(raw: unknown): ExplorerHostMessage | un
   const ok = ((): boolean => {
     switch (raw.type) {
       case 'init':
-        return isObject(raw.model) && Array.isArray(raw.modules) && isOptions(raw.options);
+        return isObject(raw.model) && Array.isArray(raw.modules) && isDecomposeOptions(raw.options);
+      case 'training':
+        return isTrainingMemory(raw.training);
       case 'results':
-        return isOptions(raw.options) && Array.isArray(raw.results) && raw.results.every(isResult);
+        return (
+          isDecomposeOptions(raw.options) &&
+          Array.isArray(raw.results) &&
+          raw.results.every(isResult)
+        );
       case 'progress':
         return isBoolean(raw.running) && isNumber(raw.done) && isNumber(raw.total);
       case 'focus':

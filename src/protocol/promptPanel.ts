@@ -13,10 +13,15 @@ export interface PromptRequest {
 }
 
 export type PromptViewMessage =
-  { type: 'ready' } | { type: 'generate'; request: PromptRequest } | { type: 'stop' };
+  | { type: 'ready' }
+  | { type: 'generate'; request: PromptRequest }
+  | { type: 'stop' }
+  /** Another run on the same base is to answer as well. */
+  | { type: 'addRun' }
+  | { type: 'removeSide'; index: number };
 
 export type PromptHostMessage =
-  /** `sides` are the titles of the answers, the base model's first. */
+  /** `sides` are the titles of the answers, the base model's first; the others can be taken away. */
   | {
       type: 'init';
       title: string;
@@ -52,7 +57,10 @@ export function parsePromptViewMessage(raw: unknown): PromptViewMessage | undefi
   switch (raw.type) {
     case 'ready':
     case 'stop':
+    case 'addRun':
       return { type: raw.type };
+    case 'removeSide':
+      return isNumber(raw.index) ? { type: 'removeSide', index: raw.index } : undefined;
     case 'generate':
       return isPromptRequest(raw.request) ? { type: 'generate', request: raw.request } : undefined;
     default:

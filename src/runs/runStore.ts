@@ -58,8 +58,11 @@ export async function createRun(root: string, run: NewRun): Promise<RunFolder> {
   }
 }
 
-/** Runs are results, not sources: keep them out of git unless the user edits this file. */
-async function ignoreInGit(root: string): Promise<void> {
+/**
+ * Runs and caches are results, not sources: keep them out of git unless the user edits this file.
+ * @param root a folder beside which a `.dota` holds it, or that stands alone
+ */
+export async function ignoreInGit(root: string): Promise<void> {
   const parent = path.dirname(root);
   const folder = path.basename(parent) === '.dota' ? parent : root;
   try {

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The command line `dota`. Commands are loaded when they run, so that `--help` is instant. */
+import './ort/noTelemetry';
 import { Argument, Command, CommanderError, Option } from 'commander';
 import { ExitCode, serializeError } from '../protocol/errors';
 import { ignoreClosedPipes, printJson, reportError } from './commands/output';
@@ -11,6 +12,7 @@ import type { GenerateCommandOptions } from './commands/generate';
 import type { ProfileOptions } from './commands/profile';
 import type { PreviewOptions } from './commands/preview';
 import type { RunsOptions } from './commands/runs';
+import type { ServePromptsOptions } from './commands/servePrompts';
 import type { StudyOptions } from './commands/study';
 import type { TrainOptions } from './commands/train';
 
@@ -64,11 +66,13 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
 
   addEvaluate(program);
   addGenerate(program);
+  addServePrompts(program);
   addDoctor(program);
   addProfile(program);
   addExport(program);
   addPreview(program);
   addDecompose(program);
+  addMemory(program);
   addRuns(program);
   addCompare(program);
   addStudy(program, finish);
@@ -188,6 +192,21 @@ function addGenerate(program: Command): void {
   });
 }
 
+/** For the editor, which keeps it between questions. */
+function addServePrompts(program: Command): void {
+  json(
+    program
+      .command('serve-prompts', { hidden: true })
+      .description('answer questions that come as JSON lines on standard input')
+      .option('--idle-seconds <n>', 'end after so long without a question', '300')
+      .option('--checkpoint <which>', 'of runs: best, last or a step', 'best')
+      .option('--root <folder>', 'folder that holds the runs', defaultRoot),
+  ).action(async (options: ServePromptsOptions) => {
+    const { servePrompts } = await import('./commands/servePrompts');
+    await servePrompts(options);
+  });
+}
+
 function addExport(program: Command): void {
   const forms = new Option(
     '--to, --format <form>',
@@ -257,7 +276,7 @@ function addDecompose(program: Command): void {
       .addOption(new Option('--orientation <o>', 'rows run over').choices(['out', 'in']))
       .addOption(gauge.choices(['left', 'sqrt', 'sqrt_rms']))
       .addOption(references.choices(['gaussian', 'own_spectrum']))
-      .option('--exact-middle', 'the whole spectrum of wide middle bonds as well (slow)')
+      .option('--exact-middle', 'whole spectra of wide middle bonds too (about 20 s at side 4096)')
       .option('--seed <n>', 'of the random references')
       .option('--out <file>', 'write the cores (safetensors)')
       .option('--cache <folder>', 'keep results here and reuse them')
@@ -266,6 +285,18 @@ function addDecompose(program: Command): void {
   ).action(async (model: string, modules: string[], options: DecomposeOptions) => {
     const { decomposeCommand } = await import('./commands/decomposeCommand');
     await decomposeCommand(model, modules, options);
+  });
+}
+
+function addMemory(program: Command): void {
+  json(
+    program
+      .command('memory')
+      .description('memory of training on a model, as a formula in what the adapter trains')
+      .argument('<model>', 'a model folder, or "sample"'),
+  ).action(async (model: string, options: { json?: boolean }) => {
+    const { runMemory } = await import('./commands/memory');
+    await runMemory(model, options.json === true);
   });
 }
 

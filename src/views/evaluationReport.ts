@@ -1,4 +1,6 @@
 /** The evaluations that a run keeps as Markdown, newest first. */
+import { latexTable, markdownTable, type TableRow } from '../evaluation/table';
+import { evaluationTasks, taskGroupOf, taskGroups } from '../evaluation/tasks';
 import type { StoredEvaluation } from '../protocol/evaluation';
 
 export function evaluationReport(name: string, evaluations: readonly StoredEvaluation[]): string {
@@ -35,8 +37,46 @@ export function evaluationReport(name: string, evaluations: readonly StoredEvalu
     '',
     'Accuracy by the rules of the LLM-Adapters protocol, with Wilson intervals. A row in which no answer was found counts as wrong.',
     '',
+    ...papersTables(newestFirst),
   ].join('\n');
 }
+
+/** One line a model and way of scoring, one column a set, for a README and for a paper. */
+function papersTables(newestFirst: readonly StoredEvaluation[]): string[] {
+  return taskGroups.flatMap((group) => {
+    const own = newestFirst.filter(({ set, total }) => total > 0 && taskGroupOf(set) === group);
+    if (own.length === 0) return [];
+    const order = evaluationTasks.map(({ title }) => title);
+    const columns = [...new Set(own.map(({ title }) => title))].sort(
+      (a, b) => order.indexOf(a) - order.indexOf(b),
+    );
+    const rows = new Map<string, Record<string, StoredEvaluation>>();
+    for (const one of own) {
+      const model = one.adapter === null ? 'base model' : `checkpoint ${one.checkpoint}`;
+      const name = `${model}, ${how(one)}`;
+      const results = rows.get(name) ?? {};
+      results[one.title] ??= one;
+      rows.set(name, results);
+    }
+    const table = [...rows].map(([name, results]): TableRow => ({ name, results }));
+    return [
+      `## ${groupTitles[group]}`,
+      '',
+      markdownTable(table, columns, escape),
+      '',
+      '```latex',
+      latexTable(table, columns),
+      '```',
+      '',
+    ];
+  });
+}
+
+const groupTitles = {
+  commonsense: 'Commonsense',
+  arithmetic: 'Arithmetic',
+  other: 'Other files',
+} as const;
 
 function how({ scoring, num_beams: beams }: StoredEvaluation): string {
   switch (scoring) {

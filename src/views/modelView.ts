@@ -12,13 +12,23 @@ import {
 } from 'vscode';
 import { viewIds } from '../commands/ids';
 import type { ModelList } from '../host/modelList';
+import { throttle } from '../host/throttle';
 import { childrenOf, detailsOf, textOf, type ModelNode } from './modelTree';
+
+/**
+ * The editor waits with a tree until its changes pause for 200 ms: results that come faster would not
+ * be seen before the last.
+ */
+const REDRAW_MS = 400;
 
 export class ModelView implements TreeDataProvider<ModelNode>, Disposable {
   private readonly changed = new EventEmitter<ModelNode | undefined>();
   readonly onDidChangeTreeData = this.changed.event;
   private readonly view: TreeView<ModelNode>;
   private readonly subscription: Disposable;
+  private readonly redraw = throttle(REDRAW_MS, () => {
+    this.changed.fire(undefined);
+  });
   /** The same object for the same id, so that a refresh of one node reaches it. */
   private readonly known = new Map<string, ModelNode>();
   private readonly parents = new Map<string, ModelNode>();
@@ -31,7 +41,8 @@ export class ModelView implements TreeDataProvider<ModelNode>, Disposable {
     this.subscription = models.onDidChange((change) => {
       const node = change === undefined ? undefined : this.known.get(change);
       // A layer's own text counts its decomposed modules, so it is drawn again with its children.
-      this.changed.fire(node);
+      if (node === undefined) this.redraw();
+      else this.changed.fire(node);
     });
   }
 
@@ -94,6 +105,7 @@ export class ModelView implements TreeDataProvider<ModelNode>, Disposable {
 
   dispose(): void {
     this.subscription.dispose();
+    this.redraw.cancel();
     this.view.dispose();
     this.changed.dispose();
   }

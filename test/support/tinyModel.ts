@@ -16,10 +16,14 @@ function* uniform(seed: number): Generator<number, never> {
   }
 }
 
-export async function writeTinyModel(folder: string, layers = 1): Promise<void> {
+export async function writeTinyModel(
+  folder: string,
+  layers = 1,
+  intermediate = 256,
+): Promise<void> {
   mkdirSync(folder, { recursive: true });
   const config = JSON.parse(readFileSync(path.join(sample, 'config.json'), 'utf8')) as object;
-  const small = { ...config, num_hidden_layers: layers, intermediate_size: 256 };
+  const small = { ...config, num_hidden_layers: layers, intermediate_size: intermediate };
   writeFileSync(path.join(folder, 'config.json'), JSON.stringify(small, null, 2));
   for (const name of [
     'generation_config.json',

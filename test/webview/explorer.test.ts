@@ -4,7 +4,7 @@ import type { ExplorerViewMessage } from '../../src/protocol/explorerPanel';
 import { estimate, prepare } from '../../webview/explorer/cut';
 import { formatCount, formatPercent } from '../../webview/shared/format';
 import { lowContrast, overflowing, tabStops } from './audit';
-import { model, modules, options, result } from './explorerData';
+import { model, modules, options, result, training } from './explorerData';
 import { launchBrowser, openWebview, type Webview, type WebviewOptions } from './harness';
 import { themes } from './themes';
 
@@ -34,7 +34,9 @@ async function settle(): Promise<void> {
 async function open(change: Partial<WebviewOptions> = {}, layers = 2): Promise<void> {
   view = await openWebview(browser, 'explorer', { theme: dark, ...change });
   const list = modules(layers);
-  await view.post({ type: 'init', model: { ...model, numLayers: layers }, modules: list, options });
+  const small = { ...model, numLayers: layers };
+  await view.post({ type: 'init', model: small, modules: list, options });
+  await view.post({ type: 'training', training });
   await view.post({ type: 'results', options, results: list.map((m) => result(m)) });
   await settle();
 }
@@ -51,6 +53,7 @@ describe.each(themes)('in $name', (theme) => {
     view = await openWebview(browser, 'explorer', { theme, height: 1100 });
     expect(await view.page.textContent('body')).toContain('Reading the model');
     await view.post({ type: 'init', model, modules: all, options });
+    await view.post({ type: 'training', training });
     await settle();
     await view.screenshot(`explorer-start-${theme.name}`);
     expect(await lowContrast(view.page)).toEqual([]);
@@ -126,6 +129,12 @@ describe('heat map', () => {
     await view.page.click(`.cell[aria-label^="${all[3]!.name}:"]`);
     await settle();
     expect(await view.page.textContent('.module h2 >> nth=0')).toBe(all[3]!.name);
+    const third = view.page.locator(`.cell[aria-label^="${all[2]!.name}:"]`);
+    await third.hover();
+    const note = view.page.locator('.heatmap-foot p');
+    expect(await note.textContent()).toBe(await third.getAttribute('aria-label'));
+    await view.page.mouse.move(2, 2);
+    expect(await note.textContent()).toContain('Share of the sum of squares');
     await view.page.click(`.cell[aria-label^="${all[1]!.name}:"]`, { modifiers: ['Control'] });
     await settle();
     expect(await view.page.textContent('.module h2 >> nth=1')).toBe(all[1]!.name);
@@ -328,6 +337,7 @@ describe('requests', () => {
     await settle();
     await view.page.click('button:has-text("Use These Ranks")');
     const use = (await sent()).find((m) => m.type === 'useRanks');
+    expect(use?.type === 'useRanks' && use.orientation).toBe('out');
     expect(use?.type === 'useRanks' && use.rankPattern[first.name]).toEqual([256, 32]);
     expect(use?.type === 'useRanks' && Object.keys(use.rankPattern)).toHaveLength(14);
     expect(use?.type === 'useRanks' && use.shapes[first.name]).toEqual({
@@ -424,7 +434,7 @@ describe('for everyone', () => {
     );
     await view.page.click('.module >> nth=0 >> .tables summary');
     await settle();
-    const captions = await view.page.locator('.tables-body caption').allTextContents();
+    const captions = await view.page.locator('.module .tables-body caption').allTextContents();
     expect(captions).toEqual([
       `Bonds of ${first.name}`,
       'Cores',

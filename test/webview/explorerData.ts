@@ -4,6 +4,7 @@ import type {
   DecomposeOptions,
   ExplorerModel,
   ExplorerModule,
+  TrainingMemory,
 } from '../../src/protocol/explorerPanel';
 
 export const model: ExplorerModel = {
@@ -15,6 +16,15 @@ export const model: ExplorerModel = {
   hiddenSize: 4096,
   intermediateSize: 11008,
   vocabSize: 32000,
+};
+
+/** Of the order of what a 7B model takes at 8 x 512 tokens. */
+export const training: TrainingMemory = {
+  batch: 8,
+  sequence: 512,
+  fixedBytes: Array.from({ length: model.numLayers }, (_, layer) => 4.4e10 - 7e8 * layer),
+  bytesPerEntry: 18,
+  bytesPerParameter: 20,
 };
 
 export const options: DecomposeOptions = {

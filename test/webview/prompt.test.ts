@@ -60,6 +60,19 @@ describe.each(themes)('Try Prompt in $name', (theme) => {
   });
 });
 
+it('adds a run to the answers, and takes one away', async () => {
+  view = await openWebview(browser, 'prompt', { theme: themes[0]! });
+  await view.post({ ...init, sides: ['Base model', 'my run', 'other run'] });
+  await view.page.click('button:has-text("Add Run")');
+  // The base model's answer stays.
+  expect(await view.page.locator('.answer header button').count()).toBe(2);
+  await view.page.click('button[aria-label="Take away other run"]');
+  expect((await view.sent<PromptViewMessage>()).slice(1)).toEqual([
+    { type: 'addRun' },
+    { type: 'removeSide', index: 2 },
+  ]);
+});
+
 it('takes an earlier prompt, and refuses lengths that are none', async () => {
   view = await openWebview(browser, 'prompt', { theme: themes[0]! });
   await view.post(init);

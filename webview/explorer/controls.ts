@@ -1,10 +1,9 @@
 /** Shape and rank choices for the whole model, and what they cost before anything is trained. */
 import type { DecomposeOptions, RankRule } from '../../src/protocol/explorerPanel';
 import { button, h, setText } from '../shared/dom';
-import { formatBytes, formatCount, formatPercent, plural } from '../shared/format';
-import { adapterBytes, trainingBytes } from './cut';
 import { moduleRows } from './exports';
-import { sameShape, type ExplorerState } from './state';
+import type { ExplorerState } from './state';
+import { Totals } from './totals';
 
 export interface ControlEvents {
   options(change: Partial<DecomposeOptions>): void;
@@ -84,7 +83,9 @@ export class Controls {
   private readonly cancel: HTMLButtonElement;
   private readonly use: HTMLButtonElement;
   private readonly exportButtons: readonly HTMLButtonElement[];
-  private readonly totals = h('p', { class: 'totals number' });
+  private readonly totals = new Totals();
+  /** Stands beside the title. */
+  readonly exports = h('div', { class: 'actions' });
   private current: DecomposeOptions | undefined;
 
   constructor(events: ControlEvents) {
@@ -184,13 +185,9 @@ export class Controls {
         this.all,
         this.use,
       ),
-      h(
-        'div',
-        { class: 'totals-row' },
-        this.totals,
-        h('div', { class: 'actions' }, ...this.exportButtons),
-      ),
+      this.totals.element,
     );
+    this.exports.append(...this.exportButtons);
   }
 
   update(state: ExplorerState): void {
@@ -228,30 +225,6 @@ export class Controls {
     const rows = moduleRows(state);
     this.use.disabled = rows.length === 0;
     for (const b of this.exportButtons) b.disabled = rows.length === 0;
-    setText(this.totals, totalsText(state, rows));
+    this.totals.update(state);
   }
-}
-
-function totalsText(state: ExplorerState, rows: ReturnType<typeof moduleRows>): string {
-  if (rows.length === 0) return `${plural(state.modules.length, 'module')}, none decomposed yet.`;
-  const parameters = rows.reduce((sum, r) => sum + r.parameters, 0);
-  const dense = rows.reduce((sum, r) => sum + r.rows * r.cols, 0);
-  const stale = [...state.results.values()].filter(
-    (r) => !sameShape(r.options, state.options),
-  ).length;
-  const parts = [
-    `${rows.length} of ${plural(state.modules.length, 'module')}`,
-    `${formatCount(parameters)} trainable parameters (${formatPercent(parameters / dense)} of these matrices)`,
-    `adapter file ${formatBytes(adapterBytes(parameters))}`,
-    `training memory ${formatBytes(trainingBytes(parameters))}${
-      state.activationBytes === undefined
-        ? ' beside model and activations'
-        : ` + ${formatBytes(state.activationBytes)} activations`
-    }`,
-  ];
-  if (state.options.rule === 'budget') {
-    parts.push('the budget is spread over the modules when all are decomposed');
-  }
-  if (stale > 0) parts.push(`${plural(stale, 'result')} of another shape: decompose again`);
-  return parts.join(' · ');
 }

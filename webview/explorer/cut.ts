@@ -17,7 +17,7 @@
  * wherever it is shown.
  */
 import type { ModuleDecomposition } from '../../src/protocol/decomposition';
-import type { DecomposeOptions } from '../../src/protocol/explorerPanel';
+import type { DecomposeOptions, TrainingMemory } from '../../src/protocol/explorerPanel';
 
 /** A decomposition with the sums that make a cut cheap. */
 export interface Prepared {
@@ -182,15 +182,40 @@ export function adapterBytes(parameters: number): number {
 }
 
 /**
- * Bytes that training adds for the adapter: the cores and the frozen ones they started from, gradient
- * and two AdamW moments, all fp32. What does not depend on ranks comes on top.
+ * Peak memory of training these modules, by the host's formula; undefined without one, or where no
+ * module lies in a layer.
  */
-export function trainingBytes(parameters: number): number {
-  return parameters * 20;
+export function trainingBytes(
+  training: TrainingMemory | undefined,
+  modules: readonly {
+    layer?: number | undefined;
+    rows: number;
+    cols: number;
+    parameters: number;
+  }[],
+): number | undefined {
+  const inLayers = modules.flatMap((m) =>
+    m.layer === undefined ? [] : [{ ...m, layer: m.layer }],
+  );
+  const lowest = Math.min(...inLayers.map((m) => m.layer));
+  const fixed = training?.fixedBytes[lowest];
+  if (training === undefined || fixed === undefined) return undefined;
+  const largest = Math.max(
+    ...inLayers.filter((m) => m.layer === lowest).map((m) => m.rows * m.cols),
+  );
+  const parameters = inLayers.reduce((sum, m) => sum + m.parameters, 0);
+  return fixed + training.bytesPerEntry * largest + training.bytesPerParameter * parameters;
 }
 
-/** Energy kept beyond the better of the references; undefined when none was computed. */
+/**
+ * Energy kept beyond the better of the two references; undefined unless both were computed: the
+ * Gaussian alone would call any uneven spectrum structure.
+ */
 export function structure(result: ModuleDecomposition): number | undefined {
-  if (result.references.length === 0) return undefined;
+  if (!hasBothReferences(result)) return undefined;
   return Math.min(...result.references.map((r) => result.keptEnergy - r.keptEnergy));
+}
+
+export function hasBothReferences({ references }: ModuleDecomposition): boolean {
+  return new Set(references.map((r) => r.kind)).size === 2;
 }

@@ -6,6 +6,8 @@ import { ranksOf, type ExplorerState } from './state';
 
 export interface ModuleRow {
   module: string;
+  /** undefined outside the layers. */
+  layer: number | undefined;
   rows: number;
   cols: number;
   rowFactors: readonly number[];
@@ -20,11 +22,25 @@ export interface ModuleRow {
   error: number;
   exact: boolean;
   structure: number | undefined;
+  /** ||W||_F^2. */
+  energy: number;
+  orientation: 'out' | 'in';
 }
 
+/** Several parts of the panel ask for the rows of one state, frame by frame while a cut is dragged. */
+const known = new WeakMap<ExplorerState, readonly ModuleRow[]>();
+
 /** One row for each decomposed module, in the model's order. */
-export function moduleRows(state: ExplorerState): ModuleRow[] {
-  return state.modules.flatMap(({ name }) => {
+export function moduleRows(state: ExplorerState): readonly ModuleRow[] {
+  const before = known.get(state);
+  if (before !== undefined) return before;
+  const rows = makeRows(state);
+  known.set(state, rows);
+  return rows;
+}
+
+function makeRows(state: ExplorerState): ModuleRow[] {
+  return state.modules.flatMap(({ name, layer }) => {
     const entry = state.results.get(name);
     const ranks = ranksOf(state, name);
     if (entry === undefined || ranks === undefined) return [];
@@ -33,6 +49,7 @@ export function moduleRows(state: ExplorerState): ModuleRow[] {
     return [
       {
         module: name,
+        layer,
         rows: result.rows,
         cols: result.cols,
         rowFactors: result.rowFactors,
@@ -46,6 +63,8 @@ export function moduleRows(state: ExplorerState): ModuleRow[] {
         error: e.error,
         exact: e.exact,
         structure: structure(result),
+        energy: result.energy,
+        orientation: result.orientation,
       },
     ];
   });
@@ -128,16 +147,26 @@ export function rowsToLatex(rows: readonly ModuleRow[]): string {
   ].join('\n');
 }
 
-/** What goes into the configuration: every bond's dimension and the factors, by module. */
+/**
+ * What goes into the configuration: every bond's dimension and the factors, by module of the layers (the
+ * head takes no adapter). A chain for W^T is one for W with its legs exchanged and the same bonds, so
+ * that results of either orientation are written in the one now chosen.
+ */
 export function rankPattern(state: ExplorerState): {
+  orientation: 'out' | 'in';
   rankPattern: Record<string, readonly number[]>;
   shapes: Record<string, { rows: readonly number[]; cols: readonly number[] }>;
 } {
+  const { orientation } = state.options;
   const rankPattern: Record<string, readonly number[]> = {};
   const shapes: Record<string, { rows: readonly number[]; cols: readonly number[] }> = {};
   for (const row of moduleRows(state)) {
+    if (row.layer === undefined) continue;
     rankPattern[row.module] = row.ranks;
-    shapes[row.module] = { rows: row.rowFactors, cols: row.colFactors };
+    shapes[row.module] =
+      row.orientation === orientation
+        ? { rows: row.rowFactors, cols: row.colFactors }
+        : { rows: row.colFactors, cols: row.rowFactors };
   }
-  return { rankPattern, shapes };
+  return { orientation, rankPattern, shapes };
 }

@@ -40,6 +40,9 @@ export class Heatmap {
   private layout = '';
   private drawn = new Map<string, string>();
   private state: ExplorerState | undefined;
+  /** What the measure means. */
+  private about = '';
+  private hovered: SVGGElement | undefined;
 
   constructor(private readonly events: HeatmapEvents) {
     this.element.append(
@@ -50,10 +53,25 @@ export class Heatmap {
     this.frame.addEventListener('keydown', (event) => {
       this.key(event);
     });
+    // The cell's words at once, where the browser's own tooltip waits.
+    this.frame.addEventListener('pointerover', (event) => {
+      const cell = event.target instanceof Element ? event.target.closest('.cell') : null;
+      this.hovered = cell instanceof SVGGElement ? cell : undefined;
+      this.tell();
+    });
+    this.frame.addEventListener('pointerleave', () => {
+      this.hovered = undefined;
+      this.tell();
+    });
   }
 
   get svg(): SVGSVGElement | null {
     return this.frame.querySelector('svg');
+  }
+
+  /** Words on cells are black or white by the cell's colour, which another theme changes. */
+  forgetColours(): void {
+    this.drawn.clear();
   }
 
   update(state: ExplorerState): void {
@@ -104,6 +122,7 @@ export class Heatmap {
     size: number,
     height: number,
   ): void {
+    this.hovered = undefined;
     this.cells = new Map();
     this.drawn = new Map();
     this.places = [];
@@ -243,13 +262,15 @@ export class Heatmap {
       if (role === 'selected') this.svg?.setAttribute('aria-activedescendant', cell.id);
     }
     const estimated = this.places.some((p) => isEstimate(state, p.module.name, measure));
-    setText(
-      this.note,
-      `${info.label}: ${info.help}${estimated ? ' Estimated from spectra at the ranks chosen; decompose for exact values.' : ''}`,
-    );
+    this.about = `${info.label}: ${info.help}${estimated ? ' Estimated from spectra at the ranks chosen; decompose for exact values.' : ''}`;
+    this.tell();
     this.scale.hidden = values.size === 0;
     setText(this.scaleFrom, values.size === 0 ? '' : info.long(from));
     setText(this.scaleTo, values.size === 0 ? '' : info.long(to));
+  }
+
+  private tell(): void {
+    setText(this.note, this.hovered?.getAttribute('aria-label') ?? this.about);
   }
 
   private key(event: KeyboardEvent): void {

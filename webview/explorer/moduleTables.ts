@@ -51,7 +51,8 @@ export function moduleTables(prepared: Prepared, ranks: readonly number[]): HTML
   return [bonds, cores, ...spectra];
 }
 
-function table(
+/** A data table with a caption, in a frame that scrolls. */
+export function table(
   caption: string,
   head: readonly string[],
   rows: readonly (readonly string[])[],

@@ -1,10 +1,18 @@
 /** What a module's ranks keep and cost, in numbers. */
-import { h } from '../shared/dom';
+import type { TrainingMemory } from '../../src/protocol/explorerPanel';
 import { formatBytes, formatCount, formatNumber, formatPercent } from '../shared/format';
-import { adapterBytes, estimate, structure, trainingBytes, type Prepared } from './cut';
+import { adapterBytes, estimate, structure, type Prepared } from './cut';
+import { tileElement } from './totals';
+
+/** Where the host does not know better: a core's entry, its gradient and two moments. */
+const NUMBERS_A_PARAMETER = 4;
 
 /** One tile a number: value, what it rests on, and what it means as a tooltip. */
-export function moduleTiles(prepared: Prepared, ranks: readonly number[]): HTMLElement[] {
+export function moduleTiles(
+  prepared: Prepared,
+  ranks: readonly number[],
+  training: TrainingMemory | undefined,
+): HTMLElement[] {
   const { result } = prepared;
   const e = estimate(prepared, ranks);
   const dense = result.rows * result.cols;
@@ -37,30 +45,20 @@ export function moduleTiles(prepared: Prepared, ranks: readonly number[]): HTMLE
     ],
     [
       'Training memory',
-      formatBytes(trainingBytes(e.parameters)),
-      'cores, their start, gradient, AdamW',
-      'Five fp32 numbers a parameter; the model itself and activations come on top',
+      `+ ${formatBytes(e.parameters * (training?.bytesPerParameter ?? NUMBERS_A_PARAMETER * 4))}`,
+      'cores, gradient, AdamW',
+      'What this module’s adapter adds: cores and what stays frozen of them, gradient and two moments, in fp32. The model and its activations stand in the sum for the whole model above',
     ],
     [
       'Structure',
       score === undefined ? '–' : `${formatNumber(score * 100, 3)} points`,
-      'beyond both references, as decomposed',
+      score === undefined
+        ? 'not compared with both references yet'
+        : 'beyond both references, as decomposed',
       'Energy kept beyond the better reference, in percentage points, at the ranks last decomposed',
     ],
   ];
-  return rows.map(([label, value, note, help]) =>
-    h(
-      'div',
-      { class: 'tile', attrs: { title: help } },
-      h('dt', { text: label }),
-      h(
-        'dd',
-        {},
-        h('div', { class: 'value', text: value }),
-        h('div', { class: 'note', text: note }),
-      ),
-    ),
-  );
+  return rows.map(([label, value, note, help]) => tileElement({ label, value, note, help }));
 }
 
 function referenceNote(prepared: Prepared, ranks: readonly number[]): [note: string, help: string] {

@@ -2,7 +2,7 @@
 import type { ExplorerModule } from '../../src/protocol/explorerPanel';
 import { button, h, icon, replaceChildren, setText } from '../shared/dom';
 import { formatCount, formatShape } from '../shared/format';
-import type { Prepared } from './cut';
+import { hasBothReferences, type Prepared } from './cut';
 import { moduleTables } from './moduleTables';
 import { moduleTiles } from './moduleTiles';
 import { Network } from './network';
@@ -50,6 +50,8 @@ export class ModuleView {
   private readonly lowerBounds: HTMLElement;
   private readonly reset: HTMLButtonElement;
   private readonly exact: HTMLButtonElement;
+  private readonly compare: HTMLButtonElement;
+  private readonly marks = new Map<string, HTMLElement>();
   private holeSignature = '';
   private tableSignature = '';
 
@@ -76,7 +78,18 @@ export class ModuleView {
       {
         icon: 'beaker',
         title:
-          'Compute the whole spectrum of the wide middle as well (may take minutes at 4096 and above)',
+          'Compute the whole spectrum of the wide middle as well (about 20 seconds at side 4096 on two cores)',
+      },
+    );
+    this.compare = button(
+      'Compare with Random Matrices',
+      () => {
+        if (this.module !== undefined) events.decompose(this.module.name);
+      },
+      {
+        icon: 'git-compare',
+        title:
+          'Decompose a Gaussian of the same shape and a random matrix with the same spectrum as well',
       },
     );
     this.lowerBounds = h(
@@ -95,14 +108,12 @@ export class ModuleView {
           ['own_spectrum', 'random matrix, same spectrum'],
           ['cumulative', 'cumulative energy (right)'],
         ] as const
-      ).map(([name, label]) =>
-        h(
-          'li',
-          {},
-          h('span', { class: `swatch ${name}`, attrs: { 'aria-hidden': 'true' } }),
-          label,
-        ),
-      ),
+      ).map(([name, label]) => {
+        const swatch = h('span', { class: `swatch ${name}`, attrs: { 'aria-hidden': 'true' } });
+        const mark = h('li', {}, swatch, label);
+        this.marks.set(name, mark);
+        return mark;
+      }),
     );
     this.legend.append(this.lowerBounds);
     this.tables.append(this.tableBody);
@@ -149,6 +160,7 @@ export class ModuleView {
           { class: 'card-head' },
           h('h3', { text: 'Singular values at each bond' }),
           h('span', { class: 'spring' }),
+          this.compare,
           this.exact,
           this.reset,
           button(
@@ -224,7 +236,7 @@ export class ModuleView {
       { rows: result.rowFactors, cols: result.colFactors },
       result.orientation === 'out' ? [module.rows, module.cols] : [module.cols, module.rows],
     );
-    replaceChildren(this.numbers, ...moduleTiles(prepared, ranks));
+    replaceChildren(this.numbers, ...moduleTiles(prepared, ranks, state.training));
     this.drawNetwork(state, module.name);
     this.spectra.forEach((spectrum, bond) => {
       spectrum.update(prepared, ranks[bond] ?? 1);
@@ -232,6 +244,11 @@ export class ModuleView {
     this.reset.disabled = state.view.cuts[module.name] === undefined;
     this.exact.hidden = prepared.result.bonds.every((b) => b.exactSpectrum);
     this.lowerBounds.hidden = this.exact.hidden;
+    this.compare.hidden = hasBothReferences(result);
+    for (const kind of ['gaussian', 'own_spectrum']) {
+      const mark = this.marks.get(kind);
+      if (mark !== undefined) mark.hidden = result.references.every((r) => r.kind !== kind);
+    }
     const tablesShown = JSON.stringify([result.module, ranks]);
     if (this.tables.open && this.tableSignature !== tablesShown) {
       this.tableSignature = tablesShown;

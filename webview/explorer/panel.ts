@@ -10,6 +10,7 @@ import { connect } from '../shared/editorApi';
 import { formatBytes, formatCount, formatDuration, formatInteger, plural } from '../shared/format';
 import { standaloneSvg, svgToPng } from '../shared/svgExport';
 import { onThemeChange, readTheme } from '../shared/theme';
+import { Across } from './across';
 import { Controls } from './controls';
 import { moduleRows, rankPattern, rowsToCsv, rowsToLatex, type ModuleRow } from './exports';
 import { Heatmap } from './heatmap';
@@ -125,6 +126,20 @@ export function startExplorer(root: HTMLElement): void {
       void saveFigure(drawing, name, format);
     },
   };
+  const across = new Across({
+    select: (module) => {
+      setView({ selected: module });
+    },
+    mode: (mode) => {
+      setView({ across: mode });
+    },
+    layer: (otherLayer) => {
+      setView({ otherLayer });
+    },
+    figure: (drawing, name, format) => {
+      void saveFigure(drawing, name, format);
+    },
+  });
   const first = new ModuleView(moduleEvents);
   const second = new ModuleView(moduleEvents);
 
@@ -170,7 +185,7 @@ export function startExplorer(root: HTMLElement): void {
   const panel = h(
     'div',
     { class: 'panel' },
-    h('header', {}, title, facts),
+    h('header', { class: 'head' }, h('div', {}, title, facts), controls.exports),
     notices,
     controls.element,
     progress,
@@ -209,12 +224,14 @@ export function startExplorer(root: HTMLElement): void {
       h('label', { class: 'field' }, 'Compare with', compareSelect),
     ),
     details,
+    across.element,
     rankingBox,
     live,
   );
 
   onThemeChange((next) => {
     theme = next;
+    heatmap.forgetColours();
     schedule();
   });
   new ResizeObserver(schedule).observe(root);
@@ -337,6 +354,7 @@ export function startExplorer(root: HTMLElement): void {
     });
     heatmap.update(state);
     renderDetails();
+    across.update(state);
     scheduleRanking();
     rankingBox.hidden = state.results.size === 0;
   }

@@ -63,7 +63,7 @@ export class Ranking {
     this.element.append(
       h('p', {
         class: 'muted small',
-        text: 'Structure is the energy kept beyond both references at equal compression. It says how much of a weight a chain of cores can hold, and is no promise of better tuning.',
+        text: 'Structure is the energy kept beyond both references at equal compression (beyond the Gaussian alone, any uneven spectrum would look like structure). It says how much of a weight a chain of cores can hold, and is no promise of better tuning.',
       }),
       this.scroll,
     );
@@ -71,7 +71,7 @@ export class Ranking {
 
   update(state: ExplorerState): void {
     this.state = state;
-    const rows = moduleRows(state);
+    const rows = [...moduleRows(state)];
     const signature = JSON.stringify([rows, this.sort, state.view.selected]);
     if (signature === this.signature) return;
     this.signature = signature;

@@ -5,8 +5,9 @@ import {
   type ExplorerHostMessage,
   type ExplorerModel,
   type ExplorerModule,
+  type TrainingMemory,
 } from '../../src/protocol/explorerPanel';
-import type { ModuleDecomposition } from '../../src/protocol/decomposition';
+import { withExactSpectra } from '../../src/protocol/decomposition';
 import type { SerializedError } from '../../src/protocol/errors';
 import { isNumber, isObject, isOneOf, isString } from '../../src/protocol/guards';
 import { prepare, ranksFor, type Prepared } from './cut';
@@ -14,11 +15,18 @@ import { prepare, ranksFor, type Prepared } from './cut';
 export const measures = ['kept', 'error', 'compression', 'parameters', 'structure'] as const;
 export type Measure = (typeof measures)[number];
 
+export const acrossModes = ['layers', 'pair'] as const;
+/** One kind of module in all layers, or all modules of two layers. */
+export type AcrossMode = (typeof acrossModes)[number];
+
 /** Choices that survive hiding and reloading. */
 export interface ViewState {
   measure: Measure;
   selected?: string;
   compared?: string;
+  across?: AcrossMode;
+  /** The layer that the selected module's is compared with. */
+  otherLayer?: number;
   /** Options being chosen; undefined = those the host proposed. */
   options?: DecomposeOptions;
   /** Cuts set by hand, by module. */
@@ -29,7 +37,8 @@ export interface ExplorerState {
   model?: ExplorerModel;
   modules: readonly ExplorerModule[];
   options: DecomposeOptions;
-  activationBytes?: number;
+  /** What training takes beside; undefined where the host does not know. */
+  training?: TrainingMemory;
   /** By module; with the options they were made with. */
   results: ReadonlyMap<string, { prepared: Prepared; options: DecomposeOptions }>;
   failures: ReadonlyMap<string, SerializedError>;
@@ -86,6 +95,8 @@ export function parseViewState(raw: unknown): ViewState {
     measure: isOneOf(measures, raw.measure) ? raw.measure : 'kept',
     ...(isString(raw.selected) ? { selected: raw.selected } : {}),
     ...(isString(raw.compared) ? { compared: raw.compared } : {}),
+    ...(isOneOf(acrossModes, raw.across) ? { across: raw.across } : {}),
+    ...(isNumber(raw.otherLayer) ? { otherLayer: raw.otherLayer } : {}),
     ...(options === undefined ? {} : { options }),
     cuts,
   };
@@ -173,28 +184,6 @@ export function withCut(
   return withView(state, { cuts: { ...state.view.cuts, [module]: next } });
 }
 
-/**
- * An exact spectrum does not depend on ranks: one that took minutes is kept when the same matrix is
- * decomposed again at others.
- */
-function withExactSpectra(
-  result: ModuleDecomposition,
-  before: ModuleDecomposition | undefined,
-): ModuleDecomposition {
-  const same =
-    before?.energy === result.energy &&
-    before.orientation === result.orientation &&
-    before.rowFactors.join() === result.rowFactors.join() &&
-    before.colFactors.join() === result.colFactors.join();
-  if (!same) return result;
-  const bonds = result.bonds.map((bond, k) => {
-    const old = before.bonds[k];
-    if (bond.exactSpectrum || old?.exactSpectrum !== true) return bond;
-    return { ...bond, spectrum: old.spectrum, exactSpectrum: true };
-  });
-  return { ...result, bonds };
-}
-
 export function reduceExplorer(state: ExplorerState, message: ExplorerHostMessage): ExplorerState {
   switch (message.type) {
     case 'init': {
@@ -207,13 +196,11 @@ export function reduceExplorer(state: ExplorerState, message: ExplorerHostMessag
         message.modules.find((m) => m.layer !== undefined)?.name ??
         message.modules[0]?.name;
       const compared = keep(state.view.compared);
-      const view: ViewState = {
-        measure: state.view.measure,
-        cuts: state.view.cuts,
-        ...(selected === undefined ? {} : { selected }),
-        ...(compared === undefined ? {} : { compared }),
-        ...(state.view.options === undefined ? {} : { options: state.view.options }),
-      };
+      const view: ViewState = { ...state.view };
+      delete view.selected;
+      delete view.compared;
+      if (selected !== undefined) view.selected = selected;
+      if (compared !== undefined) view.compared = compared;
       return {
         ...initialState,
         model: message.model,
@@ -223,12 +210,11 @@ export function reduceExplorer(state: ExplorerState, message: ExplorerHostMessag
           shapes: message.options.shapes,
           ranks: {},
         },
-        ...(message.activationBytes === undefined
-          ? {}
-          : { activationBytes: message.activationBytes }),
         view,
       };
     }
+    case 'training':
+      return { ...state, training: message.training };
     case 'results': {
       const results = new Map(state.results);
       const failures = new Map(state.failures);

@@ -78,6 +78,13 @@ export function startPrompt(root: HTMLElement): void {
     },
     { icon: 'debug-stop' },
   );
+  const add = button(
+    'Add Run…',
+    () => {
+      api.post({ type: 'addRun' });
+    },
+    { icon: 'add', title: 'Show the answer of another run on this base model as well' },
+  );
   const error = h('p', { class: 'error', attrs: { role: 'alert', hidden: true } });
   const columns = h('div', { class: 'answers', attrs: { 'aria-live': 'off' } });
   const status = h('div', { class: 'sr-only', attrs: { role: 'status' } });
@@ -95,7 +102,7 @@ export function startPrompt(root: HTMLElement): void {
         labelled('Longest answer (tokens)', length),
         labelled('Temperature (0 = greedy)', temperature),
         labelled('Earlier prompts', history),
-        h('div', { class: 'buttons' }, stop, ask),
+        h('div', { class: 'buttons' }, add, stop, ask),
       ),
     ),
     error,
@@ -169,12 +176,19 @@ export function startPrompt(root: HTMLElement): void {
       return h(
         'article',
         { class: 'answer', attrs: { 'aria-label': `Answer of ${name}` } },
-        h('header', {}, h('h2', { text: name })),
+        h('header', {}, h('h2', { text: name }), i > 0 && removeButton(i, name)),
         text,
         note,
       );
     });
     replaceChildren(columns, ...cards);
+  }
+
+  function removeButton(index: number, name: string): HTMLButtonElement {
+    const remove = (): void => {
+      api.post({ type: 'removeSide', index });
+    };
+    return button(`Take away ${name}`, remove, { icon: 'close', kind: 'tool' });
   }
 
   function showHistory(prompts: readonly string[]): void {
@@ -192,6 +206,7 @@ export function startPrompt(root: HTMLElement): void {
     if (running && !now) setText(status, 'The answers are complete.');
     running = now;
     ask.disabled = now;
+    add.disabled = now;
     stop.disabled = !now;
     if (now) return;
     for (const { note } of answers) {

@@ -327,7 +327,9 @@ class OutsideIn {
     for (const [k, bond] of this.found.entries()) {
       const left = product(this.pairs.slice(0, k + 1));
       const right = this.tensor.length / left;
-      const widest = this.options.exactMiddle ? Infinity : this.exactSide;
+      const widest = this.options.exactMiddle
+        ? Infinity
+        : (this.options.exactSide ?? MAX_EXACT_SIDE);
       if (bond === undefined || Math.min(left, right) > widest) continue;
       if (k === first && Math.min(left, right) <= this.exactSide) continue;
       this.checkSignal();

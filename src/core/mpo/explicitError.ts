@@ -28,7 +28,7 @@ export async function explicitError(
   const width = joined.data.length / bond;
   const right = { data: joined.data, rows: bond, cols: width };
   const digits = mpo.shape.rows[0] ?? 1;
-  const block = scratch.zeros(product(pairSizes(mpo.shape)) / digits);
+  const block = scratch.take(product(pairSizes(mpo.shape)) / digits);
   const rowsABlock = left.rows / digits;
   const height = Math.max(1, Math.floor(CHUNK / width));
   let total = 0;

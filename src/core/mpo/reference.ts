@@ -22,7 +22,7 @@ const ROUNDS = 2;
  */
 export function gaussianKeptShare(side: number, other: number, kept: number): number {
   if (kept >= side) return 1;
-  const t = angleOfCount(side / other, kept / side);
+  const [t = 0] = anglesOfCounts(side / other, Float64Array.of(kept / side));
   return (t - Math.sin(t) * Math.cos(t)) / Math.PI;
 }
 
@@ -32,10 +32,10 @@ export function gaussianKeptShare(side: number, other: number, kept: number): nu
  */
 export function gaussianSpectrum(side: number, other: number, energy: number): Float64Array {
   const g = side / other;
-  return Float64Array.from({ length: side }, (_, i) => {
-    const t = angleOfCount(g, (i + 0.5) / side);
-    return Math.sqrt((energy / side) * (1 + g + 2 * Math.sqrt(g) * Math.cos(t)));
-  });
+  const counts = Float64Array.from({ length: side }, (_, i) => (i + 0.5) / side);
+  return anglesOfCounts(g, counts).map((t) =>
+    Math.sqrt((energy / side) * (1 + g + 2 * Math.sqrt(g) * Math.cos(t))),
+  );
 }
 
 /**
@@ -69,8 +69,11 @@ export function gaussianKeptEnergy(shape: MpoShape, bonds: readonly number[]): n
   return share;
 }
 
-/** The angle below which a share `count` of the eigenvalues lies (the largest ones: t from 0). */
-function angleOfCount(g: number, count: number): number {
+/**
+ * The angles below which shares `counts` (ascending) of the eigenvalues lie, the largest ones first:
+ * t from 0.
+ */
+function anglesOfCounts(g: number, counts: Float64Array): Float64Array {
   // Cumulative Simpson sums on a fixed grid; the integrand is smooth but for g = 1 at t = pi.
   const steps = 512;
   const h = Math.PI / steps;
@@ -78,14 +81,17 @@ function angleOfCount(g: number, count: number): number {
     const lambda = 1 + g + 2 * Math.sqrt(g) * Math.cos(t);
     return lambda < 1e-12 ? 2 / Math.PI : (2 * Math.sin(t) ** 2) / (Math.PI * lambda);
   };
+  const angles = new Float64Array(counts.length).fill(Math.PI);
   let total = 0;
-  for (let k = 0; k < steps; k++) {
+  let next = 0;
+  for (let k = 0; k < steps && next < counts.length; k++) {
     const t = k * h;
     const slice = (h / 6) * (density(t) + 4 * density(t + h / 2) + density(t + h));
-    if (total + slice >= count) return t + (h * (count - total)) / slice;
+    for (; next < counts.length && total + slice >= (counts[next] as number); next++)
+      angles[next] = t + (h * ((counts[next] as number) - total)) / slice;
     total += slice;
   }
-  return Math.PI;
+  return angles;
 }
 
 /**

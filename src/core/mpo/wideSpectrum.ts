@@ -1,4 +1,7 @@
-/** The whole spectrum of a wide unfolding: minutes of work that can be watched and stopped. */
+/**
+ * The whole spectrum of a wide unfolding: work that can be watched and stopped (about 20 seconds at
+ * side 4096 on two cores, growing with the third power of the side).
+ */
 import type { Gemm, Matrix } from '../gemm';
 import { valuesOf } from '../linalg/eigh';
 import { gram } from '../linalg/gram';

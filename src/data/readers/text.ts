@@ -1,10 +1,14 @@
 /** Plain text: paragraphs, separated by blank lines, become rows `{text}`. */
 import { readLines } from './lines';
-import { malformedRow, rowLimits, type ReadOptions, type SourceRow } from './row';
+import type { ReadOptions, SourceRow } from './row';
 
 /**
- * @throws DotaError `data.malformed` for a paragraph over the limit or text that is not UTF-8
+ * Characters after which a paragraph is cut at the next line end, so that a file without blank lines
+ * takes no more memory than one with them.
  */
+const longParagraph = 2 ** 18;
+
+/** @throws DotaError `data.malformed` for a line over the limit or text that is not UTF-8 */
 export async function* readText(
   file: string,
   options: ReadOptions = {},
@@ -13,13 +17,13 @@ export async function* readText(
   let start = 1;
   let characters = 0;
   for await (const { text, line } of readLines(file, options)) {
-    if (text.trim() !== '') {
+    const blank = text.trim() === '';
+    if (!blank) {
       if (lines.length === 0) start = line;
       lines.push(text);
-      characters += text.length;
-      if (characters > rowLimits.bytes)
-        throw malformedRow(file, start, 'The paragraph is too long');
-    } else if (lines.length > 0) {
+      characters += text.length + 1;
+    }
+    if (lines.length > 0 && (blank || characters >= longParagraph)) {
       yield { row: { text: lines.join('\n') }, line: start };
       lines = [];
       characters = 0;

@@ -1,19 +1,29 @@
 /** The environment a computing process needs. */
 import { spawn } from 'node:child_process';
+import { runtimeTelemetryOff } from '../../protocol/runtimeEnvironment';
 
 /**
- * glibc gives freed pages back with every free and asks for them again with every allocation, which
- * costs a training step more than its arithmetic; these settings keep them (measured: see the
- * benchmarks). They are read when a process starts, so it must be started with them.
+ * How glibc's allocator serves tensors that come and go by the megabyte (read when a process starts,
+ * so it must be started with them; measured on `bench step`):
+ * - freed pages are kept: giving them back and faulting them in again with every tensor costs more
+ *   than some arithmetic;
+ * - huge pages, where the kernel offers them on request;
+ * - one arena for all threads, and growth by large pieces of address space (not of memory): else,
+ *   with other things in the way of the heap, it grows by scattered small pieces which no large
+ *   tensor fits in later, and the peak rises by a quarter in every second process.
  */
 const mallocSettings: Readonly<Record<string, string>> = {
   MALLOC_MMAP_MAX_: '0',
-  MALLOC_TRIM_THRESHOLD_: '17179869184',
+  MALLOC_TRIM_THRESHOLD_: String(2 ** 34),
+  MALLOC_TOP_PAD_: String(2 ** 28),
+  MALLOC_ARENA_MAX: '1',
+  GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1',
 };
 
 /** `base` with what a computing process of this platform needs. */
 export function computeEnvironment(base: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  return process.platform === 'linux' ? { ...mallocSettings, ...base } : { ...base };
+  const own = process.platform === 'linux' ? mallocSettings : {};
+  return { ...own, ...base, ...runtimeTelemetryOff };
 }
 
 /**

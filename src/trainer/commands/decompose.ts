@@ -75,8 +75,15 @@ export async function runDecompose(args: DecomposeArgs, io: DecomposeIo): Promis
     const results = await decomposeModel(source, targets, options, io.gemm, {
       ...(args.cacheFolder === undefined ? {} : { cacheFolder: args.cacheFolder }),
       ...(io.signal === undefined ? {} : { signal: io.signal }),
-      onModule: (result, { done, total }) => {
-        report(args, io, { type: 'module', done, total, result: encodeDecomposition(result) });
+      onModule: (result, { done, total, key, cached }) => {
+        report(args, io, {
+          type: 'module',
+          done,
+          total,
+          ...(key === undefined ? {} : { key }),
+          cached,
+          result: encodeDecomposition(result),
+        });
         if (!args.stream) (args.json ? io.note : io.print)(line(result, done, total));
       },
       onSpectrum: throttled((module, share) => {
@@ -221,8 +228,12 @@ function printSummary(
   if (results.length === 1 && results[0] !== undefined) {
     for (const text of details(results[0])) io.print(text);
   } else {
+    const kinds = new Set(results.flatMap((r) => r.references.map((x) => x.kind)));
     io.print(
-      'Most structure first (energy kept beyond the reference, no promise of better tuning):',
+      kinds.size === 2
+        ? 'Most structure first (energy kept beyond both references, no promise of better tuning):'
+        : 'Most energy kept beyond a random matrix first (for structure proper, compare with both: ' +
+            '--reference gaussian own_spectrum):',
     );
     for (const { module, score, keptEnergy } of summary.structure.slice(0, 10))
       io.print(`  ${module}: ${percent(score)} beyond, ${percent(keptEnergy)} kept`);

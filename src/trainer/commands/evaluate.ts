@@ -1,6 +1,6 @@
 /**
- * `dota evaluate`: validation loss and greedy accuracy of a run as its configuration has it; with sets
- * or adapters named, the protocol of `evaluateSets.ts`.
+ * `dota evaluate`: validation loss and greedy accuracy of a run as its configuration has it; with sets,
+ * a task or adapters named, the protocol of `evaluateSets.ts`.
  */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -9,12 +9,14 @@ import { TokenCache } from '../../data/tokenCache';
 import { TensorCache } from '../../models/tensorCache';
 import { DotaError } from '../../protocol/errors';
 import type { Scoring } from '../../protocol/evaluation';
+import { namesSets } from '../evaluation/sets';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { enableGarbageCollection } from '../garbageCollection';
 import { meanLoss } from '../loop';
 import { resolveModel } from '../training/modelPath';
 import { loadCheckpoint, restoreEngine } from '../training/checkpointFiles';
-import { buildEngine, cacheFolder, endTokens, openModel } from '../training/prepareModel';
+import { cacheFolder } from '../training/cacheFolder';
+import { buildEngine, endTokens, openModel } from '../training/prepareModel';
 import { scoreFile } from '../training/scoreFile';
 import { evaluationBatches } from '../training/stepBatches';
 import { findTarget, type Target } from '../training/target';
@@ -53,9 +55,9 @@ export async function runEvaluate(what: string, options: EvaluateOptions): Promi
     await runEvaluateSets(what, requireData(options), undefined);
     return;
   }
-  if (wantsSets(options)) {
-    const { run } = await findTarget(what, { ...options, checkpoint: 'none' });
-    await runEvaluateSets(what, requireData(options), run);
+  if (await wantsSets(options)) {
+    const found = await findTarget(what, { ...options, checkpoint: 'none' });
+    await runEvaluateSets(what, requireData(withOwnData(options, found)), found.run);
     return;
   }
   const limit = positiveOption('--limit', options.limit);
@@ -92,7 +94,6 @@ export async function runEvaluate(what: string, options: EvaluateOptions): Promi
             options.data === undefined ? path.resolve(directory, file) : path.resolve(file),
             {
               eosTokenIds: endTokens(model),
-              ...(options.task === undefined ? {} : { task: options.task }),
               ...(limit === undefined ? {} : { limit }),
               ...(maxNewTokens === undefined ? {} : { maxNewTokens }),
               ...(batchSize === undefined ? {} : { batchSize }),
@@ -134,15 +135,24 @@ export async function runEvaluate(what: string, options: EvaluateOptions): Promi
 }
 
 /** Whether more is asked for than a run's own loss and greedy accuracy on one file. */
-function wantsSets(options: EvaluateOptions): boolean {
-  const { adapter, compare, scoring, numBeams, format, outputs, data = [] } = options;
+async function wantsSets(options: EvaluateOptions): Promise<boolean> {
+  const { adapter, compare, scoring, numBeams, format, outputs, task, data = [] } = options;
   return (
     adapter.length > 0 ||
     data.length > 1 ||
     compare === true ||
     scoring !== 'generate' ||
-    [numBeams, format, outputs].some((option) => option !== undefined)
+    [numBeams, format, outputs, task].some((option) => option !== undefined) ||
+    (await namesSets(data))
   );
+}
+
+/** Without `--data` the test file of the run's own configuration. */
+function withOwnData(options: EvaluateOptions, { config, directory }: Target): EvaluateOptions {
+  const own = config.data.test ?? config.data.validation;
+  return (options.data ?? []).length > 0 || own === undefined
+    ? options
+    : { ...options, data: [path.resolve(directory, own)] };
 }
 
 function requireData(options: EvaluateOptions): EvaluateOptions {

@@ -7,7 +7,7 @@ import { runConfigSchema } from '../../config/runConfig';
 import { macroAverage } from '../../evaluation/interval';
 import type { ScoredItem } from '../../evaluation/score';
 import { latexTable, markdownTable, type TableRow } from '../../evaluation/table';
-import { protocolBeams } from '../../evaluation/tasks';
+import { protocolBeams, taskGroupOf, taskGroups, type TaskGroup } from '../../evaluation/tasks';
 import { DotaError } from '../../protocol/errors';
 import type { SetEvaluation } from '../../protocol/evaluation';
 import { writeFileAtomic } from '../../runs/atomicFile';
@@ -56,6 +56,7 @@ export async function runEvaluateSets(
     root: options.root,
     checkpoint,
     device: 'cpu',
+    set: options.set,
     shouldStop: () => stopped,
   });
   const results: SetEvaluation[] = [];
@@ -77,6 +78,7 @@ export async function runEvaluateSets(
           maxNewTokens,
           limit,
           batchSize,
+          loss: options.loss,
           shouldStop: () => stopped,
           onProgress: (done, total) => {
             const phase = 'evaluating';
@@ -141,42 +143,52 @@ async function runOf(what: string, options: EvaluateOptions): Promise<RunFolder 
 
 interface Average {
   adapter: string | null;
+  group: TaskGroup;
   sets: number;
   accuracy: number;
   interval: readonly [number, number];
 }
 
+/** Means of different groups of sets would be another quantity than the papers' tables report. */
 function averagesOf(results: readonly SetEvaluation[]): Average[] {
-  const scored = results.filter(({ total }) => total > 0);
-  return [...new Set(scored.map(({ adapter }) => adapter))].map((adapter) => {
-    const own = scored.filter((result) => result.adapter === adapter);
-    const { accuracy, low, high } = macroAverage(own);
-    return { adapter, sets: own.length, accuracy, interval: [low, high] };
+  return groupsOf(results).flatMap(({ group, results: ofGroup }) => {
+    const scored = ofGroup.filter(({ total }) => total > 0);
+    return [...new Set(scored.map(({ adapter }) => adapter))].map((adapter) => {
+      const own = scored.filter((result) => result.adapter === adapter);
+      const { accuracy, low, high } = macroAverage(own);
+      return { adapter, group, sets: own.length, accuracy, interval: [low, high] as const };
+    });
   });
+}
+
+function groupsOf(
+  results: readonly SetEvaluation[],
+): { group: TaskGroup; results: SetEvaluation[] }[] {
+  return taskGroups
+    .map((group) => ({ group, results: results.filter(({ set }) => taskGroupOf(set) === group) }))
+    .filter(({ results: ofGroup }) => ofGroup.length > 0);
 }
 
 function printTable(
   results: readonly SetEvaluation[],
   format: 'text' | 'markdown' | 'latex',
 ): void {
-  const columns = [...new Set(results.map(({ title }) => title))];
-  const rows = averagesOf(results).map(({ adapter }): TableRow => {
-    const own = results.filter((result) => result.adapter === adapter);
-    return {
-      name: adapter === null ? 'base model' : path.basename(adapter),
-      results: Object.fromEntries(own.map((result) => [result.title, result])),
-    };
-  });
-  switch (format) {
-    case 'markdown':
-      printLine(markdownTable(rows, columns));
-      return;
-    case 'latex':
-      printLine(latexTable(rows, columns));
-      return;
-    case 'text':
-      printLine(textTable(results));
+  if (format === 'text') {
+    printLine(textTable(results));
+    return;
   }
+  const tables = groupsOf(results).map(({ results: ofGroup }) => {
+    const columns = [...new Set(ofGroup.map(({ title }) => title))];
+    const rows = [...new Set(ofGroup.map(({ adapter }) => adapter))].map((adapter): TableRow => {
+      const own = ofGroup.filter((result) => result.adapter === adapter);
+      return {
+        name: adapter === null ? 'base model' : path.basename(adapter),
+        results: Object.fromEntries(own.map((result) => [result.title, result])),
+      };
+    });
+    return format === 'markdown' ? markdownTable(rows, columns) : latexTable(rows, columns);
+  });
+  printLine(tables.join('\n\n'));
 }
 
 function textTable(results: readonly SetEvaluation[]): string {

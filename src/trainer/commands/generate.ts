@@ -1,17 +1,13 @@
 /** `dota generate`: continues a prompt with a base model, with adapters, or with both side by side. */
 import { text as readAll } from 'node:stream/consumers';
-import { ExampleEncoder } from '../../data/examples';
-import type { Row } from '../../data/readers/row';
-import type { TemplateName } from '../../data/templates/template';
-import type { Tokenizer } from '../../models/tokenizer';
 import { DotaError } from '../../protocol/errors';
 import type { GenerateAnswer, GenerateMessage } from '../../protocol/generation';
+import type { PromptTemplate } from '../../protocol/promptPanel';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { enableGarbageCollection } from '../garbageCollection';
-import { generate, type Answer, type Strategy } from '../generation/generate';
+import { answerQuestion, type AnswerListener } from '../generation/answers';
+import type { Strategy } from '../generation/generate';
 import { GenerationSession } from '../generation/session';
-import type { WeightView } from '../generation/weightView';
-import { cutAtStop, streamedText } from '../generation/text';
 import { numberOption, positiveOption } from './options';
 import { printJson, printLine } from './output';
 
@@ -21,7 +17,7 @@ export interface GenerateCommandOptions {
   adapter: string[];
   /** `-` reads standard input. */
   prompt: string;
-  template: TemplateName | 'raw';
+  template: PromptTemplate;
   maxNewTokens: string;
   greedy?: boolean;
   temperature?: string;
@@ -51,134 +47,29 @@ export async function runGenerate(what: string, options: GenerateCommandOptions)
       stopped = true;
     });
   }
-  const session = await GenerationSession.open(what, options);
+  const session = await GenerationSession.open(what, { ...options, shouldStop: () => stopped });
   try {
-    const { tokenizer } = session;
-    const ids = encodePrompt(tokenizer, prompt, options.template);
-    requireRoom(ids.length + maxNewTokens, session.model.config.maxPositionEmbeddings);
-    const sides = await openSides(session, options);
-    const started = sides.map(() => performance.now());
-    const shown = sides.map(() => '');
-    const finished: (GenerateAnswer | undefined)[] = sides.map(() => undefined);
-    const streams = sides.map(({ view }) =>
-      generate(session.decoder, view, [ids], {
-        strategy,
-        maxNewTokens,
-        eosTokenIds: session.eosTokenIds,
-        isComplete: (tokens) => cutAtStop(decode(tokenizer, tokens), options.stop).stopped,
-        shouldStop: () => stopped,
-      }),
+    // The base alone; with adapters these, and with `--compare` the base before them.
+    const { adapter, compare = false } = options;
+    const adapters = adapter.length === 0 || compare ? [null, ...adapter] : adapter;
+    const live = new LivePrinter(options, adapters.length);
+    const { promptIds, answers } = await answerQuestion(
+      session,
+      { ...options, prompt, strategy, maxNewTokens, adapters },
+      () => stopped,
+      live,
     );
-    const live = new LivePrinter(options, sides.length);
-    // Taking turns shows both answers as they grow; the weights' scratch allows one at a time.
-    while (finished.includes(undefined)) {
-      for (const [i, stream] of streams.entries()) {
-        if (finished[i] !== undefined) continue;
-        const { done, value } = await stream.next();
-        const answer = value[0] as Answer;
-        const { text, stopped: cut } = cutAtStop(decode(tokenizer, answer.tokens), options.stop);
-        const visible = done === true || cut ? text : streamedText(text, options.stop);
-        if (visible !== shown[i]) live.text(i, shown[i] as string, visible);
-        shown[i] = visible;
-        if (done !== true) continue;
-        const seconds = (performance.now() - (started[i] as number)) / 1000;
-        finished[i] = describe(sides[i] as Side, answer, text, seconds);
-        live.end(finished[i], i);
-      }
-    }
     const result = {
       model: session.model.folder,
       prompt,
-      prompt_token_ids: ids,
-      answers: finished,
+      prompt_token_ids: promptIds,
+      answers,
     };
     if (options.json === true || options.stream === true) printJson(result);
-    else live.finish(finished as GenerateAnswer[]);
+    else live.finish(answers);
   } finally {
     await session.dispose();
   }
-}
-
-interface Side {
-  /** null is the base model. */
-  adapter: string | null;
-  view: WeightView;
-}
-
-/** The base alone; with adapters these, and with `--compare` the base before them. */
-async function openSides(
-  session: GenerationSession,
-  { adapter, compare = false }: GenerateCommandOptions,
-): Promise<Side[]> {
-  const sides: Side[] = [];
-  if (adapter.length === 0 || compare) sides.push({ adapter: null, view: session.base });
-  for (const what of adapter) {
-    sides.push({ adapter: what, view: await session.withAdapter(what) });
-  }
-  return sides;
-}
-
-function describe(side: Side, answer: Answer, text: string, seconds: number): GenerateAnswer {
-  const { tokens, finish } = answer;
-  return {
-    adapter: side.adapter,
-    text,
-    token_ids: tokens,
-    finish,
-    seconds,
-    tokens_per_second: tokens.length / seconds,
-  };
-}
-
-function decode(tokenizer: Tokenizer, tokens: readonly number[]): string {
-  return tokenizer.decode(tokens, { skipSpecialTokens: true });
-}
-
-/** `raw` is the text behind the tokenizer's own prefix; a template asks as training did. */
-function encodePrompt(
-  tokenizer: Tokenizer,
-  prompt: string,
-  template: GenerateCommandOptions['template'],
-): number[] {
-  const place = { file: '--prompt', line: 1 };
-  const encoder = new ExampleEncoder(tokenizer, {
-    template: template === 'raw' ? 'plain' : template,
-    lossMask: 'completion',
-    maxLength: Infinity,
-    truncation: 'keep_start',
-  });
-  const ids = encoder.encodePrompt(promptRow(prompt, template), place, 'train');
-  if (ids.length > 0) return ids;
-  throw new DotaError('usage', 'The prompt is empty, and this tokenizer has no start token.', {
-    next: 'Write a prompt.',
-  });
-}
-
-function promptRow(prompt: string, template: GenerateCommandOptions['template']): Row {
-  switch (template) {
-    case 'raw':
-    case 'plain':
-      return { prompt, completion: '' };
-    case 'alpaca':
-    case 'llm-adapters':
-      return { instruction: prompt, input: '', output: '' };
-    case 'chat':
-      return {
-        messages: [
-          { role: 'user', content: prompt },
-          { role: 'assistant', content: '' },
-        ],
-      };
-  }
-}
-
-function requireRoom(wanted: number, room: number): void {
-  if (wanted <= room) return;
-  throw new DotaError(
-    'usage',
-    `Prompt and answer may take ${wanted} tokens; the model has positions for ${room}.`,
-    { next: 'Shorten the prompt, or lower --max-new-tokens.' },
-  );
 }
 
 function strategyOf(options: GenerateCommandOptions): Strategy {
@@ -203,7 +94,7 @@ function strategyOf(options: GenerateCommandOptions): Strategy {
 }
 
 /** Shows answers as they grow: messages for the editor, or the text of a single one. */
-class LivePrinter {
+class LivePrinter implements AnswerListener {
   readonly #messages: boolean;
   readonly #plain: boolean;
 
@@ -212,14 +103,14 @@ class LivePrinter {
     this.#plain = stream !== true && json !== true && sides === 1;
   }
 
-  text(index: number, before: string, now: string): void {
+  onText(index: number, before: string, now: string): void {
     if (this.#messages) this.#send({ type: 'text', index, text: now });
     // A beam search may change its mind; text that is printed cannot.
     else if (this.#plain && now.startsWith(before)) process.stdout.write(now.slice(before.length));
   }
 
-  end(answer: GenerateAnswer | undefined, index: number): void {
-    if (this.#messages && answer) this.#send({ type: 'answer', index, answer });
+  onAnswer(index: number, answer: GenerateAnswer): void {
+    if (this.#messages) this.#send({ type: 'answer', index, answer });
     else if (this.#plain) process.stdout.write('\n');
   }
 

@@ -1,10 +1,13 @@
 /** `dota preview`: what a configuration would train on, token by token, before any training. */
 import path from 'node:path';
 import type { RunConfig, RunConfigInput } from '../../config/runConfig';
-import { exampleOptions } from '../../data/prepare';
+import { exampleOptions, hashFile } from '../../data/prepare';
 import { DatasetPreview } from '../../data/preview';
 import { sniffFormat } from '../../data/readers/dataset';
+import { TokenCache } from '../../data/tokenCache';
 import { readModelConfig } from '../../models/config';
+import { fingerprintTokenizer } from '../../models/modelFolder';
+import { TensorCache } from '../../models/tensorCache';
 import { loadTokenizer } from '../../models/tokenizer';
 import type {
   DatasetReport,
@@ -13,6 +16,7 @@ import type {
   PreviewToken,
 } from '../../protocol/datasetPreview';
 import { DotaError } from '../../protocol/errors';
+import { cacheFolder } from '../training/cacheFolder';
 import { resolveModel } from '../training/modelPath';
 import { printJson, printLine } from './output';
 import { configWithOverrides, loadRunConfig, type LoadedConfig } from './runConfigFile';
@@ -56,14 +60,31 @@ export async function runPreview(file: string | undefined, options: PreviewOptio
   const page = await (indices === undefined ? preview.page(start, count) : preview.rowsAt(indices));
   if (options.stream === true) printJson({ page });
   else if (options.json !== true) for (const row of page.rows) printRow(row);
-  const report = options.counts
-    ? await preview.count((partial) => {
-        if (options.stream === true) printJson({ report: partial });
-      })
-    : undefined;
+  const onReport = (partial: DatasetReport): void => {
+    if (options.stream === true) printJson({ report: partial });
+  };
+  const known = options.counts ? await cachedReport(config, directory, folder, data) : undefined;
+  if (known !== undefined) onReport(known);
+  const report = options.counts ? (known ?? (await preview.count(onReport))) : undefined;
   if (options.stream === true) return;
   if (options.json === true) printJson({ file: data, page, report: report ?? null });
   else if (report !== undefined) printReport(report);
+}
+
+/** Counts of an earlier run that has tokenized this very file with this tokenizer and these options. */
+async function cachedReport(
+  { data }: RunConfig,
+  directory: string,
+  model: string,
+  file: string,
+): Promise<DatasetReport | undefined> {
+  const cache = new TensorCache(cacheFolder(directory));
+  const tokens = new TokenCache({ cache, tokenizerHash: await fingerprintTokenizer(model) });
+  const key = {
+    fileHash: await hashFile(file),
+    options: exampleOptions(data, await sniffFormat(file)),
+  };
+  return (await tokens.read(key))?.report;
 }
 
 /** The configuration named, or the defaults for a data file alone. */

@@ -11,10 +11,12 @@ import {
   type BlockShape,
   buildBlockBackward,
   buildBlockForward,
+  declareFrozen,
+  declareTrainable,
   frozenInput,
   type FrozenTensorShape,
 } from '../../graph/decoder/blockGraphs';
-import type { Tensor } from '../../graph/graph';
+import { type BuiltGraph, Graph, type Tensor } from '../../graph/graph';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Value, Values } from '../ort/values';
 import type { Device } from '../ort/device';
@@ -41,7 +43,18 @@ interface Block {
   baseNames: readonly string[];
   /** Frozen adapter tensors under their input names. */
   adapterFeeds: Values;
+  /**
+   * Layers whose sum of weight and change is formed before the block runs, in the very memory that the
+   * weight was widened to: inside of the block's graphs it would be there beside the weight.
+   */
+  summed: readonly LinearPath[];
+  sum: LayerSum;
 }
+
+/** Weight and adapter's change of a linear layer, `[out, in]`. */
+type LayerSum = (path: LinearPath, tensor: (name: string) => Tensor) => Tensor;
+
+const summedInput = (path: LinearPath): string => `summed.${path}`;
 
 export interface BlocksOptions {
   config: DecoderConfig;
@@ -89,7 +102,7 @@ export class Blocks {
       `forward ${save} ${context.batch}x${context.sequence} ${block.signature}`,
       () => buildBlockForward(block.plan, shape, { save }),
     );
-    const { output, ...saved } = await session.run(this.#feeds(layer, hidden, context));
+    const { output, ...saved } = await session.run(await this.#feeds(layer, hidden, context));
     return {
       output: output as Value,
       tape: keep ? { hidden, saved } : undefined,
@@ -118,7 +131,7 @@ export class Blocks {
     const gradient = group && group.size > 0 ? store.group(group).gradient : undefined;
     const results = await session.run(
       {
-        ...this.#feeds(layer, tape.hidden, context),
+        ...(await this.#feeds(layer, tape.hidden, context)),
         ...tape.saved,
         output_gradient: outputGradient,
         ...(gradient && { gradient: gradient.value }),
@@ -128,22 +141,54 @@ export class Blocks {
     return results['input_gradient'];
   }
 
-  #feeds(layer: number, hidden: Value, context: BatchContext): Values {
+  async #feeds(layer: number, hidden: Value, context: BatchContext): Promise<Values> {
     const { frozen, store } = this.#options;
-    const { baseNames, adapterFeeds } = this.#blocks[layer] as Block;
+    const { baseNames, adapterFeeds, summed } = this.#blocks[layer] as Block;
     const { cos, sin, mask } = context;
     const prefix = layerPrefix(layer);
     const group = store.layout.blocks[layer];
-    return {
-      hidden,
-      cos,
-      sin,
-      mask,
+    const weights: Values = {
       ...frozen.feeds(baseNames.map((name) => ({ name: prefix + name, input: frozenInput(name) }))),
       ...adapterFeeds,
       ...(group && group.size > 0 && { parameters: store.group(group).parameters.value }),
     };
+    const sums = summed.length === 0 ? {} : await this.#sums(layer, weights);
+    return { hidden, cos, sin, mask, ...weights, ...sums };
   }
+
+  /**
+   * Adds the changes to the widened weights where they lie, one layer after the other: the runtime's
+   * binding hands out a copy of what it has written, and of all layers at once that would be a block.
+   */
+  async #sums(layer: number, weights: Values): Promise<Values> {
+    const block = this.#blocks[layer] as Block;
+    const sums: Record<string, Value> = {};
+    for (const path of block.summed) {
+      const session = await this.#options.sessions.get(`sum ${path} ${block.signature}`, () =>
+        buildSum(block, path),
+      );
+      const slot = { value: weights[frozenInput(`${path}.weight`)] as Value };
+      await session.run(weights, { [summedInput(path)]: slot });
+      sums[summedInput(path)] = slot.value;
+    }
+    return sums;
+  }
+}
+
+/** `frozen.*.weight` and the adapter's tensors -> `summed.*` of one layer. */
+function buildSum({ plan, sum }: Block, path: LinearPath): BuiltGraph {
+  const graph = new Graph();
+  const tensors = new Map<string, Tensor>();
+  for (const tensor of plan.frozen) {
+    tensors.set(tensor.name, declareFrozen(graph, tensor, 'float32'));
+  }
+  const trainable = declareTrainable(graph, plan.trainable, 'float32');
+  plan.trainable.forEach(({ name }, i) => tensors.set(name, trainable[i] as Tensor));
+  graph.output(
+    summedInput(path),
+    sum(path, (name) => tensors.get(name) as Tensor),
+  );
+  return graph.build();
 }
 
 function blockShape({ batch, sequence }: BatchContext): BlockShape {
@@ -175,12 +220,27 @@ async function planBlock(
   const trainsBase = adapters.trainsBaseWeights;
   const biases = new Set(base.map(({ name }) => name).filter((name) => name.endsWith('.bias')));
 
+  const summed = [...own]
+    .filter(([path, { formsSum }]) => {
+      return formsSum === true && frozen.widens(`${layerPrefix(layer)}${path}.weight`);
+    })
+    .map(([path]) => path);
+  const sum: LayerSum = (path, tensor) => {
+    const weight = tensor(`${path}.weight`);
+    const adapter = own.get(path) as ModuleAdapter;
+    return add(
+      weight,
+      adapter.delta((name) => tensor(`${path}.${name}`), weight),
+    );
+  };
   const linear: BlockPlan['linear'] = (path, x, tensor) => {
     const weight = tensor(`${path}.weight`);
     const adapter = own.get(path);
-    const product: Tensor = adapter
-      ? adapter.apply(x, weight, (name) => tensor(`${path}.${name}`))
-      : gemm(x, weight, { transposeB: true });
+    const product: Tensor = summed.includes(path)
+      ? gemm(x, givenSum(path, sum(path, tensor)), { transposeB: true })
+      : adapter
+        ? adapter.apply(x, weight, (name) => tensor(`${path}.${name}`))
+        : gemm(x, weight, { transposeB: true });
     const bias = `${path}.bias`;
     return biases.has(bias) ? add(product, tensor(bias)) : product;
   };
@@ -202,5 +262,17 @@ async function planBlock(
       .join(' '),
     baseNames: trainsBase ? [] : base.map(({ name }) => name),
     adapterFeeds,
+    summed,
+    sum,
   };
+}
+
+/**
+ * The sum as an input: what would compute it is dead in the forward pass, and the gradient that
+ * arrives at it goes on to the adapter's tensors as if it had been computed here.
+ */
+function givenSum(path: LinearPath, sum: Tensor): Tensor {
+  const { graph } = sum;
+  const input = graph.input(summedInput(path), 'float32', sum.shape);
+  return graph.withOrigin(input, { inputs: [sum], vjp: (gradient) => [gradient] });
 }

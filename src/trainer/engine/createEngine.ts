@@ -1,5 +1,6 @@
 /** Puts an engine together from a model, an adapter plan and a device. */
 import type { AdapterPlan } from '../../adapters/adapter';
+import { DEFAULT_RESIDENT_LIMIT } from '../../estimate/residentLimit';
 import { expectedWeights } from '../../models/config';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Engine } from '../engine';
@@ -41,8 +42,6 @@ export interface EngineOptions {
   onBlock?: (progress: Progress) => void;
 }
 
-/** Below this many bytes the wider copy costs less than widening at every step. */
-export const DEFAULT_RESIDENT_LIMIT = 2 ** 30;
 /** Sessions kept: a few kinds of graph times a few batch shapes. */
 const MAX_SESSIONS = 48;
 

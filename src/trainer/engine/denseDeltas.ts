@@ -41,7 +41,11 @@ export class DenseDeltas {
   }
 
   /** `weight - delta(step 0)`, the frozen part of an explicit residual. */
-  async residual(adapter: ModuleAdapter, weight: Float32Array): Promise<Float32Array> {
+  residual(adapter: ModuleAdapter, weight: Float32Array): Promise<Float32Array> {
+    return this.#device.scope(() => this.#residual(adapter, weight));
+  }
+
+  async #residual(adapter: ModuleAdapter, weight: Float32Array): Promise<Float32Array> {
     const delta = await this.delta(adapter, weight);
     return weight.map((value, i) => value - (delta[i] as number));
   }
@@ -50,14 +54,16 @@ export class DenseDeltas {
    * The weight that adapter and pretrained weight make together, `[out, in]`.
    * @param weight the pretrained weight, whatever form the residual has
    */
-  async merged(
+  merged(
     adapter: ModuleAdapter,
     weight: Float32Array,
     values: AdapterValues,
   ): Promise<Float32Array> {
-    const base = adapter.subtractsInitialDelta ? await this.residual(adapter, weight) : weight;
-    const delta = await this.delta(adapter, base, values);
-    return base.map((value, i) => value + (delta[i] as number));
+    return this.#device.scope(async () => {
+      const base = adapter.subtractsInitialDelta ? await this.#residual(adapter, weight) : weight;
+      const delta = await this.delta(adapter, base, values);
+      return base.map((value, i) => value + (delta[i] as number));
+    });
   }
 
   async dispose(): Promise<void> {

@@ -13,9 +13,12 @@ import type { Device } from '../ort/device';
 import type { Value, Values } from '../ort/values';
 import { type DeviceWeight, uploadWeight } from './deviceWeights';
 import { type TablePart, uploadParts } from './slicedTable';
-import { noteExternal } from '../ort/externalMemory';
+import { releaseArray } from '../ort/releaseArray';
 
-export type WeightReader = Pick<WeightSource, 'names' | 'read'>;
+export interface WeightReader extends Pick<WeightSource, 'names' | 'read'> {
+  /** True where it keeps the tensors it gives; else each read gives an array of the caller's own. */
+  readonly keeps?: boolean;
+}
 
 export interface NamedShape {
   name: string;
@@ -26,6 +29,7 @@ export interface NamedShape {
 export function weightsFromMap(tensors: ReadonlyMap<string, RawTensor>): WeightReader {
   return {
     names: [...tensors.keys()],
+    keeps: true,
     read: (name) => {
       const tensor = tensors.get(name);
       if (tensor) return Promise.resolve(tensor);
@@ -61,22 +65,31 @@ export async function readFloat32(
   wanted: NamedShape,
 ): Promise<Float32Array> {
   const values = new Float32Array(sizeOf(wanted.shape));
-  widenInto(await readChecked(weights, wanted), values);
+  const { data, ...tensor } = await readChecked(weights, wanted);
+  widenInto({ ...tensor, data }, values);
+  if (weights.keeps !== true) releaseArray(data);
   return values;
 }
 
 export class FrozenWeights {
   readonly #raw: Map<string, RawTensor>;
   readonly #widened: Map<string, Float32Array>;
+  /** Those of `#widened` that nobody else has. */
+  readonly #own: Set<string>;
   readonly #quantized = new Map<string, Nf4Tensor>();
   /** Filled by `moveTo`: then nothing is left in the maps above. */
   readonly #onDevice = new Map<string, DeviceWeight>();
   readonly #parts = new Map<string, readonly TablePart[]>();
   #scratch = new Float32Array(0);
 
-  private constructor(raw: Map<string, RawTensor>, widened: Map<string, Float32Array>) {
+  private constructor(
+    raw: Map<string, RawTensor>,
+    widened: Map<string, Float32Array>,
+    own: Set<string>,
+  ) {
     this.#raw = raw;
     this.#widened = widened;
+    this.#own = own;
   }
 
   /**
@@ -92,17 +105,20 @@ export class FrozenWeights {
     const bytes = wanted.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
     const raw = new Map<string, RawTensor>();
     const widened = new Map<string, Float32Array>();
+    const own = new Set<string>();
     for (const item of wanted) {
       const tensor = await readChecked(weights, item);
       // Nothing writes to frozen weights, so fp32 tensors are shared with the reader.
       const keep = narrow && (tensor.dtype === 'BF16' || tensor.dtype === 'F16');
       if (bytes <= residentLimit && !keep) {
-        widened.set(item.name, toFloat32(tensor, item.name));
-        // What was read is garbage now, whose weight the collector doesn't feel.
-        if (tensor.dtype !== 'F32') noteExternal(tensor.data.byteLength);
+        const values = toFloat32(tensor, item.name);
+        const copied = values !== tensor.data;
+        widened.set(item.name, values);
+        if (copied || weights.keeps !== true) own.add(item.name);
+        if (copied && weights.keeps !== true) releaseArray(tensor.data);
       } else raw.set(item.name, tensor);
     }
-    return new FrozenWeights(raw, widened);
+    return new FrozenWeights(raw, widened, own);
   }
 
   /** True when every weight was widened once. */
@@ -112,6 +128,9 @@ export class FrozenWeights {
 
   /** Replaces a weight by fp32 values that stay in memory (an explicit residual). */
   replace(name: string, values: Float32Array): void {
+    const old = this.#widened.get(name);
+    if (old && this.#own.has(name)) releaseArray(old);
+    this.#own.add(name);
     this.#widened.set(name, values);
   }
 
@@ -143,6 +162,11 @@ export class FrozenWeights {
       }
     }
     this.#scratch = new Float32Array(0);
+  }
+
+  /** Whether `read` widens a weight into its buffer, where the caller may change it. */
+  widens(name: string): boolean {
+    return this.#raw.has(name);
   }
 
   /** How a weight enters a graph; undefined where it is fed in fp32. */

@@ -11,6 +11,7 @@ import {
   START_MAXIMUM,
 } from '../../graph/decoder/streamedHeadGraph';
 import type { DecoderConfig } from '../../models/modelConfig';
+import type { Device } from '../ort/device';
 import { hostArray, type HostArrays, type Values } from '../ort/values';
 import type { FrozenWeights } from './frozenWeights';
 import { finalNormName, projectionName } from './parameterLayout';
@@ -30,6 +31,7 @@ export interface StreamedHeadOptions {
   config: DecoderConfig;
   frozen: FrozenWeights;
   sessions: SessionCache;
+  device: Pick<Device, 'free'>;
   /** Vocabulary entries a part; by `streamedColumns` when absent. */
   columns?: number;
 }
@@ -55,7 +57,7 @@ export class StreamedHead {
     labels: Int32Array,
     gradientScale?: number,
   ): Promise<{ lossSum: number; inputGradient: Float32Array | undefined }> {
-    const { config, frozen, sessions } = this.#options;
+    const { config, frozen, sessions, device } = this.#options;
     const withGradient = gradientScale !== undefined;
     const size = streamedRows(config, rows.length);
     const chunks = this.#chunks(hidden, rows, labels, size, withGradient);
@@ -68,6 +70,7 @@ export class StreamedHead {
       );
       for (const chunk of chunks) {
         const next = await session.run({ ...norm, hidden: chunk.hidden, part, ...chunk.state });
+        await device.free(Object.values(chunk.state));
         chunk.state = {
           largest: float32(next, 'next_largest'),
           total: float32(next, 'next_total'),
@@ -98,7 +101,7 @@ export class StreamedHead {
    * @returns `[rows, vocab]`
    */
   async logits(hidden: Float32Array, rows: Int32Array): Promise<Float32Array> {
-    const { config, frozen, sessions } = this.#options;
+    const { config, frozen, sessions, device } = this.#options;
     const { hiddenSize, vocabSize } = config;
     const tokens = hidden.length / hiddenSize;
     const all = new Float32Array(rows.length * vocabSize);
@@ -116,6 +119,7 @@ export class StreamedHead {
       rows.forEach((_, row) => {
         all.set(logits.subarray(row * columns, (row + 1) * columns), row * vocabSize + from);
       });
+      await device.free([logits]);
     }
     return all;
   }

@@ -25,6 +25,8 @@ export interface SetOptions {
   maxNewTokens: number | undefined;
   limit: number | undefined;
   batchSize: number;
+  /** Perplexity of the expected answers as well. */
+  loss: boolean;
   shouldStop: () => boolean;
   onProgress: (done: number, total: number) => void;
 }
@@ -42,7 +44,10 @@ export async function evaluateSet(
   options: SetOptions,
 ): Promise<SetOutcome> {
   const { task, file, data, limit, scoring } = options;
-  const likelihood = await perplexity(session, view, options);
+  const wanted = options.loss || scoring === 'perplexity';
+  const likelihood = wanted
+    ? await perplexity(session, view, options)
+    : { loss: null, perplexity: null, tokens: 0 };
   if (scoring === 'perplexity') return { result: { ...unscored(file), ...likelihood }, items: [] };
   const purpose = task === undefined ? 'train' : 'eval';
   const items = await readItems(session.tokenizer, data, file, purpose, limit);

@@ -42,6 +42,16 @@ export async function findSets(
   });
 }
 
+/** Whether any of these is a folder, or a file that its name tells to be a set of the protocol. */
+export async function namesSets(given: readonly string[]): Promise<boolean> {
+  for (const name of given) {
+    const file = path.resolve(name);
+    const info = await stat(file).catch(() => undefined);
+    if (info?.isDirectory() === true || taskOfFile(file) !== undefined) return true;
+  }
+  return false;
+}
+
 export function requireTask(name: string): EvaluationTask {
   const task = findTask(name);
   if (task !== undefined) return task;

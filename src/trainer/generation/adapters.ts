@@ -1,12 +1,19 @@
-/** What an adapter changes in the weights of its base: of a run's checkpoint, or a native folder. */
+/** What an adapter changes in the weights of its base: of a run's checkpoint, or an adapter folder. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { adapterConfigName, readAdapterFolder } from '../../export/adapterFolder';
-import { denseUpdate, type AdapterState } from '../../export/adapterState';
+import {
+  adapterConfigName,
+  adapterModelName,
+  readAdapterFolder,
+  readAdapterType,
+} from '../../export/adapterFolder';
+import { denseUpdate, type AdaptedModule } from '../../export/adapterState';
 import { openReplacements } from '../../export/checkpointAdapter';
+import { applyMagnitude, readPeftLora } from '../../export/readPeftLora';
 import type { WeightChanges } from '../../export/weightChanges';
 import type { Gemm } from '../../core/gemm';
 import { expectedWeights } from '../../models/config';
+import { toFloat32 } from '../../models/dtype';
 import { fingerprintWeights, type ModelFolder } from '../../models/modelFolder';
 import { DotaError } from '../../protocol/errors';
 import { readManifest } from '../../runs/manifest';
@@ -19,7 +26,7 @@ export interface OpenAdapter {
 }
 
 /**
- * @param what a run by id or folder, or a folder that `dota export --to adapter` wrote
+ * @param what a run by id or folder, a folder that `dota export --to adapter` wrote, or PEFT's LoRA
  * @throws DotaError `run.state`, `adapter.shape` where it belongs to another base, `usage` for a run
  *   without a checkpoint, and of the files
  */
@@ -32,9 +39,12 @@ export async function openAdapter(
   const folder = path.resolve(what);
   const native = await stat(path.join(folder, adapterConfigName)).catch(() => undefined);
   if (native?.isFile() === true) {
+    if ((await readAdapterType(folder)) === 'LORA') {
+      return dense(await readPeftLora(folder), model, gemm, what);
+    }
     const { state, info } = await readAdapterFolder(folder);
     await requireSameBase(info.baseWeights, model, what);
-    return dense(state, model, gemm, what);
+    return dense(state.modules, model, gemm, what);
   }
   const { config, run, checkpoint } = await findTarget(what, { ...options, set: [] });
   if (run === undefined || checkpoint === undefined) {
@@ -54,9 +64,35 @@ export async function openAdapter(
   return { changes: adapters.changes(), close: () => adapters.dispose() };
 }
 
-function dense(state: AdapterState, model: ModelFolder, gemm: Gemm, what: string): OpenAdapter {
+/**
+ * What changes when an adapter of this name becomes another one: a run that trains on, a folder that
+ * is written again.
+ * @throws DotaError as `openAdapter`
+ */
+export async function adapterIdentity(
+  what: string,
+  options: { root: string; checkpoint: string },
+): Promise<string> {
+  const folder = path.resolve(what);
+  const files = await Promise.all(
+    [adapterConfigName, adapterModelName].map((name) =>
+      stat(path.join(folder, name)).catch(() => undefined),
+    ),
+  );
+  if (files[0]?.isFile() === true) {
+    return JSON.stringify([folder, ...files.map((info) => [info?.mtimeMs, info?.size, info?.ino])]);
+  }
+  return (await findTarget(what, { ...options, set: [] })).checkpoint ?? folder;
+}
+
+function dense(
+  adapted: readonly (AdaptedModule & { magnitude?: Float32Array | undefined })[],
+  model: ModelFolder,
+  gemm: Gemm,
+  what: string,
+): OpenAdapter {
   const shapes = expectedWeights(model.config);
-  const modules = new Map(state.modules.map((module) => [`${module.path}.weight`, module]));
+  const modules = new Map(adapted.map((module) => [`${module.path}.weight`, module]));
   for (const [name, { outFeatures, inFeatures }] of modules) {
     const shape = shapes.get(name) ?? [];
     if (shape[0] === outFeatures && shape[1] === inFeatures) continue;
@@ -71,7 +107,15 @@ function dense(state: AdapterState, model: ModelFolder, gemm: Gemm, what: string
     const module = modules.get(name);
     return module === undefined ? undefined : denseUpdate(module, gemm);
   };
-  return { changes: { delta }, close: () => Promise.resolve() };
+  const replacement: WeightChanges['replacement'] = (name) => {
+    const module = modules.get(name);
+    const magnitude = module?.magnitude;
+    if (module === undefined || magnitude === undefined) return undefined;
+    return Promise.all([model.weights.read(name), denseUpdate(module, gemm)]).then(
+      ([weight, change]) => applyMagnitude(toFloat32(weight, name), change, magnitude),
+    );
+  };
+  return { changes: { delta, replacement }, close: () => Promise.resolve() };
 }
 
 /** An adapter on another base than it was trained on is silently wrong. */

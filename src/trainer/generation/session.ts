@@ -11,10 +11,10 @@ import { openDevice, type Device } from '../ort/device';
 import { OrtGemm } from '../ort/ortGemm';
 import { resolveModel } from '../training/modelPath';
 import { endTokens, physicalCores } from '../training/prepareModel';
-import { openAdapter } from './adapters';
+import { adapterIdentity, openAdapter } from './adapters';
 import { CachedDecoder } from './cachedDecoder';
 import { findTarget, type Target } from '../training/target';
-import { applyChanges, type WeightView } from './weightView';
+import { type AdaptedWeights, applyChanges, type WeightView } from './weightView';
 
 export interface SessionOptions {
   /** Folder that holds the runs. */
@@ -22,9 +22,13 @@ export interface SessionOptions {
   /** Of runs: `best`, `last` or a step. */
   checkpoint: string;
   device: 'cpu' | 'webgpu';
+  /** Overrides of a `*.dota.json`. */
+  set?: string[];
   shouldStop?: () => boolean;
 }
 
+/** Share of the machine's memory that adapters may take which are kept for the next question. */
+const ADAPTER_SHARE = 0.25;
 /** Share of the free memory that widened weights may take; beyond it they stay in the file's type. */
 const RESIDENT_SHARE = 0.5;
 
@@ -37,7 +41,8 @@ export class GenerationSession {
   readonly data: RunConfig['data'] | undefined;
   readonly #device: Device;
   readonly #options: SessionOptions;
-  readonly #adapters = new Map<string, WeightView>();
+  /** By identity, the one used last at the end. */
+  readonly #adapters = new Map<string, AdaptedWeights>();
 
   private constructor(
     model: ModelFolder,
@@ -65,7 +70,7 @@ export class GenerationSession {
    * @throws DotaError of the model layer and of the run
    */
   static async open(what: string, options: SessionOptions): Promise<GenerationSession> {
-    const { folder, data } = await findBase(what, options);
+    const { folder, data } = await findBaseModel(what, options);
     const model = await loadModelFolder(folder);
     try {
       const { config } = model;
@@ -92,18 +97,34 @@ export class GenerationSession {
    * @throws DotaError as `openAdapter`
    */
   async withAdapter(what: string): Promise<WeightView> {
-    const known = this.#adapters.get(what);
-    if (known) return known;
+    const identity = await adapterIdentity(what, this.#options);
+    const known = this.#adapters.get(identity);
+    if (known) {
+      this.#adapters.delete(identity);
+      this.#adapters.set(identity, known);
+      return known;
+    }
     const gemm = new OrtGemm(physicalCores());
     const adapter = await openAdapter(what, this.model, gemm, this.#options);
     try {
       const names = expectedWeights(this.model.config).keys();
       const view = await applyChanges(this.base, names, adapter.changes);
-      this.#adapters.set(what, view);
+      this.#adapters.set(identity, view);
+      this.#forgetOldest();
       return view;
     } finally {
       await adapter.close();
       await gemm.dispose();
+    }
+  }
+
+  /** The newest stays in any case. */
+  #forgetOldest(): void {
+    let bytes = [...this.#adapters.values()].reduce((sum, view) => sum + view.bytes, 0);
+    for (const [identity, view] of this.#adapters) {
+      if (bytes <= ADAPTER_SHARE * os.totalmem() || this.#adapters.size === 1) return;
+      this.#adapters.delete(identity);
+      bytes -= view.bytes;
     }
   }
 
@@ -114,14 +135,18 @@ export class GenerationSession {
   }
 }
 
-async function findBase(
+/**
+ * The folder that a model, a `*.dota.json` or a run (its base) stands for.
+ * @throws DotaError of the run
+ */
+export async function findBaseModel(
   what: string,
-  options: SessionOptions,
+  options: Pick<SessionOptions, 'root' | 'checkpoint' | 'set'>,
 ): Promise<{ folder: string; data: RunConfig['data'] | undefined }> {
   const folder = resolveModel(what, process.cwd());
   const config = await stat(path.join(folder, 'config.json')).catch(() => undefined);
   if (config?.isFile() === true) return { folder, data: undefined };
-  const target = await findTarget(what, { ...options, set: [] });
+  const target = await findTarget(what, { ...options, set: options.set ?? [] });
   return { folder: baseFolder(target), data: target.config.data };
 }
 

@@ -19,6 +19,11 @@ export class AdaptedWeights implements WeightView {
     this.#changed = changed;
   }
 
+  /** Bytes that this view holds beside the base. */
+  get bytes(): number {
+    return [...this.#changed.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  }
+
   read(names: readonly string[]): Float32Array[] {
     const unchanged = this.#base.read(names.filter((name) => !this.#changed.has(name)));
     let next = 0;

@@ -2,6 +2,7 @@
  * The arithmetic device: compiles graphs and runs them. This folder and its users in the trainer
  * are the only importers of onnxruntime-node.
  */
+import './noTelemetry';
 import * as ort from 'onnxruntime-node';
 import type { DType } from '../../graph/dtype';
 import type { BuiltGraph } from '../../graph/graph';
@@ -10,7 +11,8 @@ import { type Shape, sizeOf } from '../../graph/shape';
 import { checkBuffers } from './bufferLimit';
 import { deviceError, memoryError } from './deviceErrors';
 import { type DeviceMemory, DeviceTensor, DeviceTensors, type Producer } from './deviceTensors';
-import { noteExternal } from './externalMemory';
+import { HostResults } from './hostResults';
+import { releaseArray } from './releaseArray';
 import { type DeviceOptions, sessionOptions } from './sessionOptions';
 import type { HostArray, Slots, Value, Values } from './values';
 
@@ -67,15 +69,16 @@ class CpuDevice implements Device {
   readonly kind = 'cpu';
   readonly bufferBytes = undefined;
   readonly #options: DeviceOptions;
+  readonly #results = new HostResults();
 
   constructor(options: DeviceOptions) {
     this.#options = options;
   }
 
-  async compile(graph: BuiltGraph, { label }: CompileOptions = {}): Promise<Session> {
+  async compile(graph: BuiltGraph, { host = [], label }: CompileOptions = {}): Promise<Session> {
     const options = sessionOptions(this.#options, label);
     const session = await explained(ort.InferenceSession.create(graph.model, options));
-    return new CpuSession(session, graph);
+    return new CpuSession(session, graph, this.#results, host);
   }
 
   upload(data: HostArray): Promise<Value> {
@@ -87,12 +90,12 @@ class CpuDevice implements Device {
   }
 
   free(values: Iterable<Value>): Promise<void> {
-    for (const value of values) noteExternal((value as HostArray).byteLength);
+    for (const value of values) this.#results.free(value as HostArray);
     return Promise.resolve();
   }
 
   scope<T>(work: () => Promise<T>): Promise<T> {
-    return work();
+    return this.#results.scope(work);
   }
 
   memory(): DeviceMemory {
@@ -108,9 +111,18 @@ class CpuSession implements Session {
   readonly inputs: readonly ValueInfo[];
   readonly outputs: readonly ValueInfo[];
   readonly #session: ort.InferenceSession;
+  readonly #results: HostResults;
+  readonly #host: readonly string[];
 
-  constructor(session: ort.InferenceSession, graph: BuiltGraph) {
+  constructor(
+    session: ort.InferenceSession,
+    graph: BuiltGraph,
+    results: HostResults,
+    host: readonly string[],
+  ) {
     this.#session = session;
+    this.#results = results;
+    this.#host = host;
     this.inputs = graph.inputs;
     this.outputs = graph.outputs;
   }
@@ -124,15 +136,17 @@ class CpuSession implements Session {
       fetches[info.name] = slot ? hostTensor(info, slot.value) : null;
     }
     const results = await explained(this.#session.run(inputs, fetches));
-    for (const tensor of Object.values(results))
-      noteExternal((tensor.data as HostArray).byteLength);
-    // The binding returns a copy beside the buffer it has written to; only the buffer counts.
-    return Object.fromEntries(
-      this.outputs.map(({ name }) => [
-        name,
-        into[name]?.value ?? ((results[name] as ort.Tensor).data as HostArray),
-      ]),
-    );
+    const values: Record<string, Value> = {};
+    for (const { name } of this.outputs) {
+      const data = (results[name] as ort.Tensor).data as HostArray;
+      const slot = into[name];
+      // The binding returns a copy beside the buffer it has written to; only the buffer counts.
+      if (slot) {
+        if (data.buffer !== (slot.value as HostArray).buffer) releaseArray(data);
+      } else if (!this.#host.includes(name)) this.#results.adopt(data);
+      values[name] = slot?.value ?? data;
+    }
+    return values;
   }
 
   release(): Promise<void> {

@@ -7,6 +7,7 @@
  * - a session whose run has failed returns wrong outputs afterwards: it refuses to run again (see
  *   ./device).
  */
+import './noTelemetry';
 import * as ort from 'onnxruntime-node';
 import type { DType } from '../../graph/dtype';
 import { Graph } from '../../graph/graph';

@@ -18,7 +18,9 @@ export interface DeviceOptions {
 
 /**
  * Measured: without the arena and with one operation at a time peak memory falls by 2 to 4 times at
- * equal speed (the child is started with glibc's malloc settings that keep freed pages); parallel
+ * equal speed (the child is started with glibc's malloc settings that keep freed pages); a memory
+ * pattern asks for one large piece a run, which rarely fits where the last one was: without it a
+ * step's peak fell from 0.6 to 0.9 GB, differing from run to run, to 0.5 GB always; parallel
  * execution is slower; spinning threads starve an editor's machine; the graph comes optimised, so
  * the higher levels only cost compile time.
  */
@@ -31,6 +33,7 @@ export function sessionOptions(
     executionMode: 'sequential',
     interOpNumThreads: 1,
     enableCpuMemArena: false,
+    enableMemPattern: false,
     ...(threads > 0 && { intraOpNumThreads: threads }),
     ...(profileFolder !== undefined && {
       enableProfiling: true,

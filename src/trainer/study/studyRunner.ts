@@ -246,8 +246,10 @@ export class StudyRunner {
       ...['evaluate', folder.path, '--data', file, '--no-loss'],
       ...(limit === undefined ? [] : ['--limit', String(limit)]),
     ]);
-    if (json !== undefined && isNumber(json.correct) && isNumber(json.total)) {
-      return { correct: json.correct, total: json.total };
+    // A set of LLM-Adapters is answered by its protocol, and comes as one of several results.
+    const [score = json] = (json?.['results'] as (typeof json)[] | undefined) ?? [];
+    if (score !== undefined && isNumber(score.correct) && isNumber(score.total)) {
+      return { correct: score.correct, total: score.total };
     }
     if (!this.#stopped) this.#fail(run, `scoring ended with ${code}: ${errors.trim()}`);
     return undefined;

@@ -7,9 +7,9 @@ import {
   type TrainingEstimate,
 } from '../../estimate/estimateTraining';
 import { type Fit, fitMemory } from '../../estimate/fitMemory';
+import { DEFAULT_RESIDENT_LIMIT } from '../../estimate/residentLimit';
 import { elementBytes } from '../../models/dtype';
 import type { RunManifest } from '../../protocol/runFiles';
-import { DEFAULT_RESIDENT_LIMIT } from '../engine/createEngine';
 import { finalNormName } from '../engine/parameterLayout';
 import type { TrainingBatches } from '../loop';
 import { OrtGemm } from '../ort/ortGemm';

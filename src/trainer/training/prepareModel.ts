@@ -1,6 +1,5 @@
 /** Opens a model and puts its engine together: what training and evaluation have in common. */
 import os from 'node:os';
-import path from 'node:path';
 import type { AdapterPlan, LinearModule } from '../../adapters/adapter';
 import { planAdapters } from '../../adapters/plan';
 import { selectModules } from '../../adapters/targets';
@@ -260,11 +259,6 @@ function checkQuantization({ method, adapter, quantization }: RunConfig): void {
       'Set loftq_iter to 1, or init_weights to "mpo".',
     );
   }
-}
-
-/** Where a run beside this configuration keeps what can be computed again. */
-export function cacheFolder(directory: string): string {
-  return path.join(directory, '.dota', 'cache');
 }
 
 /** Two threads of one core share its arithmetic units, so a thread more a core only costs. */

@@ -7,15 +7,13 @@ import { field, type Row } from '../../data/readers/row';
 import type { RowPlace } from '../../data/templates/rendered';
 import { chooseTemplate, renderRow } from '../../data/templates/template';
 import { exactMatch, scoreOutputs, type Score } from '../../evaluation/score';
-import { findTask, ruleForAnswers, taskIds } from '../../evaluation/tasks';
+import { ruleForAnswers } from '../../evaluation/tasks';
 import type { Tokenizer } from '../../models/tokenizer';
 import { DotaError } from '../../protocol/errors';
 import type { Engine } from '../engine';
 import { generateGreedy } from '../generate';
 
 export interface ScoreOptions {
-  /** A set of the LLM-Adapters protocol, which fixes rule and prompt; else the answers decide. */
-  task?: string;
   /** Longest answer in tokens; by default the longest expected one and a few more. */
   maxNewTokens?: number;
   /** Score the first rows only. */
@@ -44,7 +42,7 @@ export interface Item {
 /**
  * Greedy accuracy on a file.
  * @param file absolute
- * @throws DotaError `usage` for an unknown task, `data.empty`, `data.malformed`, `run.stopped`
+ * @throws DotaError `data.empty`, `data.malformed`, `run.stopped`
  */
 export async function scoreFile(
   engine: Engine,
@@ -53,21 +51,13 @@ export async function scoreFile(
   file: string,
   options: ScoreOptions,
 ): Promise<FileScore> {
-  const task = options.task === undefined ? undefined : findTask(options.task);
-  if (options.task !== undefined && task === undefined) {
-    throw new DotaError('usage', `There is no task "${options.task}".`, {
-      next: `Known: ${taskIds.join(', ')}.`,
-    });
-  }
-  // The protocol's evaluation prompt differs in blanks from the one trained on; without a named
-  // task the model is asked as it was trained.
-  const purpose = task === undefined ? 'train' : 'eval';
-  const items = await readItems(tokenizer, data, file, purpose, options.limit);
+  // The model is asked as it was trained.
+  const items = await readItems(tokenizer, data, file, 'train', options.limit);
   requireRows(items.length, file, 'The test file');
   const longest = Math.max(...items.map(({ completion }) => tokenizer.encode(completion).length));
-  const maxNewTokens = options.maxNewTokens ?? task?.maxNewTokens ?? longest + 8;
+  const maxNewTokens = options.maxNewTokens ?? longest + 8;
   const generated = await answerAll(engine, tokenizer, items, maxNewTokens, options);
-  const rule = task?.rule ?? ruleForAnswers(items.map(({ answer }) => answer));
+  const rule = ruleForAnswers(items.map(({ answer }) => answer));
   const outputs = items.map(({ answer }, i) => ({
     generated: generated[i] ?? '',
     expected: answer,

@@ -29,9 +29,9 @@ import {
 } from './checkpointFiles';
 import type { ControlFlags } from './controlFlags';
 import { estimateRun, type RunEstimate } from './estimateRun';
+import { cacheFolder } from './cacheFolder';
 import {
   buildEngine,
-  cacheFolder,
   endTokens,
   openModel,
   type EngineParts,

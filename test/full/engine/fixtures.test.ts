@@ -14,7 +14,7 @@ function numbers(value: unknown): number[] {
 it('the committed decoder and AdamW fixtures are what the judges compute', () => {
   const folder = mkdtempSync(path.join(tmpdir(), 'dota-fixtures-'));
   runJudge('test/fixtures/engine/make_decoder_fixtures.py', [folder]);
-  for (const file of ['decoders.json', 'adamw.json']) {
+  for (const file of ['decoders.json', 'decoders1.json', 'adamw.json']) {
     const read = (from: string) => {
       const text = readFileSync(path.join(from, file), 'utf8');
       return numbers({ ...(JSON.parse(text) as object), versions: undefined });

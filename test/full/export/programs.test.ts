@@ -2,7 +2,6 @@
  * What a real run trained, in the programs that the exports are for: transformers, PEFT, llama.cpp
  * and transformers.js, teacher-forced over 256 tokens of the sample's text.
  */
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -10,9 +9,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadTokenizer, type Tokenizer } from '../../../src/models/tokenizer';
 import { runCli } from '../../unit/trainer/cliHarness';
 import { judgesPackages, runJudge } from '../support/judges';
+import { compare, judges, readLogits, runNode, type Agreement } from './agreement';
 
 const sample = path.resolve('media/sample');
-const judges = path.join(import.meta.dirname, 'judges');
 const texts = ['Tom has 9 apples.\n  x = 日本語 😀\t12345', 'Hello, wörld! <|end_of_text|>'];
 
 let root: string;
@@ -23,46 +22,6 @@ async function dota(args: readonly string[]): Promise<Record<string, unknown>> {
   const result = await runCli([...args, '--json'], root);
   expect(result.code, result.stderr).toBe(0);
   return result.json!;
-}
-
-function runNode(script: string, args: readonly string[]): Record<string, unknown> {
-  const output = execFileSync(process.execPath, [path.join(judges, script), ...args], {
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-  });
-  return JSON.parse(output.trimEnd().split('\n').at(-1)!) as Record<string, unknown>;
-}
-
-/** Logits `[256, vocabulary]` that a judge wrote. */
-function logitsOf(name: string): Float32Array {
-  return new Float32Array(new Uint8Array(readFileSync(at(`${name}.f32`))).buffer);
-}
-
-interface Agreement {
-  largest: number;
-  /** Root mean square of the difference over that of the reference. */
-  relative: number;
-  /** Largest margin between the reference's two best tokens where another one is best. */
-  marginOfFlips: number;
-}
-
-function compare(own: Float32Array, reference: Float32Array, vocabulary: number): Agreement {
-  expect(own.length).toBe(reference.length);
-  let [largest, squares, scale, marginOfFlips] = [0, 0, 0, 0];
-  for (let begin = 0; begin < own.length; begin += vocabulary) {
-    const [a, b] = [own, reference].map((x) => x.subarray(begin, begin + vocabulary));
-    for (let i = 0; i < vocabulary; i++) {
-      const difference = Math.abs(a![i]! - b![i]!);
-      largest = Math.max(largest, difference);
-      squares += difference ** 2;
-      scale += b![i]! ** 2;
-    }
-    const best = b!.indexOf(Math.max(...b!));
-    if (a!.indexOf(Math.max(...a!)) === best) continue;
-    const second = Math.max(...b!.filter((_, i) => i !== best));
-    marginOfFlips = Math.max(marginOfFlips, b![best]! - second);
-  }
-  return { largest, relative: Math.sqrt(squares / scale), marginOfFlips };
 }
 
 describe.runIf(process.env['DOTA_FULL'])('exports of a run', { timeout: 900_000 }, () => {
@@ -123,7 +82,11 @@ describe.runIf(process.env['DOTA_FULL'])('exports of a run', { timeout: 900_000 
   const ids = (special: 'match' | 'literal'): number[][] =>
     texts.map((text) => tokenizer.encode(text, { special }));
   function agreement(name: string, reference = 'adapter'): Agreement {
-    const result = compare(logitsOf(name), logitsOf(reference), vocabulary);
+    const result = compare(
+      readLogits(at(`${name}.f32`)),
+      readLogits(at(`${reference}.f32`)),
+      vocabulary,
+    );
     console.log(name, JSON.stringify(result));
     return result;
   }
@@ -153,10 +116,11 @@ describe.runIf(process.env['DOTA_FULL'])('exports of a run', { timeout: 900_000 
 
   it.each([
     // Weights and activations in half precision: 11 bits.
-    ['f16', 2e-3, 0.25, 1e-2],
-    // Weights and activations in 8 bits: the error itself is larger than the margin of 1e-2.
-    ['q8_0', 3e-2, 2, 0.25],
-  ])('GGUF in %s: llama.cpp, and the gguf package', (type, relativeBound, bound, margin) => {
+    ['f16', 2e-3, 0.25],
+    // Weights and activations in 8 bits. Single logits err by more than the margin of 1e-2, so nothing
+    // forbids a flip beyond it on another text; on this one the largest has a margin of 4e-3.
+    ['q8_0', 3e-2, 2],
+  ])('GGUF in %s: llama.cpp, and the gguf package', (type, relativeBound, bound) => {
     const file = at(`${type}.gguf`);
     const read = runJudge(path.join(judges, 'ggufPackage.py'), [file]);
     expect(JSON.parse(read)).toMatchObject({
@@ -172,7 +136,7 @@ describe.runIf(process.env['DOTA_FULL'])('exports of a run', { timeout: 900_000 
     const { largest, relative, marginOfFlips } = agreement(type);
     expect(relative).toBeLessThan(relativeBound);
     expect(largest).toBeLessThan(bound);
-    expect(marginOfFlips).toBeLessThan(margin);
+    expect(marginOfFlips).toBeLessThan(1e-2);
   });
 
   it('ONNX: transformers.js, at once and through the cache', () => {

@@ -44,7 +44,7 @@ const mayImport: Record<string, readonly string[]> = {
 const editorLayers = ['host', 'commands', 'views', 'panels', 'extension.ts'];
 for (const part of editorLayers) {
   mayImport[part] = [
-    ...['protocol', 'core', 'config', 'models', 'runs', 'compare', 'study'],
+    ...['protocol', 'core', 'config', 'models', 'evaluation', 'runs', 'compare', 'study'],
     ...editorLayers,
   ];
 }

@@ -1,5 +1,5 @@
 /** `dota preview` on a real configuration. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -24,6 +24,23 @@ describe('dota preview', () => {
     expect(stdout).toContain('-- line 1\n0+1=⟦1</s>⟧\n-- line 1\n7+4=⟦11</s>⟧');
     expect(stdout).toContain('60 rows, 60 sequences');
   });
+
+  it('takes the counts of a run that has tokenized the file, as long as nothing changed', async () => {
+    const counted = await preview('--json');
+    const trained = await runCli(
+      ['train', 'tiny.dota.json', '--set', 'training.max_steps=1', '--json'],
+      folder,
+    );
+    expect(trained.code, trained.stderr).toBe(0);
+    const cache = path.join(folder, '.dota/cache');
+    expect(existsSync(cache)).toBe(true);
+    const streamed = async (...args: string[]) =>
+      (await preview('--stream', ...args)).stdout.split('\n').filter((l) => l.includes('"report"'));
+    const [line] = await streamed();
+    expect(JSON.parse(line!)).toEqual({ report: counted.json!['report'] });
+    // What the counts depend on is part of the key.
+    expect((await streamed('--set', 'data.loss_mask=all'))[0]).not.toBe(line);
+  }, 30_000);
 
   it('gives the page and the counts as JSON, or as lines while they come in', async () => {
     const whole = await preview('--rows', '3', '--start', '58', '--json');

@@ -172,6 +172,21 @@ describe('Parquet', () => {
 });
 
 describe('text', () => {
+  it('without blank lines is cut at line ends, and nothing is lost', async () => {
+    const lines = Array.from(
+      { length: 30_000 },
+      (_, i) => `line ${i} of a book without paragraphs`,
+    );
+    const from = await file('book.txt', lines.join('\n'));
+    const rows = [];
+    for await (const row of readRows(from)) rows.push(row);
+    expect(rows.length).toBeGreaterThan(3);
+    const texts = rows.map(({ row }) => String(row['text']));
+    expect(Math.max(...texts.map((text) => text.length))).toBeLessThan(2 ** 18 + 100);
+    expect(texts.join('\n')).toBe(lines.join('\n'));
+    expect(rows.map(({ line }) => lines[line - 1])).toEqual(texts.map((t) => t.split('\n')[0]));
+  });
+
   it('gives a row a paragraph', async () => {
     expect(await rows(await file('a.txt', 'one\ntwo\n\n \nthree'))).toEqual([
       { row: { text: 'one\ntwo' }, line: 1 },

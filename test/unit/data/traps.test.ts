@@ -1,7 +1,9 @@
 /**
- * The silent mistakes that trainers are known for, one test each. (Normalisation under gradient
- * accumulation, hidden NaN and a forgotten adapter on resume are the trainer's; the batches' share
- * of the first is here.)
+ * The silent mistakes that trainers are known for, one test each. Those of the trainer are elsewhere:
+ * 1, normalisation under gradient accumulation: the batches' share is here, the loop's in
+ *    test/unit/trainer/loop.test.ts ("normalises an accumulated batch ...");
+ * 5, hidden NaN: loop.test.ts ("keeps a non-finite loss or gradient ...") and cli.test.ts;
+ * 8, an adapter that starts over on resume: test/unit/trainer/restore.test.ts and resume.test.ts.
  */
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';

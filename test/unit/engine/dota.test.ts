@@ -25,6 +25,7 @@ async function build(
   method: Method,
   adapter: RunConfigInput['adapter'],
   residentLimit?: number,
+  recompute = false,
 ): Promise<{ engine: Engine; plan: Awaited<ReturnType<typeof planAdapters>> }> {
   const { adapter: options } = runConfigSchema.parse({ data: { train: 'x' }, adapter });
   const plan = await planAdapters({
@@ -42,6 +43,7 @@ async function build(
     adapters: plan,
     device: 'cpu',
     threads: 1,
+    recompute,
     ...(residentLimit !== undefined && { residentLimit }),
   });
   return { engine, plan };
@@ -141,6 +143,27 @@ describe('adapters in the engine', () => {
     ).toBeLessThan(1e-5);
     await plain.dispose();
     await engine.dispose();
+  });
+
+  it('has the same gradients with saved and recomputed activations on widened weights', async () => {
+    const gradients: Float32Array[] = [];
+    for (const recompute of [false, true]) {
+      const { engine } = await build('dota', { r: 4, residual: 'implicit' }, 0, recompute);
+      await train(engine, 3);
+      // Twice: a sum that was left in the weight's memory would be added to again.
+      await engine.forwardBackward(batch, 1);
+      await engine.zeroGradient();
+      await engine.forwardBackward(batch, 1);
+      gradients.push(await engine.readGradient());
+      await engine.dispose();
+    }
+    expect(gradients[1]).toEqual(gradients[0]);
+    const resident = (await build('dota', { r: 4, residual: 'implicit' })).engine;
+    await train(resident, 3);
+    await resident.forwardBackward(batch, 1);
+    // The resident form holds W - MPO(A0), rounded once.
+    expect(relativeError(gradients[0]!, await resident.readGradient())).toBeLessThan(1e-4);
+    await resident.dispose();
   });
 
   it('gives the same function with an implicit and an explicit residual', async () => {

@@ -29,7 +29,7 @@ async function heads(config: DecoderConfig, columns: number) {
   const raw = await FrozenWeights.load(weights, wanted, 0);
   return {
     whole: new Head({ config, frozen: widened, store, sessions, device }),
-    streamed: new StreamedHead({ config, frozen: raw, sessions, columns }),
+    streamed: new StreamedHead({ config, frozen: raw, sessions, device, columns }),
   };
 }
 

@@ -11,6 +11,7 @@ import { f16ToF32 } from '../../../src/models/dtype';
 import { loadModelFolder, type ModelFolder } from '../../../src/models/modelFolder';
 import { Tokenizer } from '../../../src/models/tokenizer';
 import { parseTokenizerFile, type CheckedTokenizer } from '../../../src/models/tokenizerFile';
+import { allSplits } from '../../support/sentencePiece';
 import { config as tiny, writeModel } from './helpers';
 import { readGguf } from './readGguf';
 
@@ -199,17 +200,3 @@ describe('tokenizers', () => {
     expect(() => metadataOf(qwen)).toThrow(/pre-tokenizer/);
   });
 });
-
-/** Merges as transformers' converter derives them from a SentencePiece vocabulary: all, by score. */
-function allSplits(vocabulary: Readonly<Record<string, number>>): string[] {
-  return Object.keys(vocabulary)
-    .filter((token) => !/^<.*>$/.test(token))
-    .sort((a, b) => vocabulary[a]! - vocabulary[b]!)
-    .flatMap((token) => {
-      const characters = [...token];
-      return characters.slice(1).flatMap((_, i) => {
-        const pair = [characters.slice(0, i + 1).join(''), characters.slice(i + 1).join('')];
-        return pair.every((part) => part in vocabulary) ? [pair.join(' ')] : [];
-      });
-    });
-}

@@ -110,7 +110,13 @@ describe('childEnvironment', () => {
         HTTPS_PROXY: 'http://p',
         UNSET: undefined,
       }),
-    ).toEqual({ PATH: '/bin', HTTPS_PROXY: 'http://p' });
-    expect(childEnvironment({}, true)).toEqual({ ELECTRON_RUN_AS_NODE: '1' });
+    ).toEqual({ PATH: '/bin', HTTPS_PROXY: 'http://p', ORT_DISABLE_TELEMETRY: '1' });
+    expect(childEnvironment({}, true)).toMatchObject({ ELECTRON_RUN_AS_NODE: '1' });
+  });
+
+  it('switches onnxruntime’s telemetry off whatever the user’s shell says', () => {
+    expect(childEnvironment({ ORT_DISABLE_TELEMETRY: '0' })).toEqual({
+      ORT_DISABLE_TELEMETRY: '1',
+    });
   });
 });

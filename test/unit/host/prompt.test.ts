@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { promptArguments } from '../../../src/host/promptArguments';
+import {
+  adaptersOf,
+  isPromptTarget,
+  sidesOf,
+  withoutSide,
+  withRun,
+  type PromptTarget,
+} from '../../../src/host/promptTarget';
 import type { StoredEvaluation } from '../../../src/protocol/evaluation';
 import { isStoredEvaluation } from '../../../src/protocol/evaluation';
 import { parsePromptHostMessage, parsePromptViewMessage } from '../../../src/protocol/promptPanel';
@@ -7,23 +14,27 @@ import { evaluationReport } from '../../../src/views/evaluationReport';
 
 const request = { prompt: '--json', template: 'raw', maxNewTokens: 16, temperature: 0 } as const;
 
+describe('whose answers are shown', () => {
+  const alone: PromptTarget = { name: 'm', model: '/m', runs: [] };
+
+  it('are the model’s, or the base’s and those of runs on it', () => {
+    expect(sidesOf(alone)).toEqual(['m']);
+    expect(adaptersOf(alone)).toEqual([null]);
+    const run = { name: 'a', key: '/runs/a' };
+    const more = withRun(withRun(withRun(alone, run), { name: 'b', key: '/runs/b' }), run);
+    expect(sidesOf(more)).toEqual(['Base model', 'a', 'b']);
+    expect(adaptersOf(more)).toEqual([null, '/runs/a', '/runs/b']);
+    expect(adaptersOf(withoutSide(more, 1))).toEqual([null, '/runs/b']);
+    expect(withoutSide(more, 0)).toEqual(more);
+  });
+
+  it('are checked where an earlier version may have kept them', () => {
+    expect(isPromptTarget(alone)).toBe(true);
+    expect(isPromptTarget({ name: 'r', model: '/r', run: '/r' })).toBe(false);
+  });
+});
+
 describe('a prompt', () => {
-  it('is one argument, whatever it starts with', () => {
-    const args = promptArguments({ name: 'm', model: '/m' }, request);
-    expect(args).toContain('--prompt=--json');
-    expect(args).not.toContain('--json');
-    expect(args).toContain('--greedy');
-  });
-
-  it('is asked of the base and of the run', () => {
-    const args = promptArguments(
-      { name: 'r', model: '/runs/r', run: '/runs/r' },
-      { ...request, temperature: 0.7 },
-    );
-    expect(args.join(' ')).toContain('--temperature 0.7 --adapter /runs/r --compare');
-    expect(args).not.toContain('--greedy');
-  });
-
   it('is checked where it crosses into the host', () => {
     expect(parsePromptViewMessage({ type: 'generate', request })).toEqual({
       type: 'generate',
@@ -70,6 +81,23 @@ describe('the report of a run', () => {
     expect(report).toContain('a\\|b \\<script\\>');
     expect(report).not.toContain('[x](');
     expect(report.indexOf('base model')).toBeLessThan(report.indexOf('BoolQ'));
+  });
+
+  it('has a table of each group of sets for a README and for a paper', () => {
+    const sets = [
+      { set: 'gsm8k', title: 'GSM8K' },
+      { set: 'piqa', title: 'PIQA' },
+      { set: 'boolq', title: 'BoolQ' },
+      // An earlier result of the same set gives way to the newest.
+      { set: 'boolq', title: 'BoolQ', correct: 0, at: '2025-01-02T03:04:05.000Z' },
+    ];
+    const report = evaluationReport(
+      'r',
+      sets.map((set) => ({ ...one, ...set })),
+    );
+    expect(report).toContain('| Model | BoolQ | PIQA | Avg. |');
+    expect(report).toContain('| checkpoint best, 4 beams | 75.0 ±');
+    expect(report).toContain('Model & GSM8K & Avg. \\\\');
   });
 
   it('takes only entries that are evaluations', () => {

@@ -52,7 +52,8 @@ describe.each(judges.cases)('$kind $rows x $cols as $rowFactors by $colFactors',
         weight,
         rows,
         cols,
-        { shape, rank: { r }, gauge: 'left', spectra: 'all' },
+        // Wider sides by block Krylov for the spectra as well, to judge its lower bounds.
+        { shape, rank: { r }, gauge: 'left', spectra: 'all', exactSide: 512 },
         plainGemm,
       );
       const explicit = await explicitError(
@@ -96,6 +97,24 @@ describe.each(judges.cases)('$kind $rows x $cols as $rowFactors by $colFactors',
         const [left, i, j, right] = core.shape;
         expect(orthogonalityDefect(core.data, left * i * j, right)).toBeLessThan(1e-6);
       }
+    },
+  );
+
+  const widest = Math.max(...judge.spectra.map((s) => s.count));
+  it.runIf(widest > 512)(
+    'whole spectra up to side 1024 are exact without being asked',
+    async () => {
+      const r = judge.errors[0]?.r ?? 1;
+      const options = { shape, rank: { r }, spectra: 'all' } as const;
+      const { bonds } = await decompose(weight, rows, cols, options, plainGemm);
+      bonds.forEach((bond, k) => {
+        const expected = judge.spectra[k]!;
+        expect(bond.exactSpectrum).toBe(true);
+        expect(bond.spectrum).toHaveLength(expected.count);
+        for (const [x, s] of expected.values.entries())
+          if (s >= 1e-4 * expected.values[0]!)
+            expect(Math.abs(bond.spectrum[x]! / s - 1)).toBeLessThan(1e-5);
+      });
     },
   );
 });

@@ -18,6 +18,8 @@ class Parabola implements Engine {
   w = 0;
   gradient = 0;
   failAt: number | undefined;
+  /** The loss looks well, its gradient is none. */
+  gradientFailsAt: number | undefined;
   stopAt: number | undefined;
   calls = 0;
 
@@ -29,6 +31,7 @@ class Parabola implements Engine {
     if (this.calls === this.stopAt) throw new DotaError('run.stopped', 'stopped');
     if (this.calls === this.failAt) return { lossSum: Number.NaN };
     const distance = this.w - this.target(batch);
+    if (this.calls === this.gradientFailsAt) this.gradient = Number.NaN;
     this.gradient += gradientScale * batch.lossTokens * distance;
     return { lossSum: (batch.lossTokens * distance * distance) / 2 };
   }
@@ -178,16 +181,19 @@ describe('trainLoop', () => {
     expect(events.at(-1)).toBe('save 2');
   });
 
-  it('keeps a non-finite loss from the weights and names the tensor', async () => {
-    const engine = new Parabola();
-    engine.failAt = 2;
-    const { hooks } = recorder();
-    const run = trainLoop(engine, toEight, undefined, options, 5, initialLoopState, hooks);
-    await expect(run).rejects.toMatchObject({ code: 'train.nonFinite' });
-    await expect(run).rejects.toThrow(/Step 2.*first at w/);
-    expect(engine.w).toBe(4);
-    expect(engine.gradient).toBe(0);
-  });
+  it.each(['failAt', 'gradientFailsAt'] as const)(
+    'keeps a non-finite loss or gradient from the weights and names the tensor: %s',
+    async (what) => {
+      const engine = new Parabola();
+      engine[what] = 2;
+      const { hooks } = recorder();
+      const run = trainLoop(engine, toEight, undefined, options, 5, initialLoopState, hooks);
+      await expect(run).rejects.toMatchObject({ code: 'train.nonFinite' });
+      await expect(run).rejects.toThrow(/Step 2.*first at w/);
+      expect(engine.w).toBe(4);
+      expect(engine.gradient).toBe(0);
+    },
+  );
 
   it('drops the partial step when it is stopped between blocks, and saves the last whole one', async () => {
     const engine = new Parabola();

@@ -30,7 +30,7 @@ import {
   type ExplorerState,
 } from '../../../webview/explorer/state';
 import { parseFactors, shapeProblem } from '../../../webview/explorer/shapeForm';
-import { model, modules, options, result } from '../../webview/explorerData';
+import { model, modules, options, result, training } from '../../webview/explorerData';
 
 /** A decomposition with given spectra; `exact` false marks lower bounds. */
 function make(
@@ -229,6 +229,8 @@ describe('cut arithmetic', () => {
     const best = Math.max(...r.references.map((x) => x.keptEnergy));
     expect(structure(r)).toBeCloseTo(r.keptEnergy - best, 12);
     expect(structure({ ...r, references: [] })).toBeUndefined();
+    // The Gaussian alone overstates it.
+    expect(structure({ ...r, references: r.references.slice(0, 1) })).toBeUndefined();
   });
 });
 
@@ -366,7 +368,8 @@ describe('explorer state', () => {
     const latex = rowsToLatex(rows);
     expect(latex).toContain('model.layers.0.self\\_attn.q\\_proj');
     expect(latex.match(/\\\\/g)).toHaveLength(4);
-    const { rankPattern: pattern, shapes } = rankPattern(state);
+    const { rankPattern: pattern, shapes, orientation } = rankPattern(state);
+    expect(orientation).toBe('out');
     expect(pattern[name]).toEqual([4, 32]);
     expect(shapes[name]).toEqual({ rows: [16, 16, 16], cols: [16, 16, 16] });
   });
@@ -409,7 +412,12 @@ describe('message checks', () => {
       { type: 'cancel' },
       { type: 'decompose', modules: ['a'], options },
       { type: 'exportCores', modules: ['a'], options },
-      { type: 'useRanks', rankPattern: { a: [3] }, shapes: { a: { rows: [2, 3], cols: [4, 5] } } },
+      {
+        type: 'useRanks',
+        orientation: 'in',
+        rankPattern: { a: [3] },
+        shapes: { a: { rows: [2, 3], cols: [4, 5] } },
+      },
       { type: 'exportText', format: 'latex', fileName: 'a', text: 'b' },
       { type: 'exportPng', fileName: 'a', bytes: new Uint8Array(1) },
     ]) {
@@ -417,12 +425,20 @@ describe('message checks', () => {
     }
     for (const raw of [
       undefined,
-      { type: 'useRanks', rankPattern: { a: 3 }, shapes: {} },
+      { type: 'useRanks', orientation: 'out', rankPattern: { a: 3 }, shapes: {} },
+      { type: 'useRanks', rankPattern: { a: [3] }, shapes: {} },
       { type: 'decompose', modules: ['a'], options: { ...options, rule: 'best' } },
       { type: 'exportText', format: 'html', fileName: 'a', text: 'b' },
     ]) {
       expect(parseExplorerViewMessage(raw)).toBeUndefined();
     }
+  });
+
+  it('refuse a formula of memory with a hole', () => {
+    const good = { type: 'training', training };
+    expect(parseExplorerHostMessage(good)).toBe(good);
+    const bad = { ...training, fixedBytes: [1, null] };
+    expect(parseExplorerHostMessage({ type: 'training', training: bad })).toBeUndefined();
   });
 
   it('refuse results without spectra', () => {
