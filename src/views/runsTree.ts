@@ -14,14 +14,15 @@ export interface RunNodeText {
   id: string;
 }
 
+/** Colours that every kind of theme defines to be told from a list's background, at 3 to 1. */
 const stateIcons: Record<RunState, { id: string; color?: string }> = {
   created: { id: 'circle-outline' },
   running: { id: 'sync~spin' },
   paused: { id: 'debug-pause' },
   stopped: { id: 'stop-circle' },
-  finished: { id: 'pass', color: 'testing.iconPassed' },
-  failed: { id: 'error', color: 'testing.iconFailed' },
-  crashed: { id: 'warning', color: 'problemsWarningIcon.foreground' },
+  finished: { id: 'pass', color: 'charts.green' },
+  failed: { id: 'error', color: 'charts.red' },
+  crashed: { id: 'warning', color: 'list.warningForeground' },
 };
 
 export function textOfRun(run: RunView): RunNodeText {
@@ -51,9 +52,7 @@ export function textOfRun(run: RunView): RunNodeText {
     description: facts.join(' · '),
     spoken: `Run ${manifest.name}, ${facts.join(', ')}`,
     context: flags.join(' '),
-    icon: run.unresponsive
-      ? { id: 'warning', color: 'problemsWarningIcon.foreground' }
-      : stateIcons[state],
+    icon: run.unresponsive ? { id: 'warning', color: 'list.warningForeground' } : stateIcons[state],
     id: run.key,
   };
 }

@@ -12,8 +12,8 @@ import { DotaError } from '../../protocol/errors';
 import type { Device } from '../ort/device';
 import type { Value, Values } from '../ort/values';
 import { type DeviceWeight, uploadWeight } from './deviceWeights';
-import { type TablePart, uploadParts } from './slicedTable';
 import { releaseArray } from '../ort/releaseArray';
+import { type TablePart, uploadParts } from './slicedTable';
 
 export interface WeightReader extends Pick<WeightSource, 'names' | 'read'> {
   /** True where it keeps the tensors it gives; else each read gives an array of the caller's own. */

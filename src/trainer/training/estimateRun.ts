@@ -6,8 +6,8 @@ import {
   secondsPerStep,
   type TrainingEstimate,
 } from '../../estimate/estimateTraining';
-import { type Fit, fitMemory } from '../../estimate/fitMemory';
 import { DEFAULT_RESIDENT_LIMIT } from '../../estimate/residentLimit';
+import { type Fit, fitMemory } from '../../estimate/fitMemory';
 import { elementBytes } from '../../models/dtype';
 import type { RunManifest } from '../../protocol/runFiles';
 import { finalNormName } from '../engine/parameterLayout';
