@@ -3,7 +3,9 @@
  * products alone would take, and the same step in eager PyTorch where it is installed. Both sides
  * run in turns, so that a busy machine slows both.
  *
- *   npm run bench -- step [--json] [--hidden 512] [--layers 8] [--rounds 7] ...
+ *   npm run bench -- step [--json] [--hidden 512] [--layers 8] [--method dota] [--rounds 7] ...
+ *   npm run bench -- step --table [--part 1/3]   the table of docs/performance.md, or a part of it
+ *   npm run bench -- step --busy 2               with two processes beside that compute without end
  *
  * DOTA_PYTHON names the Python to look for PyTorch in; python3 when unset.
  */
@@ -11,9 +13,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
-import { chooseShape, fullBonds } from '../src/core/mpo/shapes';
 import { computeEnvironment } from '../src/trainer/child/childEnvironment';
-import { type BenchOptions, defaults } from './step/setup';
+import { type BenchOptions, coreShapes, defaults } from './step/setup';
 import { runWorker } from './step/worker';
 
 type Reply = Record<string, number | string>;
@@ -53,26 +54,9 @@ function median(values: readonly number[]): number {
   return sorted[Math.floor(sorted.length / 2)] ?? NaN;
 }
 
-/** Core shapes by weight size, for the other side. */
-function coreShapes({ hidden, cores, rank }: BenchOptions): Record<string, number[][]> {
-  const keyValue = Math.max(1, hidden / 64 / 4) * 64;
-  const sizes = [
-    [hidden, hidden],
-    [keyValue, hidden],
-    [3 * hidden, hidden],
-    [hidden, 3 * hidden],
-  ];
-  return Object.fromEntries(
-    (sizes as [number, number][]).map(([out, into]) => {
-      const shape = chooseShape(out, into, cores);
-      const bonds = fullBonds(shape).map((full) => Math.min(full, rank));
-      const list = shape.rows.map((i, k) => [bonds[k - 1] ?? 1, i, shape.cols[k]!, bonds[k] ?? 1]);
-      return [`${out}x${into}`, list];
-    }),
-  );
-}
+type Result = Record<string, number | string | undefined>;
 
-async function main(options: BenchOptions, rounds: number, json: boolean): Promise<void> {
+async function measure(options: BenchOptions, rounds: number): Promise<Result> {
   const self = process.argv[1]!;
   const ours = new Side(
     process.execPath,
@@ -122,7 +106,7 @@ async function main(options: BenchOptions, rounds: number, json: boolean): Promi
   /** Median over the rounds of torch's cost by ours: above 1, ours is cheaper. */
   const advantage = (key: string) =>
     round(median(of(torchSteps, key).map((other, i) => other / Number(steps[i]?.[key]))), 3);
-  const result = {
+  return {
     tokens_per_second: rate(steps),
     gemm_share: round(median(shares.map(({ wall }) => wall)), 3),
     // CPU time suffers far less than wall time from what else runs on the machine.
@@ -138,14 +122,68 @@ async function main(options: BenchOptions, rounds: number, json: boolean): Promi
       memory_ratio: round(rss / torchRss, 3),
     }),
   };
-  if (!json) console.log(`${JSON.stringify(options)}, ${rounds} rounds in turns, medians:`);
-  console.log(JSON.stringify(result));
+}
+
+/** What the committed table varies, one thing at a time. */
+const tableRows: readonly Partial<BenchOptions>[] = [
+  { hidden: 256, layers: 4 },
+  { hidden: 512, layers: 2 },
+  { hidden: 512, layers: 8 },
+  { hidden: 512, layers: 8, batch: 1 },
+  { hidden: 512, layers: 8, batch: 4, sequence: 256 },
+  { hidden: 512, layers: 8, rank: 4 },
+  { hidden: 512, layers: 8, rank: 64 },
+  { hidden: 512, layers: 8, method: 'lora' },
+  { hidden: 512, layers: 8, method: 'full' },
+  { hidden: 1024, layers: 4 },
+  { hidden: 1024, layers: 4, batch: 4, sequence: 256 },
+  { hidden: 1024, layers: 4, method: 'lora' },
+];
+
+async function printTable(options: BenchOptions, rounds: number, part: string): Promise<void> {
+  const [index, parts] = part.split('/').map(Number) as [number, number];
+  const size = Math.ceil(tableRows.length / parts);
+  if (index === 1) {
+    console.log(
+      '| method | hidden | layers | batch | rank | tokens/s | PyTorch | ratio | by CPU time | ' +
+        'GEMM share | by CPU time | peak MB | PyTorch | ratio |',
+    );
+    console.log(`| --- |${' ---: |'.repeat(13)}`);
+  }
+  for (const row of tableRows.slice((index - 1) * size, index * size)) {
+    const own = { ...options, ...row };
+    const found = await measure(own, rounds);
+    const keys = [
+      ...['tokens_per_second', 'torch_tokens_per_second', 'speed_ratio', 'cpu_time_ratio'],
+      ...['gemm_share', 'gemm_share_of_cpu_time'],
+      ...['peak_rss_mb', 'torch_peak_rss_mb', 'memory_ratio'],
+    ];
+    const { method, hidden, layers, batch, sequence } = own;
+    const rank = method === 'full' ? '-' : own.rank;
+    const cells = [method, hidden, layers, `${batch} x ${sequence}`, rank];
+    console.log(`| ${[...cells, ...keys.map((key) => found[key] ?? '-')].join(' | ')} |`);
+  }
+}
+
+/** Processes that compute without end, as a compiler or a browser beside the editor does. */
+function keepBusy(count: number): () => void {
+  const children = Array.from({ length: count }, () =>
+    spawn(process.execPath, ['-e', 'for (let x = 1; ; ) x = Math.sin(x) + 1;'], {
+      stdio: 'ignore',
+    }),
+  );
+  return () => {
+    for (const child of children) child.kill('SIGKILL');
+  };
 }
 
 const { values } = parseArgs({
   options: {
     worker: { type: 'string' },
     json: { type: 'boolean', default: false },
+    table: { type: 'boolean', default: false },
+    part: { type: 'string', default: '1/1' },
+    busy: { type: 'string', default: '0' },
     rounds: { type: 'string', default: '7' },
     ...Object.fromEntries(Object.keys(defaults).map((name) => [name, { type: 'string' as const }])),
   },
@@ -155,7 +193,23 @@ if (values.worker !== undefined) {
 } else {
   const given = values as unknown as Record<string, string | undefined>;
   const options = Object.fromEntries(
-    Object.entries(defaults).map(([name, value]) => [name, Number(given[name] ?? value)]),
+    Object.entries(defaults).map(([name, value]) => [
+      name,
+      typeof value === 'number' ? Number(given[name] ?? value) : (given[name] ?? value),
+    ]),
   ) as unknown as BenchOptions;
-  await main(options, Number(values.rounds), values.json);
+  const rounds = Number(values.rounds);
+  const idle = keepBusy(Number(values.busy));
+  try {
+    if (values.table) await printTable(options, rounds, values.part);
+    else {
+      const result = await measure(options, rounds);
+      const beside = values.busy === '0' ? '' : `, ${values.busy} busy processes beside`;
+      if (!values.json)
+        console.log(`${JSON.stringify(options)}, ${rounds} rounds in turns, medians${beside}:`);
+      console.log(JSON.stringify(result));
+    }
+  } finally {
+    idle();
+  }
 }

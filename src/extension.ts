@@ -162,7 +162,6 @@ export function activate(extension: ExtensionContext): void {
   const lens = new ConfigCodeLens(commandIds.fineTune, commandIds.previewDataset);
   extension.subscriptions.push(
     log,
-    monitor,
     modelView,
     runsView,
     metricsPanel,
@@ -222,13 +221,18 @@ export function activate(extension: ExtensionContext): void {
   );
   monitor.start();
   onDeactivate = async () => {
-    if (settings.onWindowClose() === 'checkpointAndStop') {
-      const ours = monitor
-        .list()
-        .filter((run) => run.live && run.controlDisabledReason === undefined);
-      await Promise.allSettled(ours.map((run) => monitor.command(run.key, 'stop')));
+    try {
+      if (settings.onWindowClose() === 'checkpointAndStop') {
+        const ours = monitor
+          .list()
+          .filter((run) => run.live && run.controlDisabledReason === undefined);
+        await Promise.allSettled(ours.map((run) => monitor.command(run.key, 'stop')));
+      }
+      await claims.release();
+    } finally {
+      // Not among the subscriptions: the editor disposes of those while this still runs.
+      monitor.dispose();
     }
-    await claims.release();
   };
 }
 

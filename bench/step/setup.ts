@@ -1,4 +1,5 @@
 /** The model and the adapter that `bench step` measures, on both sides alike. */
+import { type AdapterPlan, fullPlan } from '../../src/adapters/adapter';
 import { planAdapters } from '../../src/adapters/plan';
 import { runConfigSchema } from '../../src/config/runConfig';
 import type { Core } from '../../src/core/mpo/types';
@@ -20,6 +21,7 @@ export interface BenchOptions {
   rank: number;
   cores: number;
   threads: number;
+  method: 'dota' | 'lora' | 'full';
 }
 
 export const defaults: BenchOptions = {
@@ -31,9 +33,14 @@ export const defaults: BenchOptions = {
   rank: 16,
   cores: 4,
   threads: 2,
+  method: 'dota',
 };
 
-export function decoderOf({ hidden, layers, vocabulary }: BenchOptions): DecoderConfig {
+export function decoderOf({
+  hidden,
+  layers,
+  vocabulary,
+}: Pick<BenchOptions, 'hidden' | 'layers' | 'vocabulary'>): DecoderConfig {
   const headDim = 64;
   const numHeads = hidden / headDim;
   return {
@@ -62,7 +69,9 @@ export function decoderOf({ hidden, layers, vocabulary }: BenchOptions): Decoder
 }
 
 /** Random ids; every position carries a label, as in pretraining-style fine-tuning. */
-export function randomBatch(options: BenchOptions): Batch {
+export function randomBatch(
+  options: Pick<BenchOptions, 'batch' | 'sequence' | 'vocabulary'>,
+): Batch {
   const { batch: batchSize, sequence: sequenceLength, vocabulary } = options;
   const size = batchSize * sequenceLength;
   const rng = new Rng(1, 'bench batch');
@@ -79,15 +88,26 @@ export function randomBatch(options: BenchOptions): Batch {
   };
 }
 
-/** Random cores stand in for the decomposition, which a step's time doesn't depend on. */
 export async function openEngine(options: BenchOptions, device: Device): Promise<Engine> {
   const config = decoderOf(options);
+  return createEngine({
+    config,
+    weights: randomWeights(config, 0),
+    adapters: await adaptersOf(options, config),
+    device,
+    threads: options.threads,
+  });
+}
+
+/** Random cores stand in for the decomposition, which a step's time doesn't depend on. */
+async function adaptersOf(options: BenchOptions, config: DecoderConfig): Promise<AdapterPlan> {
+  if (options.method === 'full') return fullPlan;
   const { adapter } = runConfigSchema.parse({
     data: { train: 'none' },
     adapter: { r: options.rank, mpo_cores: options.cores },
   });
-  const adapters = await planAdapters({
-    method: 'dota',
+  return planAdapters({
+    method: options.method,
     config,
     options: adapter,
     seed: 0,
@@ -103,11 +123,23 @@ export async function openEngine(options: BenchOptions, device: Device): Promise
       });
     },
   });
-  return createEngine({
-    config,
-    weights: randomWeights(config, 0),
-    adapters,
-    device,
-    threads: options.threads,
-  });
+}
+
+/** Core shapes by weight size, for PyTorch's side. */
+export function coreShapes({ hidden, cores, rank }: BenchOptions): Record<string, number[][]> {
+  const keyValue = Math.max(1, hidden / 64 / 4) * 64;
+  const sizes = [
+    [hidden, hidden],
+    [keyValue, hidden],
+    [3 * hidden, hidden],
+    [hidden, 3 * hidden],
+  ];
+  return Object.fromEntries(
+    (sizes as [number, number][]).map(([out, into]) => {
+      const shape = chooseShape(out, into, cores);
+      const bonds = fullBonds(shape).map((full) => Math.min(full, rank));
+      const list = shape.rows.map((i, k) => [bonds[k - 1] ?? 1, i, shape.cols[k]!, bonds[k] ?? 1]);
+      return [`${out}x${into}`, list];
+    }),
+  );
 }

@@ -13,7 +13,11 @@ import torch
 import torch.nn.functional as F
 
 options = json.loads(sys.argv[1])
-torch.set_num_threads(options["threads"])
+# A GPU only where it is asked for: `bench step` compares processors.
+device = "cuda" if options.get("device") == "auto" and torch.cuda.is_available() else "cpu"
+if options["threads"] > 0:
+    torch.set_num_threads(options["threads"])
+torch.set_default_device(device)
 torch.manual_seed(0)
 D, V, B, S = options["hidden"], options["vocabulary"], options["batch"], options["sequence"]
 HEAD, FF = 64, 3 * D
@@ -58,6 +62,39 @@ class MpoLinear(torch.nn.Module):
         return F.linear(x, self.residual + self.merged())
 
 
+class LoraLinear(torch.nn.Module):
+    """y = x W^T + x A^T B^T with alpha = r."""
+
+    def __init__(self, out_features, in_features, rank):
+        super().__init__()
+        self.register_buffer("weight", torch.randn(out_features, in_features) * 0.02)
+        self.down = torch.nn.Parameter(torch.randn(rank, in_features) * 0.02)
+        self.up = torch.nn.Parameter(torch.zeros(out_features, rank))
+
+    def forward(self, x):
+        return F.linear(x, self.weight) + F.linear(F.linear(x, self.down), self.up)
+
+
+class FullLinear(torch.nn.Module):
+    def __init__(self, out_features, in_features):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(out_features, in_features) * 0.02)
+
+    def forward(self, x):
+        return F.linear(x, self.weight)
+
+
+def linear(size, shapes):
+    method = options["method"]
+    if method == "lora":
+        return LoraLinear(*size, options["rank"])
+    return FullLinear(*size) if method == "full" else MpoLinear(*size, shapes[f"{size[0]}x{size[1]}"])
+
+
+def norm_weight():
+    return torch.nn.Parameter(torch.ones(D), requires_grad=options["method"] == "full")
+
+
 def rotate(x, cos, sin):
     first, second = x.chunk(2, -1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
@@ -66,11 +103,10 @@ def rotate(x, cos, sin):
 class Block(torch.nn.Module):
     def __init__(self, shapes):
         super().__init__()
-        self.register_buffer("norm1", torch.ones(D))
-        self.register_buffer("norm2", torch.ones(D))
+        self.norm1, self.norm2 = norm_weight(), norm_weight()
         sizes = dict(q=(D, D), k=(KV * HEAD, D), v=(KV * HEAD, D), o=(D, D), gate=(FF, D), up=(FF, D), down=(D, FF))
         self.linears = torch.nn.ModuleDict(
-            {name: MpoLinear(*size, shapes[f"{size[0]}x{size[1]}"]) for name, size in sizes.items()}
+            {name: linear(size, shapes) for name, size in sizes.items()}
         )
 
     def forward(self, x, cos, sin):
@@ -87,12 +123,14 @@ class Block(torch.nn.Module):
 
 
 blocks = torch.nn.ModuleList(Block(options["shapes"]) for _ in range(options["layers"]))
-embedding = torch.randn(V, D) * 0.02
-final_norm = torch.ones(D)
+embedding, final_norm = torch.randn(V, D) * 0.02, norm_weight()
 angles = torch.arange(S)[:, None] * 10000.0 ** (-2 * torch.arange(HEAD // 2) / HEAD)
 cos, sin = angles.cos(), angles.sin()
 ids, labels = torch.randint(V, (B, S)), torch.randint(V, (B, S))
-parameters = list(blocks.parameters())
+parameters = [p for p in blocks.parameters() if p.requires_grad]
+if options["method"] == "full":
+    embedding = torch.nn.Parameter(embedding)
+    parameters += [embedding, final_norm]
 optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.0, fused=True)
 
 
@@ -107,6 +145,8 @@ def step():
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+    if device == "cuda":
+        torch.cuda.synchronize()
     return dict(
         seconds=time.perf_counter() - started,
         cpu=time.process_time() - cpu,
@@ -119,7 +159,8 @@ def reply(value):
     print(json.dumps(value), flush=True)
 
 
-reply(dict(ready=True, torch_version=torch.__version__, parameters=sum(p.numel() for p in parameters)))
+name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+reply(dict(ready=True, device=name, torch_version=torch.__version__, parameters=sum(p.numel() for p in parameters)))
 for line in sys.stdin:
     if line.strip() != "step":
         break

@@ -1,12 +1,19 @@
 /**
- * Runs on the machine that is checked: parity of training with the CPU, tokens per second, the share
- * of the device's own matmul rate, memory. Prints a table; `--json` one JSON object.
+ * Runs on the machine that is checked: every operator and training against the CPU, tokens per second,
+ * the share of the device's own matmul rate, memory, and PyTorch's tokens per second where DOTA_PYTHON
+ * or python3 has it (on CUDA where it can). Prints a table; `--json` one JSON object.
  * Exit codes: 0 checked, 1 the numbers differ, 69 no GPU that Vulkan offers.
  */
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { type BenchOptions, defaults, openEngine, randomBatch } from '../../bench/step/setup';
+import {
+  type BenchOptions,
+  coreShapes,
+  defaults,
+  openEngine,
+  randomBatch,
+} from '../../bench/step/setup';
 import { Graph } from '../../src/graph/graph';
 import { expand } from '../../src/graph/ops/broadcast';
 import { slice } from '../../src/graph/ops/layout';
@@ -18,6 +25,9 @@ import { CountingDevice, flops } from '../../src/trainer/profile/gemmRate';
 const unavailable = 69;
 /** fp32 on both sides with sums in another order, as in the tests. */
 const tolerance = 1e-4;
+/** Of one operator: some roundings of fp32, and a driver's approximate exp, log and sqrt. */
+const operatorTolerance = 1e-4;
+const here = path.dirname(process.argv[1] as string);
 
 interface Trained {
   losses: number[];
@@ -88,6 +98,52 @@ function child<T>(args: readonly string[]): T | undefined {
   return JSON.parse(run.stdout) as T;
 }
 
+type Operators = Record<string, { values: (number | 'NaN' | null)[] }>;
+
+/** The operator that differs most from the CPU, relative to its largest value. */
+function worstOperator(): { name: string; error: number } | undefined {
+  const script = path.join(here, 'operators.mjs');
+  const run = (kind: DeviceKind): Operators | undefined => {
+    const { status, stdout } = spawnSync(process.execPath, [script, kind], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'inherit'],
+      maxBuffer: 1 << 26,
+    });
+    return status === 0 ? (JSON.parse(stdout) as Operators) : undefined;
+  };
+  const [gpu, cpu] = [run('webgpu'), run('cpu')];
+  if (!gpu || !cpu) return undefined;
+  let worst = { name: '', error: 0 };
+  for (const [name, { values }] of Object.entries(cpu)) {
+    // Infinities and NaN of the widened 16-bit patterns: no weight holds them.
+    const finite = values.map((value, i) => ({ value, other: gpu[name]?.values[i] }));
+    const known = finite.filter(({ value }) => typeof value === 'number' && Math.abs(value) < 1e30);
+    const scale = Math.max(1, ...known.map(({ value }) => Math.abs(Number(value))));
+    for (const { value, other } of known) {
+      const error = typeof other === 'number' ? Math.abs(other - Number(value)) / scale : Infinity;
+      if (error > worst.error) worst = { name, error };
+    }
+  }
+  return worst;
+}
+
+/** PyTorch's own step on the same model; undefined where it is not installed. */
+function torchSide(options: BenchOptions): { device: string; seconds: number } | undefined {
+  const given = { ...options, threads: 0, device: 'auto', shapes: coreShapes(options) };
+  const { status, stdout } = spawnSync(
+    process.env['DOTA_PYTHON'] ?? 'python3',
+    [path.join(here, 'torch_step.py'), JSON.stringify(given)],
+    { encoding: 'utf8', input: 'step\n'.repeat(steps), stdio: ['pipe', 'pipe', 'ignore'] },
+  );
+  if (status !== 0) return undefined;
+  const [ready, , ...timed] = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { device?: string; seconds: number });
+  const seconds = Math.min(...timed.map((reply) => reply.seconds));
+  return { device: ready?.device ?? 'CPU', seconds };
+}
+
 interface Doctor {
   devices?: {
     kind: string;
@@ -99,8 +155,7 @@ interface Doctor {
 }
 
 function doctor(): Doctor {
-  const cli =
-    process.env['DOTA_CLI'] ?? path.join(path.dirname(process.argv[1] as string), 'cli.cjs');
+  const cli = process.env['DOTA_CLI'] ?? path.join(here, 'cli.cjs');
   const run = spawnSync(process.execPath, [cli, 'doctor', '--json'], { encoding: 'utf8' });
   return JSON.parse(run.stdout.trimEnd().split('\n').at(-1) ?? '{}') as Doctor;
 }
@@ -120,10 +175,11 @@ function main(
   }
   const name = gpu.software === true ? 'software adapter' : (gpus[0]?.name ?? 'GPU');
   const text = JSON.stringify(options);
+  const operator = worstOperator();
   const onGpu = child<Trained>(['--part', 'webgpu', '--options', text]);
   const onCpu = child<Trained>(['--part', 'cpu', '--options', text]);
   const rate = child<number>(['--part', 'matmul', '--size', String(flags.size)]);
-  if (!onGpu || !onCpu || rate === undefined) {
+  if (!operator || !onGpu || !onCpu || rate === undefined) {
     console.error('gpu-check: a part ended early; what it said stands above.');
     return 1;
   }
@@ -131,6 +187,7 @@ function main(
     Math.max(...a.map((value, i) => Math.abs(value / (b[i] as number) - 1)));
   const parity = Math.max(worst(onGpu.losses, onCpu.losses), worst(onGpu.norms, onCpu.norms));
   const tokens = options.batch * options.sequence;
+  const torch = torchSide(options);
   const row = {
     gpu: name,
     tokens_per_second: tokens / onGpu.seconds,
@@ -138,18 +195,28 @@ function main(
     matmul_gflops: rate,
     share_of_matmul_rate: onGpu.gflop / onGpu.seconds / rate,
     device_memory_mb: onGpu.deviceMb,
+    torch: torch && { device: torch.device, tokens_per_second: tokens / torch.seconds },
     parity,
-    equal: parity < tolerance,
+    worst_operator: operator.name,
+    operator_error: operator.error,
+    equal: parity < tolerance && operator.error < operatorTolerance,
   };
   if (flags.json) console.log(JSON.stringify(row));
   else {
-    console.log('| GPU | tokens/s | CPU tokens/s | matmul GFLOP/s | share | memory MB | parity |');
-    console.log('| --- | ---: | ---: | ---: | ---: | ---: | ---: |');
-    console.log(
-      `| ${name} | ${row.tokens_per_second.toFixed(0)} | ${row.cpu_tokens_per_second.toFixed(0)} | ` +
-        `${rate.toFixed(0)} | ${row.share_of_matmul_rate.toFixed(3)} | ${onGpu.deviceMb.toFixed(0)} | ` +
-        `${parity.toExponential(1)} |`,
-    );
+    const cells: [string, string][] = [
+      ['GPU', name],
+      ['tokens/s', row.tokens_per_second.toFixed(0)],
+      ['CPU tokens/s', row.cpu_tokens_per_second.toFixed(0)],
+      ['PyTorch', torch ? `${(tokens / torch.seconds).toFixed(0)} (${torch.device})` : 'not here'],
+      ['matmul GFLOP/s', rate.toPrecision(3)],
+      ['share', row.share_of_matmul_rate.toFixed(3)],
+      ['memory MB', onGpu.deviceMb.toFixed(0)],
+      ['training against CPU', parity.toExponential(1)],
+      ['operators against CPU', `${operator.error.toExponential(1)} (${operator.name})`],
+    ];
+    console.log(`| ${cells.map(([title]) => title).join(' | ')} |`);
+    console.log(`| --- |${' ---: |'.repeat(cells.length - 1)}`);
+    console.log(`| ${cells.map(([, value]) => value).join(' | ')} |`);
   }
   return row.equal ? 0 : 1;
 }

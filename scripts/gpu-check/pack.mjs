@@ -37,6 +37,18 @@ await build({
   external: ['onnxruntime-node'],
   minify: true,
 });
+// The operators' cases of the tests; it awaits at its top, which CommonJS can't.
+await build({
+  entryPoints: [path.join(root, 'test/unit/engine/webgpu/operatorsChild.ts')],
+  outfile: path.join(stage, 'operators.mjs'),
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  format: 'esm',
+  external: ['onnxruntime-node'],
+  minify: true,
+});
+copyFileSync(path.join(root, 'bench/step/torch_step.py'), path.join(stage, 'torch_step.py'));
 copyFileSync(process.execPath, path.join(stage, 'node'));
 copyFileSync(path.join(root, 'package.json'), path.join(stage, 'package.json'));
 // The loader comes with the software GPU of the tests; the driver is the machine's own.

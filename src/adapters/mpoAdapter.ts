@@ -1,7 +1,8 @@
 /** The MPO adapter of one module, whatever its cores start from. */
 import type { Core } from '../core/mpo/types';
-import { mergeMpo, type MpoLayout } from '../graph/layers/mpo';
+import { applyMpo, mergeMpo, type MpoLayout, sequentialWins } from '../graph/layers/mpo';
 import type { Tensor } from '../graph/graph';
+import { dimension } from '../graph/shape';
 import type { AdapterTensor, LinearModule, ModuleAdapter, TensorLookup } from './adapter';
 import type { CoreTraining } from './coreTraining';
 import type { AdapterOptions } from './method';
@@ -73,11 +74,23 @@ export class MpoAdapter implements ModuleAdapter {
   }
 
   apply(x: Tensor, weight: Tensor, tensor: TensorLookup): Tensor {
+    if (this.#appliesSequentially(dimension(x.shape, 0))) {
+      const cores = this.#cores.map((_, k) => tensor(coreName(k)));
+      return add(gemm(x, weight, { transposeB: true }), applyMpo(x, cores, this.#layout));
+    }
     const adapted =
       this.#options.form === 'replace'
         ? this.#merge(tensor, coreName)
         : add(weight, this.delta(tensor, weight));
     return gemm(x, adapted, { transposeB: true });
+  }
+
+  /** A copy that is subtracted would have to go the same way, at twice the cost. */
+  #appliesSequentially(tokens: number): boolean {
+    const { form } = this.#options;
+    const shapes = this.#cores.map(({ shape }) => shape);
+    const single = form === 'explicit' || form === 'none';
+    return single && sequentialWins(tokens, shapes, this.#layout);
   }
 
   delta(tensor: TensorLookup, weight: Tensor): Tensor {

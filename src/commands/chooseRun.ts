@@ -58,6 +58,8 @@ function noneFor(action: RunAction | undefined): string {
       return 'No run is at work.';
     case 'resume':
       return 'No run can be resumed.';
+    case 'resumeSmaller':
+      return 'No run ended for want of memory.';
     case 'delete':
     case undefined:
       return 'There are no runs.';

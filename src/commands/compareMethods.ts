@@ -167,6 +167,8 @@ async function startStudy(
         void window.showInformationMessage(
           'The study was stopped with a checkpoint. Start it again to go on.',
         );
+      } finally {
+        panel.endProgress();
       }
     },
   );

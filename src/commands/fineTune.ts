@@ -26,7 +26,7 @@ import {
 import { askFurther } from './fineTuneFurther';
 import { commandIds } from './ids';
 import { countParameters } from '../views/modelTree';
-import { formatShort } from '../views/format';
+import { countLayers, formatShort } from '../views/format';
 import { startRun } from './startRun';
 
 /** One line about memory and time. */
@@ -101,7 +101,7 @@ async function offerOf(context: CommandContext): Promise<FineTuneOffer> {
     .map((m) => ({
       path: m.path,
       name: m.name,
-      detail: `${m.architecture ?? ''}, ${m.numLayers ?? 0} layers, ${formatShort(
+      detail: `${m.architecture ?? ''}, ${countLayers(m.numLayers ?? 0)}, ${formatShort(
         countParameters(m.tensors ?? []),
       )} parameters`,
     }));
@@ -133,7 +133,7 @@ async function ask(offer: FineTuneOffer, estimate: Estimate): Promise<FineTuneAn
       flow.back();
       continue;
     }
-    const value = choice.value ?? (await askFurther(choice.further));
+    const value = choice.value ?? (await askFurther(choice.further, step));
     // Leaving the further question returns to the step itself.
     if (value !== undefined) flow.answer(step.id, value as FineTuneAnswers[StepId] as never);
   }

@@ -61,6 +61,16 @@ export interface FineTuneOffer {
 
 const allModules = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'];
 
+/** Whether the number asked for is the rank of two matrices and not a bond dimension. */
+export function hasRank(method: Method | undefined): boolean {
+  return method === 'lora' || method === 'loretta';
+}
+
+/** Without a residual, MPOP lacks from the start what a small bond cuts off. */
+function usualRank(method: Method | undefined): number {
+  return method === 'mpop' ? 64 : 8;
+}
+
 /** The steps for these answers, in order; full fine-tuning has neither modules nor a rank. */
 export function stepIds(answers: Partial<FineTuneAnswers>): readonly StepId[] {
   const adapter: readonly StepId[] = answers.method === 'full' ? [] : ['targets', 'rank'];
@@ -109,7 +119,7 @@ export class FineTuneFlow {
 
   /** The answers with the later steps' defaults; whole once the last step is reached. */
   get soFar(): FineTuneAnswers {
-    const defaults = { targets: 'all-linear', rank: 8 } as const;
+    const defaults = { targets: 'all-linear', rank: usualRank(this.answers.method) } as const;
     return { ...defaults, ...this.answers } as FineTuneAnswers;
   }
 
@@ -153,7 +163,17 @@ export class FineTuneFlow {
             detail: 'The same chain of cores from a random start',
             value: 'random_mpo',
           },
+          {
+            label: 'MPOP',
+            detail: 'The truncated operator alone: compresses, but starts from a changed model',
+            value: 'mpop',
+          },
           { label: 'LoRA', detail: 'Two low-rank matrices a module', value: 'lora' },
+          {
+            label: 'LoRETTA',
+            detail: 'LoRA whose two matrices are tensor trains; the fewest parameters',
+            value: 'loretta',
+          },
           { label: 'Full', detail: 'All weights train; needs the most memory', value: 'full' },
         ]);
       case 'targets':
@@ -178,18 +198,23 @@ export class FineTuneFlow {
           },
         ]);
       case 'rank': {
-        const what = this.answers.method === 'lora' ? 'Rank' : 'Largest bond dimension';
+        const what = hasRank(this.answers.method) ? 'Rank' : 'Largest bond dimension';
+        const usual = usualRank(this.answers.method);
         const ranks = [2, 4, 8, 16, 32, 64].map((rank) => ({
           label: String(rank),
-          ...(rank === 8 ? { description: 'default' } : {}),
+          ...(rank === usual ? { description: 'default' } : {}),
           value: rank,
         }));
+        const cost =
+          this.answers.method === 'mpop'
+            ? 'what is cut off here, the model lacks from the start'
+            : 'more fits more, and costs more memory and time';
         return this.build(
           'rank',
           what,
-          `${what}: more fits more, and costs more memory and time`,
+          `${what}: ${cost}`,
           [...ranks, { label: '$(edit) Another number…', value: undefined, further: 'rank' }],
-          2,
+          ranks.findIndex((rank) => rank.value === usual),
         );
       }
       case 'length':

@@ -1,13 +1,14 @@
 /** The questions behind "Browse…" and "Choose…" of the Fine-tune steps. */
 import path from 'node:path';
 import { window } from 'vscode';
-import type { Choice, FineTuneAnswers, StepId } from './fineTuneFlow';
+import type { Choice, FineTuneAnswers, Step, StepId } from './fineTuneFlow';
 
 const modules = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'];
 
-/** @returns the answer, or undefined when the user leaves */
+/** @param step the one that asks further @returns the answer, or undefined when the user leaves */
 export async function askFurther(
   further: Choice['further'],
+  step: Pick<Step, 'title' | 'choices' | 'preselected'>,
 ): Promise<FineTuneAnswers[StepId] | undefined> {
   switch (further) {
     case 'modelFolder': {
@@ -34,7 +35,7 @@ export async function askFurther(
         : { train: file.fsPath, name: path.basename(file.fsPath), detail: '' };
     }
     case 'rank':
-      return askNumber('Largest bond dimension (rank for LoRA)', 8, 4096);
+      return askNumber(step.title, Number(step.choices[step.preselected]?.value ?? 8), 4096);
     case 'length': {
       const steps = await askNumber('Optimizer steps', 100, 10_000_000);
       return steps === undefined ? undefined : { steps };

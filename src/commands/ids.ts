@@ -14,6 +14,7 @@ export const commandIds = {
   runStop: 'dota.run.stop',
   runPause: 'dota.run.pause',
   runResume: 'dota.run.resume',
+  runResumeSmaller: 'dota.run.resumeSmaller',
   runForceStop: 'dota.run.forceStop',
   runTakeControl: 'dota.run.takeControl',
   runOpenPanel: 'dota.run.openPanel',

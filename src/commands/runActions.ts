@@ -4,6 +4,7 @@ import path from 'node:path';
 import { commands, env, Uri, window, workspace } from 'vscode';
 import { refusal } from '../host/runView';
 import { DotaError } from '../protocol/errors';
+import { smallerMicroBatch } from '../protocol/microBatch';
 import { formatBytes } from '../views/format';
 import { chooseRun } from './chooseRun';
 import type { CommandContext } from './context';
@@ -26,6 +27,13 @@ export function registerRunActions(context: CommandContext): void {
     if (run === undefined) return;
     if (run.live) await monitor.command(run.key, 'resume');
     else await startRun(context, ['train', '--resume', run.key], path.dirname(run.key));
+  });
+  register(commandIds.runResumeSmaller, async (target) => {
+    const run = await chooseRun(context, target, 'resumeSmaller');
+    const size = run && smallerMicroBatch(run.manifest);
+    if (run === undefined || size === undefined) return;
+    const args = ['train', '--resume', run.key, '--micro-batch', String(size)];
+    await startRun(context, args, path.dirname(run.key));
   });
   register(commandIds.runForceStop, async (target) => {
     const run = await chooseRun(context, target, 'forceStop');

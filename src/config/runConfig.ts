@@ -168,9 +168,20 @@ const trainingSchema = z
       .min(-1)
       .default(-1)
       .describe('Optimizer steps; wins over num_train_epochs when positive.'),
-    per_device_train_batch_size: positiveInt.default(8),
+    per_device_train_batch_size: positiveInt
+      .default(8)
+      .describe(
+        'Sequences of a micro-batch; times gradient_accumulation_steps it is a step’s batch.',
+      ),
     gradient_accumulation_steps: positiveInt.default(1),
     per_device_eval_batch_size: positiveInt.default(8),
+    auto_find_batch_size: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Compute fewer sequences at once where the memory estimate, or memory itself, says so. The ' +
+          'batch of a step stays the same (in the Trainer it shrinks).',
+      ),
     learning_rate: z.number().positive().default(1e-3),
     lr_scheduler_type: z.enum(['linear', 'cosine', 'constant']).default('cosine'),
     warmup_steps: z
@@ -183,7 +194,7 @@ const trainingSchema = z
       .default('adamw_torch')
       .describe(
         'adamw_8bit: both moments in 8 bits, blockwise (2 bytes a parameter instead of 8); worth it ' +
-          'for full fine-tuning.',
+          'for full fine-tuning. On the CPU only.',
       ),
     weight_decay: z.number().min(0).default(0),
     adam_beta1: z.number().min(0).lt(1).default(0.9),
@@ -216,9 +227,12 @@ const trainingSchema = z
     early_stopping_threshold: z.number().min(0).default(0),
     load_best_model_at_end: z.boolean().default(true),
     gradient_checkpointing: z
-      .boolean()
-      .default(false)
-      .describe('Recompute all activations in the backward pass: less memory, about 0.77 x speed.'),
+      .union([z.boolean(), z.literal('auto')])
+      .default('auto')
+      .describe(
+        'Recompute all activations in the backward pass: less memory, about 0.77 x speed, the same ' +
+          'numbers. auto: only where the memory estimate is more than there is.',
+      ),
     report_to: z
       .array(z.enum(['tensorboard']))
       .default([])

@@ -19,3 +19,27 @@ export interface Batch {
 
 /** The label that the loss ignores. */
 export const ignoredLabel = -100;
+
+/** The same rows in parts of at most `rows` each; the padding stays. */
+export function splitBatch(batch: Batch, rows: number): Batch[] {
+  const { batchSize, sequenceLength } = batch;
+  if (batchSize <= rows) return [batch];
+  return Array.from({ length: Math.ceil(batchSize / rows) }, (_, part): Batch => {
+    const first = part * rows;
+    const last = Math.min(batchSize, first + rows);
+    const cut = (values: Int32Array): Int32Array =>
+      values.subarray(first * sequenceLength, last * sequenceLength);
+    const labels = cut(batch.labels);
+    const segmentIds = cut(batch.segmentIds);
+    return {
+      batchSize: last - first,
+      sequenceLength,
+      inputIds: cut(batch.inputIds),
+      labels,
+      positionIds: cut(batch.positionIds),
+      segmentIds,
+      lossTokens: labels.reduce((count, label) => count + (label === ignoredLabel ? 0 : 1), 0),
+      tokens: segmentIds.reduce((count, segment) => count + (segment === 0 ? 0 : 1), 0),
+    };
+  });
+}

@@ -1,10 +1,11 @@
 /** One notification when a run ends, with what can be done next. */
 import { commands, window, type Disposable, type MessageItem } from 'vscode';
 import { commandIds } from '../commands/ids';
-import { formatError } from '../protocol/errors';
+import { formatError, type SerializedError } from '../protocol/errors';
+import { smallerMicroBatch } from '../protocol/microBatch';
 import { formatLoss } from '../views/format';
 import type { RunMonitor } from './runMonitor';
-import type { RunView } from './runView';
+import { lackedMemory, refusal, type RunView } from './runView';
 import { settings } from './settings';
 import type { Ui } from './ui';
 
@@ -23,6 +24,17 @@ const metrics: Action = { title: 'Open Metrics', command: commandIds.runOpenPane
 const showLog: Action = { title: 'Show Log', command: commandIds.runShowLog };
 const resume: Action = { title: 'Resume', command: commandIds.runResume };
 
+function why(name: string, error: SerializedError): string {
+  return `“${name}” has stopped. ${formatError(error)}`;
+}
+
+/** After memory ran out the same again would only end the same. */
+function afterStop(run: RunView): Action[] {
+  if (refusal(run, 'resumeSmaller') !== undefined) return [resume];
+  const size = smallerMicroBatch(run.manifest);
+  return [{ title: `Resume with Micro-batch ${size ?? 1}`, command: commandIds.runResumeSmaller }];
+}
+
 async function announce(run: RunView): Promise<void> {
   const { name, best, error } = run.manifest;
   const chosen = await ((): Thenable<Action | undefined> => {
@@ -37,11 +49,17 @@ async function announce(run: RunView): Promise<void> {
         return window.showErrorMessage(`DoTA: “${name}” failed.${why}`, showLog, metrics);
       }
       case 'crashed': {
-        const actions = run.resumable ? [resume, showLog] : [showLog];
-        return window.showErrorMessage(`DoTA: the trainer of “${name}” is gone.`, ...actions);
+        const actions = run.resumable ? [...afterStop(run), showLog] : [showLog];
+        const maybe = lackedMemory(run) ? ' It may have been ended for want of memory.' : '';
+        const what =
+          error === undefined ? `the trainer of “${name}” is gone.${maybe}` : why(name, error);
+        return window.showErrorMessage(`DoTA: ${what}`, ...actions);
       }
-      // Somebody asked for it: nothing to announce.
-      case 'stopped':
+      case 'stopped': {
+        // Without an error somebody asked for it: nothing to announce.
+        if (error === undefined) return Promise.resolve(undefined);
+        return window.showErrorMessage(`DoTA: ${why(name, error)}`, ...afterStop(run), showLog);
+      }
       case 'paused':
       case 'created':
       case 'running':

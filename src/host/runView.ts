@@ -1,4 +1,6 @@
 /** What the editor shows of one run, derived from its folder; no editor types. */
+import os from 'node:os';
+import { smallerMicroBatch } from '../protocol/microBatch';
 import type { RunManifest, RunState } from '../protocol/runFiles';
 import type { TrainerProgress } from '../protocol/trainerMessages';
 
@@ -26,7 +28,7 @@ export interface RunView {
   resumable: boolean;
 }
 
-export type RunAction = 'stop' | 'pause' | 'resume' | 'forceStop' | 'delete';
+export type RunAction = 'stop' | 'pause' | 'resume' | 'resumeSmaller' | 'forceStop' | 'delete';
 
 /** What can be done with a run now, and otherwise why not. */
 export function refusal(run: RunView, action: RunAction): string | undefined {
@@ -44,6 +46,11 @@ export function refusal(run: RunView, action: RunAction): string | undefined {
       if (run.state === 'finished')
         return 'The run is finished. Duplicate its configuration to go on from there.';
       return undefined;
+    case 'resumeSmaller':
+      if (!lackedMemory(run)) return 'The run did not end for want of memory.';
+      if (smallerMicroBatch(run.manifest) === undefined)
+        return 'The run computes one sequence at a time already.';
+      return refusal(run, 'resume');
     case 'forceStop':
       if (!run.live) return `No trainer is at work: the run is ${run.state}.`;
       return run.controlDisabledReason;
@@ -51,6 +58,19 @@ export function refusal(run: RunView, action: RunAction): string | undefined {
       return run.live ? 'Stop the run before deleting it.' : undefined;
   }
 }
+
+/**
+ * Memory ran out, or may have: a system without memory ends its largest process without a word, and
+ * leaves a crashed run that had most of this machine's.
+ */
+export function lackedMemory({ manifest, state }: RunView, totalBytes = os.totalmem()): boolean {
+  const { error, peakRssMb = 0 } = manifest;
+  if (error !== undefined) return error.code === 'device.outOfMemory';
+  return state === 'crashed' && peakRssMb * 2 ** 20 > mostOfMemory * totalBytes;
+}
+
+/** The rest is the system's, the editor's and the browser's. */
+const mostOfMemory = 0.6;
 
 /** Optimizer steps of the whole run; the trainer knows them before the manifest does. */
 export function totalSteps(run: RunView): number | undefined {

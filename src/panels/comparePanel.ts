@@ -49,6 +49,13 @@ export class ComparePanel implements Disposable {
     void this.send();
   }
 
+  /** Nothing runs any more: what was said of it goes. */
+  endProgress(): void {
+    const { progress } = this;
+    this.progress = undefined;
+    if (progress !== undefined) void this.post({ ...progress, done: progress.total });
+  }
+
   restore(panel: WebviewPanel): void {
     this.panel?.dispose();
     this.adopt(fill(panel, this.extensionUri, kind));

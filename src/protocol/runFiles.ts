@@ -66,6 +66,15 @@ export interface RunManifest {
   evaluation?: Record<string, { accuracy: number; correct: number; total: number }>;
   timing?: { seconds: number; tokensPerSecond: number };
   peakRssMb?: number;
+  /** Largest memory in use on the GPU, where the run is on one. */
+  peakDeviceMb?: number;
+  /**
+   * Sequences computed at once, where these are fewer than `per_device_train_batch_size`: a batch is
+   * then cut into parts whose gradients are accumulated, and stays the same batch.
+   */
+  microBatch?: number;
+  /** Whether activations are computed again in the backward pass, as chosen or asked for. */
+  recompute?: boolean;
   /** What was expected before the first step; beside `peakRssMb` and the steps' times. */
   estimate?: { peakRssMb: number; secondsPerStep?: number };
   error?: SerializedError;
@@ -93,6 +102,8 @@ export type JournalRow =
       rssMb: number;
       /** Seconds of training since the start, pauses and downtime excluded. */
       elapsed: number;
+      /** In use on the GPU: what its driver says, else what the trainer holds there at most. */
+      deviceMb?: number;
     }
   | { kind: 'eval'; seq: number; step: number; loss: number; tokens: number; elapsed: number }
   | { kind: 'checkpoint'; seq: number; step: number; best: boolean }

@@ -117,6 +117,7 @@ function inOrder(row: NewRow, seq: number): JournalRow {
     tokensPerSecond: rounded(row.tokensPerSecond, 10),
     rssMb: rounded(row.rssMb, 10),
     elapsed: rounded(row.elapsed, 1e4),
+    ...(row.deviceMb === undefined ? {} : { deviceMb: rounded(row.deviceMb, 10) }),
   };
 }
 

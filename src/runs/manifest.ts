@@ -49,6 +49,9 @@ const manifestSchema = z.object({
     .optional(),
   timing: z.object({ seconds: z.number(), tokensPerSecond: z.number() }).optional(),
   peakRssMb: z.number().optional(),
+  peakDeviceMb: z.number().optional(),
+  microBatch: count.min(1).optional(),
+  recompute: z.boolean().optional(),
   estimate: z.object({ peakRssMb: z.number(), secondsPerStep: z.number().optional() }).optional(),
   error: z
     .object({

@@ -10,6 +10,12 @@ const keys = ['{"kind":"step","seq":', ...stepFields.map((field) => `,"${field}"
   Buffer.from(key, 'latin1'),
 );
 
+/** Each key as words of four bytes, which compare four times as fast, and the bytes left over. */
+const patterns = keys.map((key) => {
+  const words = Array.from({ length: key.length >> 2 }, (_, i) => key.readUInt32LE(4 * i));
+  return { length: key.length, words, rest: key.subarray(4 * words.length) };
+});
+
 const newline = 0x0a;
 const [minus, point, zero, nine, closing, exponent] = [0x2d, 0x2e, 0x30, 0x39, 0x7d, 0x65];
 // Powers of ten up to 22 and integers up to 2^53 are exact doubles, so one division rounds correctly.
@@ -22,22 +28,38 @@ export class StepRowParser {
   /** Where the line after it begins. */
   next = 0;
   #at = 0;
+  #bytes: Buffer | undefined;
+  #view: DataView = new DataView(new ArrayBuffer(0));
 
   /** True when the line at `start` was a step row; `values` and `next` are then set. */
   parse(bytes: Buffer, start: number): boolean {
+    if (bytes !== this.#bytes) {
+      this.#bytes = bytes;
+      this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    }
     this.#at = start;
-    for (let k = 0; k < keys.length; k += 1) {
-      const key = keys[k] as Buffer;
-      for (let i = 0; i < key.length; i += 1) {
-        if (bytes[this.#at + i] !== key[i]) return false;
-      }
-      this.#at += key.length;
+    for (let k = 0; k < patterns.length; k += 1) {
+      if (!this.#skip(patterns[k] as (typeof patterns)[number], bytes)) return false;
       const value = this.#number(bytes);
       if (Number.isNaN(value)) return false;
       this.values[k] = value;
     }
     if (bytes[this.#at] !== closing || bytes[this.#at + 1] !== newline) return false;
     this.next = this.#at + 2;
+    return true;
+  }
+
+  /** Moves the cursor behind a key; false when another text stands there. */
+  #skip({ length, words, rest }: (typeof patterns)[number], bytes: Buffer): boolean {
+    let at = this.#at;
+    if (at + length > bytes.length) return false;
+    for (let i = 0; i < words.length; i += 1, at += 4) {
+      if (this.#view.getUint32(at, true) !== words[i]) return false;
+    }
+    for (let i = 0; i < rest.length; i += 1, at += 1) {
+      if (bytes[at] !== rest[i]) return false;
+    }
+    this.#at = at;
     return true;
   }
 

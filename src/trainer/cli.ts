@@ -55,6 +55,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
       .option('--root <folder>', 'folder that holds the runs', defaultRoot)
       .addOption(deviceOption())
       .addOption(softwareGpuOption())
+      .option('--micro-batch <n>', 'sequences computed at once; the batch of a step stays the same')
       .option('--estimate', 'say what memory and time it would take, and do not start')
       .option('--detach', 'go on in the background and print the run')
       .addOption(new Option('--quiet').hideHelp()),

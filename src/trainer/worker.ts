@@ -3,6 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { Channel } from '../protocol/channel';
 import { serializeError } from '../protocol/errors';
 import { enableGarbageCollection } from './garbageCollection';
+import { memoryError } from './ort/deviceErrors';
 import { ControlFlags } from './training/controlFlags';
 import { trainRun } from './training/trainRun';
 import {
@@ -26,7 +27,8 @@ async function main(): Promise<void> {
     const reason = await trainRun(start, new ControlFlags(start.control), channel);
     channel.notify('ended', { reason });
   } catch (error) {
-    const serialized = serializeError(error);
+    // An array that could not be made anywhere in the loop means the same as the runtime's complaint.
+    const serialized = serializeError(memoryError(error) ?? error);
     if (serialized.code === 'internal' && error instanceof Error) {
       channel.notify('log', { level: 'warning', text: error.stack ?? error.message });
     }

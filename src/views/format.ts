@@ -59,3 +59,8 @@ export function formatDuration(seconds: number): string {
 export function formatLoss(loss: number): string {
   return Math.abs(loss) >= 0.001 || loss === 0 ? loss.toFixed(3) : loss.toExponential(1);
 }
+
+/** `1 layer`, `32 layers`. */
+export function countLayers(count: number): string {
+  return count === 1 ? '1 layer' : `${count} layers`;
+}

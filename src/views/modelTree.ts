@@ -3,7 +3,7 @@
  * and bond by bond. No editor types; `modelView.ts` turns nodes into tree items.
  */
 import type { BondSummary, ModuleDecomposition } from '../protocol/decomposition';
-import { formatCount, formatPercent, formatShape, formatShort } from './format';
+import { countLayers, formatCount, formatPercent, formatShape, formatShort } from './format';
 
 export interface TensorInfo {
   /** Checkpoint name, e.g. `model.layers.0.self_attn.q_proj.weight`. */
@@ -272,7 +272,7 @@ export function textOf(node: ModelNode): NodeText {
 }
 
 function layerCount(model: ModelEntry): string {
-  return model.numLayers === 1 ? '1 layer' : `${model.numLayers ?? 0} layers`;
+  return countLayers(model.numLayers ?? 0);
 }
 
 export function bondText(bond: BondSummary): string {

@@ -1,5 +1,6 @@
 /** The Runs view as data: one node a run, newest first; a run's node opens to its figures. */
 import { refusal, secondsLeft, totalSteps, type RunView } from '../host/runView';
+import { formatError } from '../protocol/errors';
 import type { RunState } from '../protocol/runFiles';
 import { formatCount, formatDuration, formatLoss, formatPercent } from './format';
 
@@ -13,14 +14,15 @@ export interface RunNodeText {
   id: string;
 }
 
+/** Colours that every kind of theme defines to be told from a list's background, at 3 to 1. */
 const stateIcons: Record<RunState, { id: string; color?: string }> = {
   created: { id: 'circle-outline' },
   running: { id: 'sync~spin' },
   paused: { id: 'debug-pause' },
   stopped: { id: 'stop-circle' },
-  finished: { id: 'pass', color: 'testing.iconPassed' },
-  failed: { id: 'error', color: 'testing.iconFailed' },
-  crashed: { id: 'warning', color: 'problemsWarningIcon.foreground' },
+  finished: { id: 'pass', color: 'charts.green' },
+  failed: { id: 'error', color: 'charts.red' },
+  crashed: { id: 'warning', color: 'list.warningForeground' },
 };
 
 export function textOfRun(run: RunView): RunNodeText {
@@ -38,7 +40,7 @@ export function textOfRun(run: RunView): RunNodeText {
     left === undefined ? '' : `${formatDuration(left)} left`,
   ].filter((fact) => fact !== '');
   const flags = ['run', state];
-  for (const action of ['stop', 'pause', 'resume', 'delete'] as const) {
+  for (const action of ['stop', 'pause', 'resume', 'resumeSmaller', 'delete'] as const) {
     if (refusal(run, action) === undefined) {
       flags.push(`can${action[0]?.toUpperCase() ?? ''}${action.slice(1)}`);
     }
@@ -50,9 +52,7 @@ export function textOfRun(run: RunView): RunNodeText {
     description: facts.join(' · '),
     spoken: `Run ${manifest.name}, ${facts.join(', ')}`,
     context: flags.join(' '),
-    icon: run.unresponsive
-      ? { id: 'warning', color: 'problemsWarningIcon.foreground' }
-      : stateIcons[state],
+    icon: run.unresponsive ? { id: 'warning', color: 'list.warningForeground' } : stateIcons[state],
     id: run.key,
   };
 }
@@ -111,7 +111,12 @@ export function detailsOfRun(run: RunView): [string, string][] {
     'Peak memory',
     manifest.peakRssMb === undefined ? undefined : `${Math.round(manifest.peakRssMb)} MB`,
   );
-  add('Error', manifest.error?.message);
+  add(
+    'Peak GPU memory',
+    manifest.peakDeviceMb === undefined ? undefined : `${Math.round(manifest.peakDeviceMb)} MB`,
+  );
+  add('Micro-batch', manifest.microBatch === undefined ? undefined : `${manifest.microBatch}`);
+  add('Error', manifest.error === undefined ? undefined : formatError(manifest.error));
   add('Control', run.controlDisabledReason);
   return lines;
 }

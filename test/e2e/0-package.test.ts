@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import {
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   realpathSync,
@@ -131,6 +132,49 @@ describe('the package of every platform', () => {
 
   it('is the same everywhere but for these', () => {
     for (const list of files.values()) expect(list.sort()).toEqual(files.get(thisTarget)!.sort());
+  });
+});
+
+describe('npm start', () => {
+  it('installs the package with code on the PATH, and opens the workspace with it', () => {
+    const bin = path.join(folder, 'bin');
+    const calls = path.join(folder, 'calls.jsonl');
+    mkdirSync(bin);
+    // Stands in for VS Code's own program, and writes down what it is asked.
+    const program = `#!${process.execPath}
+require('node:fs').appendFileSync(${JSON.stringify(calls)}, JSON.stringify(process.argv.slice(2)) + '\\n');
+`;
+    writeFileSync(path.join(bin, 'code'), program, { mode: 0o755 });
+    const run = spawnSync(process.execPath, ['scripts/start.mjs'], {
+      encoding: 'utf8',
+      env: { ...process.env, PATH: `${bin}${path.delimiter}${process.env.PATH ?? ''}` },
+    });
+    expect(run.status, run.stderr).toBe(0);
+    const asked = readFileSync(calls, 'utf8').trim().split('\n');
+    const [version, install, open, ...more] = asked.map((line) => JSON.parse(line) as string[]);
+    expect(version).toEqual(['--version']);
+    expect(install).toEqual(['--install-extension', vsix, '--force']);
+    const workspace = path.resolve('out/sample-workspace');
+    const readme = path.join(workspace, 'README.md');
+    expect(open).toEqual(['--new-window', workspace, readme]);
+    expect(more).toEqual([]);
+    expect(existsSync(vsix) && existsSync(readme)).toBe(true);
+    expect(run.stdout).toContain(`Opened ${workspace} in VS Code.`);
+  });
+
+  it('says what VS Code said where the installation fails', () => {
+    const bin = path.join(folder, 'failing');
+    mkdirSync(bin);
+    const program = `#!${process.execPath}
+if (process.argv.includes('--install-extension')) { console.error('No space left.'); process.exit(1); }
+`;
+    writeFileSync(path.join(bin, 'code'), program, { mode: 0o755 });
+    const run = spawnSync(process.execPath, ['scripts/start.mjs'], {
+      encoding: 'utf8',
+      env: { ...process.env, PATH: `${bin}${path.delimiter}${process.env.PATH ?? ''}` },
+    });
+    expect(run.status).toBe(1);
+    expect(run.stderr).toContain('No space left.');
   });
 });
 

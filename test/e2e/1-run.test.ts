@@ -115,7 +115,7 @@ describe('a run in the middle', () => {
   it('goes on through a reload, and the panel comes back without a gap', async () => {
     const pid = project.lock(folder)!.pid;
     const before = project.steps(folder).length;
-    await workbench.reload();
+    await workbench.reload('dota.metrics');
     await until('steps during the reload', () => project.steps(folder).length > before + 3);
     expect(project.lock(folder)!.pid).toBe(pid);
     await workbench.openSideBar();

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { exportedPoints, openRun, pointCount, title, waitForPoints } from './metricsPage';
 import { isRunning, processGroup, Project } from './project';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { closeBrowser, extensionHosts, photographFailures, until, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
@@ -56,7 +56,7 @@ describe('a second window on the same folder', () => {
 describe('the extension host is killed', () => {
   it('and the trainer goes on stepping; afterwards the panel has every row', async () => {
     const trainer = project.lock(folder)!.pid;
-    const hosts = workbench.extensionHosts();
+    const hosts = extensionHosts(editor);
     expect(hosts.length).toBeGreaterThan(0);
     // A signal to the host's group must not reach the trainer.
     for (const host of hosts) expect(processGroup(host)).not.toBe(processGroup(trainer));
@@ -66,7 +66,7 @@ describe('the extension host is killed', () => {
     await until('more steps', () => project.steps(folder).length > before + 5);
     expect(isRunning(trainer)).toBe(true);
 
-    await workbench.reload();
+    await workbench.reload('dota.metrics');
     await workbench.openSideBar();
     await openRun(workbench, 'survivor');
     const held = await waitForPoints(workbench, before + 5);

@@ -1,5 +1,4 @@
 /** The Model view down to a bond, against the command line's own numbers. */
-import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import type { DecomposeReport } from '../../src/protocol/decomposition';
@@ -42,26 +41,9 @@ describe('the Model view', () => {
     await mpo.waitFor();
     await workbench.screenshot('model-dark');
 
-    const report = JSON.parse(
-      execFileSync(
-        process.execPath,
-        [
-          path.resolve('dist/trainer/cli.cjs'),
-          'decompose',
-          path.join(project.folder, 'models', 'tiny'),
-          module,
-          '--rank',
-          '8',
-          '--cores',
-          '3',
-          '--json',
-        ],
-        { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
-      )
-        .trim()
-        .split('\n')
-        .at(-1)!,
-    ) as DecomposeReport;
+    const tiny = path.join(project.folder, 'models', 'tiny');
+    const shape = ['--rank', '8', '--cores', '3'];
+    const report = project.dota('decompose', tiny, module, ...shape) as DecomposeReport;
     const [result] = report.modules;
     const text = (await mpo.textContent()) ?? '';
     expect(text).toContain(`kept ${formatPercent(result!.keptEnergy)}`);

@@ -1,7 +1,7 @@
 /** The panel and the trees in every kind of theme, at 200 % zoom, and with the keyboard alone. */
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { writeSyntheticRun } from '../support/syntheticRun';
-import { blankCharts, faintTexts, overflowing, settled, themes } from './looks';
+import { blankCharts, faintTexts, iconContrasts, overflowing, settled, themes } from './looks';
 import { openRun, showCharts, title, waitForPoints } from './metricsPage';
 import { Project } from './project';
 import { closeBrowser, photographFailures, until, Workbench } from './workbench';
@@ -35,6 +35,12 @@ beforeAll(async () => {
     manifest: { createdAt: created(4), name: 'sample, arithmetic, lora r8' },
     log: '<b>loading</b>\nstep 240\nKilled\n',
   });
+  writeSyntheticRun(project.runsFolder, {
+    id: '20260101-030405-dd44',
+    steps: 60,
+    state: 'failed',
+    manifest: { createdAt: created(1), name: 'sample, arithmetic, full' },
+  });
   workbench = await Workbench.open(editor, project.folder);
   await workbench.openSideBar();
   await openRun(workbench, 'dota r8');
@@ -55,6 +61,11 @@ describe('the panel and the trees', () => {
       await until('drawn charts', async () => (await blankCharts(frame)) === 0);
       await settled(() => faintTexts(frame));
     });
+    // Icons have to be told from what lies behind them (WCAG 1.4.11), all three of our colours.
+    await until('icons', async () => (await iconContrasts(workbench.page)).length >= 3);
+    await settled(async () =>
+      (await iconContrasts(workbench.page)).filter((icon) => parseFloat(icon) < 3),
+    );
     await workbench.screenshot(`panel-${name}`);
   });
 

@@ -116,6 +116,25 @@ describe('the MPO explorer', () => {
       const dragged = await value(frame);
       await cut(frame).press('ArrowLeft');
       await until('one less', async () => (await value(frame)) === dragged - 1);
+      // The table behind the drawing follows.
+      await frame.locator('.tables summary').first().click();
+      const bond = frame.locator('.tables table', { hasText: 'Bonds of' }).locator('tbody tr');
+      const cells = await bond.first().locator('th, td').allTextContents();
+      expect(cells.slice(0, 3)).toEqual(['1', String(dragged - 1), '32']);
+      const [, kept = ''] = /([\d.]+) % kept/.exec(await shown()) ?? [];
+      expect(parseFloat(cells[3]!)).toBeCloseTo(Number(kept), 0);
+      // And again while it is dragged on.
+      await cut(frame).scrollIntoViewIfNeeded();
+      const again = (await cut(frame).locator('.cut-grip').boundingBox())!;
+      await mouse.move(again.x + again.width / 2, again.y + 4);
+      await mouse.down();
+      await mouse.move(plot.x + plot.width * 0.3, again.y + 4, { steps: 10 });
+      await until('a smaller bond', async () => (await value(frame)) < dragged - 1);
+      const now = String(await value(frame));
+      await until('the table', async () => {
+        return (await bond.first().locator('th, td').nth(1).textContent()) === now;
+      });
+      await mouse.up();
     });
     await workbench.screenshot('explorer-cut-dark');
   });
@@ -151,7 +170,7 @@ describe('the MPO explorer', () => {
   });
 
   it('comes back to the same model after a reload', async () => {
-    await workbench.reload();
+    await workbench.reload('dota.explorer');
     await workbench.inPanel(title, async (frame) => {
       await frame.locator('h1', { hasText: 'deep' }).waitFor();
     });

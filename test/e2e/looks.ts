@@ -1,71 +1,47 @@
 /** What can be measured of how a panel looks. */
-import type { Frame } from 'playwright-core';
+import type { Frame, Page } from 'playwright-core';
 import { expect } from 'vitest';
+import { lowContrast } from '../webview/audit';
 import { until } from './workbench';
 
 /** Texts whose contrast against what lies behind them is below the limit. */
-export function faintTexts(frame: Frame): Promise<string[]> {
-  return frame.evaluate(() => {
-    type Colour = [number, number, number, number];
-    const parse = (text: string): Colour => {
-      // What color-mix() computes to: components in [0, 1].
-      const mixed = /color\(srgb ([^)]+)\)/
-        .exec(text)?.[1]
-        ?.split(/[\s/]+/)
-        .map(Number);
-      if (mixed !== undefined) {
-        const [r = 0, g = 0, b = 0, a = 1] = mixed;
-        return [r * 255, g * 255, b * 255, a];
-      }
-      const parts =
-        /rgba?\(([^)]+)\)/
-          .exec(text)?.[1]
-          ?.split(/[,/ ]+/)
-          .map(Number) ?? [];
-      return [parts[0] ?? 0, parts[1] ?? 0, parts[2] ?? 0, parts[3] ?? 1];
-    };
-    const over = (top: Colour, below: Colour): Colour => {
-      const mix = (i: 0 | 1 | 2): number => top[i] * top[3] + below[i] * (1 - top[3]);
-      return [mix(0), mix(1), mix(2), 1];
-    };
-    const behind = (element: Element): Colour => {
-      const layers: Colour[] = [];
-      for (let e: Element | null = element; e !== null; e = e.parentElement)
-        layers.push(parse(getComputedStyle(e).backgroundColor));
-      const page = getComputedStyle(document.documentElement).getPropertyValue(
-        '--vscode-editor-background',
-      );
-      const probe = document.createElement('i');
-      probe.style.color = page;
-      document.body.append(probe);
-      let colour = parse(getComputedStyle(probe).color);
-      probe.remove();
-      for (const layer of layers.reverse()) colour = over(layer, colour);
-      return colour;
-    };
-    const luminance = ([r, g, b]: Colour): number => {
-      const linear = [r, g, b].map((c) => {
+export async function faintTexts(frame: Frame): Promise<string[]> {
+  return (await lowContrast(frame)).map(({ ratio, text }) => `${ratio} ${text}`);
+}
+
+/**
+ * Contrast of the runs' state icons, whose colours we choose, against the rows that they stand in, least
+ * first: `2.1 crashed`.
+ */
+export function iconContrasts(page: Page): Promise<string[]> {
+  return page.evaluate(() => {
+    const parse = (text: string): number[] => text.match(/[\d.]+/g)?.map(Number) ?? [0, 0, 0];
+    const luminance = (colour: readonly number[]): number => {
+      const [r = 0, g = 0, b = 0] = colour.map((c) => {
         const s = c / 255;
-        return s <= 0.03928 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4;
+        return s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4;
       });
-      return 0.2126 * linear[0]! + 0.7152 * linear[1]! + 0.0722 * linear[2]!;
+      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
     };
-    const faint: string[] = [];
-    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    for (let node = walker.nextNode(); node !== null; node = walker.nextNode()) {
-      const text = node.textContent?.trim() ?? '';
-      const element = node.parentElement;
-      if (text === '' || element === null || element.closest('script, style') !== null) continue;
-      if (!element.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })) continue;
-      // Disabled controls are exempt (WCAG 1.4.3).
-      if (element.closest(':disabled, [aria-disabled="true"]') !== null) continue;
-      const back = behind(element);
-      const front = over(parse(getComputedStyle(element).color), back);
-      const [light, dark] = [luminance(front), luminance(back)].sort((a, b) => b - a);
-      const ratio = (light! + 0.05) / (dark! + 0.05);
-      if (ratio < 4.5) faint.push(`${ratio.toFixed(2)} ${text.slice(0, 40)}`);
-    }
-    return faint;
+    const behind = (element: Element): readonly number[] => {
+      for (let e: Element | null = element; e !== null; e = e.parentElement) {
+        const colour = parse(getComputedStyle(e).backgroundColor);
+        if ((colour[3] ?? 1) === 1) return colour;
+      }
+      return [255, 255, 255];
+    };
+    return [...document.querySelectorAll('.sidebar .custom-view-tree-node-item-icon')]
+      .filter((icon) => /codicon-(pass|error|warning)\b/.test(icon.className))
+      .map((icon): [number, string] => {
+        const [a, b] = [
+          luminance(parse(getComputedStyle(icon).color)),
+          luminance(behind(icon.parentElement!)),
+        ];
+        const row = icon.closest('.monaco-list-row')?.textContent ?? '';
+        return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), row];
+      })
+      .sort((x, y) => x[0] - y[0])
+      .map(([ratio, row]) => `${ratio.toFixed(2)} ${row}`);
   });
 }
 

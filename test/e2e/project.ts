@@ -7,6 +7,7 @@ import {
   readdirSync,
   writeFileSync,
 } from 'node:fs';
+import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import type { JournalRow, LockFile, RunManifest } from '../../src/protocol/runFiles';
 import { writeTinyModel } from '../support/tinyModel';
@@ -69,6 +70,53 @@ export class Project {
     };
     writeFileSync(file, `${JSON.stringify(config, null, 2)}\n`);
     return file;
+  }
+
+  /** Trains so many steps of a method to the end, with the packaged trainer; the run is called so. */
+  train(method: string, steps: number): string {
+    const file = this.writeConfig(method, steps, { learning_rate: 0.02, save_steps: steps });
+    const config = JSON.parse(readFileSync(file, 'utf8')) as { data: object };
+    Object.assign(config, { method, adapter: { r: 4, target_modules: ['q_proj', 'v_proj'] } });
+    Object.assign(config.data, { validation: 'data/arithmetic.validation.json' });
+    writeFileSync(file, `${JSON.stringify(config, null, 2)}\n`);
+    this.dota('train', file);
+    return this.run(method);
+  }
+
+  /** Writes `<name>.dota-study.json`, "A small study" of the tiny model at two learning rates. */
+  writeStudy(name: string, methods: readonly string[], steps: number): void {
+    const study = {
+      name: 'A small study',
+      model: 'models/tiny',
+      methods: Object.fromEntries(methods.map((method) => [method, { method }])),
+      tasks: {
+        arithmetic: {
+          train: 'data/arithmetic.train.json',
+          validation: 'data/arithmetic.validation.json',
+          max_length: 64,
+        },
+      },
+      ranks: [2],
+      seeds: [0],
+      learning_rates: [0.001, 0.01],
+      training: { max_steps: steps, per_device_train_batch_size: 2, eval_steps: steps },
+      validation_rows: 4,
+      device: 'cpu',
+      threads: 1,
+    };
+    const file = path.join(this.folder, `${name}.dota-study.json`);
+    writeFileSync(file, JSON.stringify(study, null, 2));
+  }
+
+  /** The last line that a command of the trainer prints with `--json`. */
+  dota(...args: string[]): unknown {
+    const cli = path.resolve('dist/trainer/cli.cjs');
+    const output = execFileSync(process.execPath, [cli, ...args, '--json'], {
+      cwd: this.folder,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    return JSON.parse(output.trim().split('\n').at(-1)!) as unknown;
   }
 
   /** The folder of the run with this name. */

@@ -73,16 +73,43 @@ export class Workbench {
     await this.page.locator('.statusbar .left-items').waitFor({ timeout: 2 * patienceMs });
   }
 
-  /** Extension hosts of all windows. */
-  extensionHosts(): number[] {
-    return this.editor.desktop === ''
-      ? descendants(this.editor.serverPid, /--type=extensionHost/)
-      : descendants(desktopPid(), /--type=utility/).filter(isDesktopExtensionHost);
-  }
-
-  async reload(): Promise<void> {
+  /**
+   * Reloads the window once the editor has put away that this panel is open: in a browser it does so
+   * every few seconds, and can't at the end, when a page may not wait.
+   */
+  async reload(panelType: string): Promise<void> {
+    if (this.editor.desktop === '')
+      await until(`${panelType} in the editor's memory`, () => this.remembers(panelType));
     await this.page.reload();
     await this.drawn();
+  }
+
+  /** Whether the layout of the editors that is stored in the browser names a panel. */
+  private remembers(panelType: string): Promise<boolean> {
+    return this.page.evaluate(async (wanted) => {
+      const done = <T>(request: IDBRequest<T>): Promise<T> =>
+        new Promise((resolve, reject) => {
+          request.onsuccess = () => {
+            resolve(request.result);
+          };
+          request.onerror = () => {
+            reject(request.error ?? new Error('IndexedDB'));
+          };
+        });
+      for (const { name = '' } of await indexedDB.databases()) {
+        if (!name.startsWith('vscode-web-state-db-')) continue;
+        const db = await done(indexedDB.open(name));
+        try {
+          if (!db.objectStoreNames.contains('ItemTable')) continue;
+          const items = db.transaction('ItemTable', 'readonly').objectStore('ItemTable');
+          const layout: unknown = await done(items.get('memento/workbench.parts.editor'));
+          if (typeof layout === 'string' && layout.includes(wanted)) return true;
+        } finally {
+          db.close();
+        }
+      }
+      return false;
+    }, panelType);
   }
 
   async close(): Promise<void> {
@@ -328,6 +355,30 @@ export class Workbench {
     }
   }
 
+  /** A webview that shows this text: the editor's own preview of Markdown has no title. */
+  async webviewShowing(text: string): Promise<Frame> {
+    return until(`a webview that shows ${text}`, async () => {
+      for (const frame of this.page.frames()) {
+        const shown = await frame
+          .getByText(text)
+          .first()
+          .isVisible()
+          .catch(() => false);
+        if (shown && frame !== this.page.mainFrame()) return frame;
+      }
+      return undefined;
+    });
+  }
+
+  /** Takes what the open dialog for files proposes, once that lies in the workspace. */
+  async acceptFileDialog(): Promise<void> {
+    const input = this.page.locator('.quick-input-widget input.input');
+    await input.waitFor({ state: 'visible' });
+    await until('a proposed place', async () => (await input.inputValue()).startsWith(this.folder));
+    await this.page.locator('.quick-input-action .monaco-button').first().click();
+    await input.waitFor({ state: 'hidden' });
+  }
+
   notification(text: string | RegExp): Locator {
     return this.page.locator('.notification-list-item').filter({ hasText: text }).first();
   }
@@ -359,10 +410,17 @@ export class Workbench {
   async screenshot(name: string): Promise<void> {
     mkdirSync(screenshots, { recursive: true });
     // Away from anything with a hover of its own.
-    await this.page.mouse.move(760, 790);
+    await this.page.mouse.move(2, 2);
     await this.page.waitForTimeout(700);
     await this.page.screenshot({ path: path.join(screenshots, `${name}.png`) });
   }
+}
+
+/** Processes of the extension hosts of all windows, those closed a moment ago among them. */
+export function extensionHosts(editor: EditorPlaces): number[] {
+  return editor.desktop === ''
+    ? descendants(editor.serverPid, /--type=extensionHost/)
+    : descendants(desktopPid(), /--type=utility/).filter(isDesktopExtensionHost);
 }
 
 /** Waits until a condition holds; says what did not. */

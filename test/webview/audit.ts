@@ -1,5 +1,5 @@
 /** Checks of what is on screen, run inside the page. */
-import type { Page } from 'playwright-core';
+import type { Frame, Page } from 'playwright-core';
 
 export interface ContrastProblem {
   text: string;
@@ -12,7 +12,7 @@ export interface ContrastProblem {
  * Contrast (WCAG 2.2) of every visible text against what is behind it, worst first; only those below
  * `least`. Disabled controls are exempt, as in WCAG.
  */
-export async function lowContrast(page: Page, least = 4.5): Promise<ContrastProblem[]> {
+export async function lowContrast(page: Page | Frame, least = 4.5): Promise<ContrastProblem[]> {
   return page.evaluate((limit) => {
     type Color = [number, number, number, number];
     const parse = (text: string): Color => {

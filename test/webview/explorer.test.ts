@@ -80,6 +80,25 @@ describe.each(themes)('in $name', (theme) => {
   });
 });
 
+it('stays readable when the theme changes', async () => {
+  // Dark text on a light blue becomes unreadable on a dark one, unless it is chosen anew.
+  await open({ theme: themes[1]! });
+  for (const theme of [...themes.slice(2), ...themes]) {
+    await view.page.evaluate(
+      ({ variables, bodyClass }) => {
+        document.documentElement.removeAttribute('style');
+        for (const [key, value] of Object.entries(variables)) {
+          document.documentElement.style.setProperty(`--vscode-${key}`, value);
+        }
+        document.body.className = bodyClass;
+      },
+      { variables: theme.variables, bodyClass: theme.bodyClass },
+    );
+    await settle();
+    expect(await lowContrast(view.page), theme.name).toEqual([]);
+  }
+});
+
 describe('layout', () => {
   it.each([
     [1280, 2],

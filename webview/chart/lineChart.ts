@@ -168,8 +168,13 @@ export class LineChart {
         {
           ...axis,
           size: 26,
-          splits: () =>
-            linearTicks(this.x.min, this.x.max, Math.max(2, Math.floor(this.columns / 90))),
+          splits: () => {
+            const { min, max } = this.x;
+            const count = Math.max(2, Math.floor(this.columns / 90));
+            // Steps, tokens and seconds are labelled as whole numbers: between them is no place.
+            const whole = linearTicks(min, max, count, 1);
+            return whole.length > 0 ? whole : linearTicks(min, max, count);
+          },
           values: (_u, splits) => splits.map((v) => this.formatX(v)),
         },
         {

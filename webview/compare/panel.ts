@@ -335,6 +335,8 @@ class ComparePanel {
       'aria-label',
       `Parameters against best validation loss of ${plural(this.groups.length, 'group')}; the table below has the values.`,
     );
+    // In line with the curves above, not in the middle.
+    parsed.setAttribute('preserveAspectRatio', 'xMinYMin');
     parsed.removeAttribute('width');
     parsed.removeAttribute('height');
     replaceChildren(this.pareto, document.importNode(parsed, true));

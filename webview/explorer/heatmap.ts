@@ -219,6 +219,8 @@ export class Heatmap {
       low = Math.min(low, value);
       high = Math.max(high, value);
     }
+    const root = getComputedStyle(document.body);
+    const theme = `${root.getPropertyValue('--dota-heat')}|${root.backgroundColor}`;
     const from = info.fromZero ? Math.min(0, low) : low;
     const to = high;
     for (const { module } of this.places) {
@@ -230,7 +232,8 @@ export class Heatmap {
       const role =
         module.name === selected ? 'selected' : module.name === compared ? 'compared' : '';
       const text = failed ? '!' : value === undefined || size < 26 ? '' : info.short(value);
-      const key = `${look}|${role}|${text}|${measure}`;
+      // The theme too: the text is black or white by the colour behind it.
+      const key = `${look}|${role}|${text}|${measure}|${theme}`;
       if (this.drawn.get(module.name) === key) continue;
       this.drawn.set(module.name, key);
       const cell = this.cells.get(module.name);

@@ -22,7 +22,7 @@ export class DataTable {
   readonly element = h('section', { attrs: { 'aria-label': 'Data table' } });
   private readonly summary = h('div', { class: 'summary' });
   private readonly body = h('tbody');
-  private readonly caption = h('caption');
+  private readonly caption = h('span');
   private readonly where = h('span', { class: 'number' });
   private readonly pager: HTMLButtonElement[];
   /** Page shown; undefined = the last one, following the run. */
@@ -75,7 +75,13 @@ export class DataTable {
           class: 'table-scroll',
           attrs: { tabindex: 0, role: 'region', 'aria-label': 'Rows of the run' },
         },
-        h('table', { class: 'data' }, this.caption, h('thead', {}, head), this.body),
+        h(
+          'table',
+          { class: 'data' },
+          h('caption', {}, this.caption),
+          h('thead', {}, head),
+          this.body,
+        ),
       ),
     );
   }

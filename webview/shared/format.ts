@@ -11,7 +11,8 @@ export function formatNumber(value: number | undefined, digits = 4): string {
   if (value === Infinity) return '∞';
   if (value === -Infinity) return '−∞';
   if (value === 0) return '0';
-  const size = Math.abs(value);
+  // As rounded: 0.00099999 reads like the 0.001 that it stands beside.
+  const size = Math.abs(Number(value.toPrecision(digits)));
   const text =
     size < 1e-3 || size >= 1e6
       ? trimExponent(value.toExponential(digits - 1))

@@ -1,10 +1,13 @@
 /** Axis ticks at round values. */
 
-/** Multiples of 1, 2 or 5 times a power of ten inside [min, max], at most about `count` of them. */
-export function linearTicks(min: number, max: number, count: number): number[] {
+/**
+ * Multiples of 1, 2 or 5 times a power of ten inside [min, max], at most about `count` of them.
+ * @param least smallest distance, e.g. 1 where the labels are whole numbers
+ */
+export function linearTicks(min: number, max: number, count: number, least = 0): number[] {
   if (!Number.isFinite(min) || !Number.isFinite(max) || max < min || count < 1) return [];
   if (max === min) return [min];
-  const raw = (max - min) / count;
+  const raw = Math.max((max - min) / count, least);
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw * (1 - 1e-9)) ?? raw;
   const first = Math.ceil(min / step - 1e-9);

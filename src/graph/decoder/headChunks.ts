@@ -24,9 +24,24 @@ export function streamedColumns({ hiddenSize, vocabSize }: DecoderConfig): numbe
   return Math.min(vocabSize, Math.max(64, affordable));
 }
 
-/** Rows a chunk where the projection is streamed. */
-export function streamedRows(config: DecoderConfig, labelled: number): number {
-  const affordable = Math.max(minRows, maxLogitsBytes / 4 / streamedColumns(config));
+/** Rows of a part of the vocabulary that fits a device's largest buffer as fp32. */
+export function slicedColumns(config: DecoderConfig, bufferBytes: number): number {
+  const affordable = Math.floor(bufferBytes / 4 / config.hiddenSize);
+  return Math.max(1, Math.min(streamedColumns(config), affordable));
+}
+
+/**
+ * Rows a chunk where the projection is streamed.
+ * @param columns vocabulary entries a part
+ * @param maxBytes of the logits of a chunk over a part
+ */
+export function streamedRows(
+  config: DecoderConfig,
+  labelled: number,
+  columns = streamedColumns(config),
+  maxBytes = maxLogitsBytes,
+): number {
+  const affordable = Math.max(minRows, Math.min(maxBytes, maxLogitsBytes) / 4 / columns);
   let chunk = minRows;
   while (chunk < labelled && chunk * 2 <= affordable) chunk *= 2;
   return chunk;

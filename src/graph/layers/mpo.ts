@@ -7,7 +7,7 @@ import { dimension } from '../shape';
 import type { Tensor } from '../graph';
 import { reshape } from '../ops/broadcast';
 import { slice, transpose } from '../ops/layout';
-import { matmul } from '../ops/matmul';
+import { gemm, leftMatmul, matmul } from '../ops/matmul';
 
 export interface MpoLayout {
   /** Which side of `[out, in]` the cores' first physical leg runs over. */
@@ -17,16 +17,86 @@ export interface MpoLayout {
 }
 
 /**
+ * Measured on two x64 cores over matrices of 512 to 4096, ranks 4 to 16 and 64 to 1024 tokens (see
+ * docs/performance.md): an operation in the thin products of `applyMpo` takes up to three times as long
+ * as in a dense one, and writing and reading the dense change costs as much as 512 operations an entry.
+ */
+const SEQUENTIAL_SLOWDOWN = 3;
+const DENSE_TRAFFIC = 512;
+
+/**
  * The dense matrix `[outFeatures, inFeatures]` of a chain of cores `[d_{k-1}, i_k, j_k, d_k]`.
  * Zero-padded rows and columns, where the factors' product exceeds the size, are cut off.
  */
 export function mergeMpo(cores: readonly Tensor[], layout: MpoLayout): Tensor {
   const oriented = layout.orientation === 'out' ? cores : cores.map(swapLegs);
-  const cut = bestCut(oriented);
+  const cut = denseCut(oriented.map(({ shape }) => shape));
   const left = mergeLeft(oriented.slice(0, cut));
   const right = mergeRight(oriented.slice(cut));
   const dense = joinHalves(left, right);
   return slice(dense, [0, 0], [layout.outFeatures, layout.inFeatures]);
+}
+
+/**
+ * `x MPO(cores)^T` without the dense matrix: the chain's two halves are merged, and x goes through one
+ * after the other, `[I1 r, J1] x [t, J1, J2]` and `[t I1, r J2] x [r J2, I2]`, so that nothing large is
+ * transposed. Needs factors whose products are the sizes exactly.
+ * @param x `[tokens, inFeatures]`
+ * @returns `[tokens, outFeatures]`
+ */
+export function applyMpo(x: Tensor, cores: readonly Tensor[], layout: MpoLayout): Tensor {
+  const oriented = layout.orientation === 'out' ? cores : cores.map(swapLegs);
+  const { cut } = sequentialCost(
+    oriented.map(({ shape }) => shape),
+    'out',
+  );
+  const left = mergeLeft(oriented.slice(0, cut));
+  const right = mergeRight(oriented.slice(cut));
+  const [rows1, cols1, bond] = left.shape as [number, number, number];
+  const [rows2, , cols2] = right.shape as [number, number, number];
+  const tokens = dimension(x.shape, 0);
+  const first = reshape(transpose(left, [0, 2, 1]), [rows1 * bond, cols1]);
+  const half = leftMatmul(first, reshape(x, [tokens, cols1, cols2]));
+  const second = reshape(right, [rows2, bond * cols2]);
+  const product = gemm(reshape(half, [tokens * rows1, bond * cols2]), second, { transposeB: true });
+  return reshape(product, [tokens, rows1 * rows2]);
+}
+
+/**
+ * Whether `applyMpo` costs less than the dense change, over a forward and a backward pass
+ * of so many tokens. Dense: the change is formed and its gradient projected, each through the middle
+ * bond r (6 r out in), and the gradient of the dense weight is one more product (2 T out in).
+ * Sequential: 6 T r (in I1 + out J2). Both are weighed by what an operation costs there.
+ */
+export function sequentialWins(
+  tokens: number,
+  shapes: readonly (readonly number[])[],
+  { orientation, outFeatures, inFeatures }: MpoLayout,
+): boolean {
+  const { perToken, rows, cols } = sequentialCost(shapes, orientation);
+  if (rows !== outFeatures || cols !== inFeatures) return false;
+  const bond = dimension(shapes[denseCut(shapes)] ?? [], 0);
+  const dense = outFeatures * inFeatures * (6 * bond + 2 * tokens + DENSE_TRAFFIC);
+  return SEQUENTIAL_SLOWDOWN * 6 * tokens * perToken < dense;
+}
+
+/** The cut at which a token takes the fewest multiply-adds, and how many. */
+function sequentialCost(
+  shapes: readonly (readonly number[])[],
+  orientation: MpoLayout['orientation'],
+): { cut: number; perToken: number; rows: number; cols: number } {
+  const [rowLeg, colLeg] = orientation === 'out' ? [1, 2] : [2, 1];
+  const product = (leg: number, from: number, to: number): number =>
+    shapes.slice(from, to).reduce((size, shape) => size * dimension(shape, leg), 1);
+  const n = shapes.length;
+  const [rows, cols] = [product(rowLeg, 0, n), product(colLeg, 0, n)];
+  let best = { cut: 1, perToken: Infinity };
+  for (let cut = 1; cut < n; cut++) {
+    const bond = dimension(shapes[cut] ?? [], 0);
+    const perToken = bond * (cols * product(rowLeg, 0, cut) + rows * product(colLeg, cut, n));
+    if (perToken < best.perToken) best = { cut, perToken };
+  }
+  return { ...best, rows, cols };
 }
 
 function swapLegs(core: Tensor): Tensor {
@@ -81,14 +151,14 @@ function mergeRight(cores: readonly Tensor[]): Tensor {
 }
 
 /** The cut whose two halves hold the fewest elements. */
-function bestCut(cores: readonly Tensor[]): number {
+function denseCut(shapes: readonly (readonly number[])[]): number {
   let best = 1;
   let fewest = Infinity;
-  for (let cut = 1; cut < cores.length; cut++) {
-    const bond = dimension((cores[cut] as Tensor).shape, 0);
-    const half = (part: readonly Tensor[]): number =>
-      part.reduce((size, core) => size * dimension(core.shape, 1) * dimension(core.shape, 2), bond);
-    const elements = half(cores.slice(0, cut)) + half(cores.slice(cut));
+  for (let cut = 1; cut < shapes.length; cut++) {
+    const bond = dimension(shapes[cut] ?? [], 0);
+    const half = (part: readonly (readonly number[])[]): number =>
+      part.reduce((size, shape) => size * dimension(shape, 1) * dimension(shape, 2), bond);
+    const elements = half(shapes.slice(0, cut)) + half(shapes.slice(cut));
     if (elements < fewest) {
       fewest = elements;
       best = cut;

@@ -1,8 +1,8 @@
 /** Matrix products. */
 import { broadcastShapes, dimension, formatShape } from '../shape';
 import type { Tensor } from '../graph';
-import { unbroadcast } from './broadcast';
-import { transposeLast } from './layout';
+import { reshape, unbroadcast } from './broadcast';
+import { transpose, transposeLast } from './layout';
 
 /** Batched product `[..., m, k] x [..., k, n]`, leading axes broadcast. */
 export function matmul(a: Tensor, b: Tensor): Tensor {
@@ -20,6 +20,28 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
         unbroadcast(matmul(dy, transposeLast(b)), a.shape),
         unbroadcast(matmul(transposeLast(a), dy), b.shape),
       ],
+    },
+  });
+}
+
+/**
+ * One matrix from the left on many: `left [m, k]` times each `x [t, k, n]`, `[t, m, n]`. As `matmul` in
+ * its values; but the gradient of `left` is one product over all of them, where a broadcast product's
+ * would hold a matrix for each and sum them.
+ */
+export function leftMatmul(left: Tensor, x: Tensor): Tensor {
+  const [m, k] = left.shape as [number, number];
+  const [count, , n] = x.shape as [number, number, number];
+  const product = matmul(left, x);
+  return left.graph.withOrigin(product, {
+    inputs: [left, x],
+    vjp: (dy) => {
+      const rowsFirst = (values: Tensor, rows: number): Tensor =>
+        reshape(transpose(values, [1, 0, 2]), [rows, count * n]);
+      return [
+        gemm(rowsFirst(dy, m), rowsFirst(x, k), { transposeB: true }),
+        leftMatmul(transposeLast(left), dy),
+      ];
     },
   });
 }

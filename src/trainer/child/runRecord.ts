@@ -42,6 +42,10 @@ export class RunRecord {
   append(row: NewRow): JournalRow {
     const written = this.#journal.append(row);
     if (row.kind === 'step') {
+      if (row.deviceMb !== undefined) {
+        const peakDeviceMb = Math.max(this.#manifest.peakDeviceMb ?? 0, Math.round(row.deviceMb));
+        this.#manifest = { ...this.#manifest, peakDeviceMb };
+      }
       this.#tensorboard?.scalars(row.step, {
         'train/loss': row.loss,
         'train/learning_rate': row.learningRate,

@@ -13,6 +13,7 @@ import {
   serializeError,
   type SerializedError,
 } from '../../protocol/errors';
+import { microBatchOf } from '../../protocol/microBatch';
 import type { JournalRow, RunManifest, RunState, TrainerCommand } from '../../protocol/runFiles';
 import type { TrainerProgress, TrainerStatus } from '../../protocol/trainerMessages';
 import { newestGoodCheckpoint, sweepLeftovers, type Checkpoint } from '../../runs/checkpoints';
@@ -32,10 +33,17 @@ import {
   type WorkerMessages,
 } from '../training/workerMessages';
 import { differenceFrom, rowsAbove, type ExpectedRow } from './resumeCheck';
+import { GpuSampler } from './gpuSampler';
+import { afterOutOfMemory, automaticMicroBatch } from './outOfMemory';
 import { RunRecord } from './runRecord';
 
 const commandFileMs = 500;
 const journalNoticeMs = 100;
+
+export interface TrainerOptions {
+  resume: boolean;
+  microBatch?: number | undefined;
+}
 
 export interface TrainerListeners {
   onRow?: (row: JournalRow) => void;
@@ -64,6 +72,7 @@ export class TrainerChild {
   /** What appending a row met; the next flush reports it to the worker. */
   #journalError: unknown;
   #resourcesError: SerializedError | undefined;
+  readonly #gpu = new GpuSampler();
 
   constructor(folder: RunFolder, listeners: TrainerListeners = {}) {
     this.#folder = folder;
@@ -88,9 +97,10 @@ export class TrainerChild {
 
   /**
    * Runs to the end, a stop or a failure; the outcome says which.
-   * @throws DotaError before the run is touched: `run.locked`, `run.state`, `run.corrupt`
+   * @param options.microBatch sequences at once from now on
+   * @throws DotaError before the run is touched: `run.locked`, `run.state`, `run.corrupt`, `usage`
    */
-  async run(options: { resume: boolean }): Promise<TrainerOutcome> {
+  async run(options: TrainerOptions): Promise<TrainerOutcome> {
     const nonce = randomHex(32);
     const wanted = await newSocketPath();
     this.#server = await ControlServer.listen(wanted, nonce, {
@@ -118,14 +128,11 @@ export class TrainerChild {
     }
   }
 
-  async #runLocked(lock: RunLock, { resume }: { resume: boolean }): Promise<TrainerOutcome> {
-    const manifest = await readManifest(this.#folder);
-    checkStartable(manifest, resume, this.#folder);
+  async #runLocked(lock: RunLock, { resume, microBatch }: TrainerOptions): Promise<TrainerOutcome> {
+    const found = await readManifest(this.#folder);
+    checkStartable(found, resume, this.#folder);
+    const manifest = microBatch === undefined ? found : withMicroBatch(found, microBatch);
     await sweepLeftovers(this.#folder);
-    const { checkpoint, passedOver } = await newestGoodCheckpoint(this.#folder);
-    if (checkpoint !== undefined) {
-      this.#expected = await rowsAbove(this.#folder.journal, checkpoint.step);
-    }
     const record = new RunRecord(this.#folder, manifest, {
       tensorboard: wantsTensorBoard(manifest),
     });
@@ -136,14 +143,22 @@ export class TrainerChild {
     try {
       await record.enter('running');
       this.#announce('running');
-      for (const error of passedOver) this.#warn(formatError(error.toJSON()));
-      // Without a checkpoint a resumed run begins again, and its old rows are void.
-      if (checkpoint === undefined && resume) this.#append({ kind: 'resume', step: 0 });
-      outcome = await this.#runWorker(checkpoint);
+      outcome = await this.#computeFrom(resume);
+      for (;;) {
+        const smaller =
+          'error' in outcome ? automaticMicroBatch(record.manifest, outcome.error) : 0;
+        if (!smaller) break;
+        this.#warn(
+          `Memory ran out; going on from the last checkpoint with micro-batch ${smaller}.`,
+        );
+        record.update({ microBatch: smaller });
+        outcome = await this.#computeFrom(true);
+      }
     } catch (error) {
       outcome = { error: serializeError(error) };
     } finally {
       stopHeart();
+      this.#gpu.stop();
     }
     const result = this.#outcomeOf(outcome);
     record.timing = timingOf(record.manifest, (performance.now() - began) / 1000);
@@ -158,6 +173,18 @@ export class TrainerChild {
     return { ...result, manifest: record.manifest };
   }
 
+  /** Lets a worker compute from the newest good checkpoint on, until it ends. */
+  async #computeFrom(resume: boolean): Promise<{ reason: EndReason } | { error: SerializedError }> {
+    const { checkpoint, passedOver } = await newestGoodCheckpoint(this.#folder);
+    if (checkpoint !== undefined) {
+      this.#expected = await rowsAbove(this.#folder.journal, checkpoint.step);
+    }
+    for (const error of passedOver) this.#warn(formatError(error.toJSON()));
+    // Without a checkpoint a resumed run begins again, and its old rows are void.
+    if (checkpoint === undefined && resume) this.#append({ kind: 'resume', step: 0 });
+    return this.#runWorker(checkpoint);
+  }
+
   #outcomeOf(
     outcome: { reason: EndReason } | { error: SerializedError },
   ): Omit<TrainerOutcome, 'manifest'> {
@@ -170,13 +197,14 @@ export class TrainerChild {
         exitCode: stopped ? ExitCode.resumable : ExitCode.done,
       };
     }
-    const { error } = outcome;
+    const error = this.#record
+      ? afterOutOfMemory(outcome.error, this.#record.manifest, this.#folder.path)
+      : outcome.error;
     const exitCode = exitCodeOf(error.code);
     if (error.code === 'run.stopped') {
       return { state: 'stopped', reason: 'stopped', error: undefined, exitCode };
     }
-    const state = exitCode === ExitCode.resumable ? 'stopped' : 'failed';
-    return { state, reason: 'failed', error, exitCode };
+    return { state: stateAfter(error), reason: 'failed', error, exitCode };
   }
 
   #runWorker(
@@ -186,7 +214,9 @@ export class TrainerChild {
       runFolder: this.#folder.path,
       checkpoint: checkpoint?.path,
       control: this.#flags.buffer,
+      microBatch: this.#record?.manifest.microBatch,
     };
+    this.#resourcesError = undefined;
     const worker = new Worker(path.join(__dirname, 'worker.cjs'), { workerData: data });
     return new Promise((resolve) => {
       let states: Promise<void> = Promise.resolve();
@@ -208,6 +238,7 @@ export class TrainerChild {
           },
           facts: (facts) => {
             this.#record?.update(facts);
+            if (facts.device?.kind === 'webgpu') this.#gpu.start();
           },
           progress: (progress) => {
             this.#progress = progress;
@@ -231,9 +262,7 @@ export class TrainerChild {
         this.#log(error.stack ?? error.message);
         const outOfMemory = 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY';
         this.#resourcesError = outOfMemory
-          ? new DotaError('device.outOfMemory', 'The trainer ran out of memory.', {
-              next: 'Use a smaller per_device_train_batch_size with more gradient_accumulation_steps, then resume.',
-            }).toJSON()
+          ? new DotaError('device.outOfMemory', 'The trainer ran out of memory.').toJSON()
           : serializeError(error);
       });
       worker.on('exit', () => {
@@ -271,7 +300,10 @@ export class TrainerChild {
   #append(row: Parameters<RunRecord['append']>[0]): void {
     if (this.#record === undefined || this.#journalError !== undefined) return;
     try {
-      const written = this.#record.append(row);
+      const { usedMb } = this.#gpu;
+      const measured =
+        row.kind === 'step' && usedMb !== undefined ? { ...row, deviceMb: usedMb } : row;
+      const written = this.#record.append(measured);
       this.#listeners.onRow?.(written);
       if (row.kind === 'step') this.#compare(row);
     } catch (error) {
@@ -336,6 +368,21 @@ export class TrainerChild {
       journalBytes: this.#record?.journalBytes ?? 0,
     };
   }
+}
+
+function withMicroBatch(manifest: RunManifest, microBatch: number): RunManifest {
+  const size = microBatchOf({ config: manifest.config }) ?? 1;
+  if (microBatch <= size) return { ...manifest, microBatch };
+  throw new DotaError('usage', `The run's batches have ${size} sequences, not ${microBatch}.`, {
+    next: `Give --micro-batch a number from 1 to ${size}.`,
+  });
+}
+
+/** The state that an error leaves a run in: all but a failed one are offered to be resumed. */
+function stateAfter({ code }: SerializedError): RunState {
+  // Nobody asked for it, and nothing is wrong with the run: as if the process had been killed.
+  if (code === 'device.lost') return 'crashed';
+  return exitCodeOf(code) === ExitCode.resumable ? 'stopped' : 'failed';
 }
 
 function checkStartable(manifest: RunManifest, resume: boolean, folder: RunFolder): void {

@@ -7,6 +7,7 @@ import { checkLiveness } from '../../runs/liveness';
 import { readManifest } from '../../runs/manifest';
 import type { RunFolder } from '../../runs/runFolder';
 import { computeEnvironment } from '../child/childEnvironment';
+import type { TrainerOptions } from '../child/trainerChild';
 
 const startMs = 30_000;
 
@@ -15,19 +16,18 @@ const startMs = 30_000;
  * @returns the trainer's process id
  * @throws DotaError `protocol.closed` when it ends without having touched the run
  */
-export async function startDetached(
-  folder: RunFolder,
-  options: { resume: boolean },
-): Promise<number> {
+export async function startDetached(folder: RunFolder, options: TrainerOptions): Promise<number> {
   const log = await open(folder.log, 'a').catch((cause: unknown) => {
     throw runFileError(cause, folder.log);
   });
   const before = await readManifest(folder);
   const resume = options.resume ? ['--resume'] : [];
+  const { microBatch } = options;
+  const fewer = microBatch === undefined ? [] : ['--micro-batch', String(microBatch)];
   const script = process.argv[1] ?? '';
   const child = spawn(
     process.execPath,
-    [...process.execArgv, script, 'train', folder.path, ...resume, '--quiet'],
+    [...process.execArgv, script, 'train', folder.path, ...resume, ...fewer, '--quiet'],
     {
       detached: true,
       windowsHide: true,

@@ -41,7 +41,13 @@ export async function runEstimate(
     });
     const batches = trainingBatches(data.train, config, model.tokenizer);
     const steps = totalSteps(config.training, batches.stepsPerEpoch);
-    const { memory, manifest } = await estimateRun(config, model, data.train, batches);
+    const { memory, manifest, fit, availableBytes } = await estimateRun(
+      config,
+      model,
+      data.train,
+      batches,
+      { device: config.device === 'webgpu' ? 'webgpu' : 'cpu' },
+    );
     if (json) {
       printJson({
         peak_rss_mb: manifest.peakRssMb,
@@ -51,11 +57,20 @@ export async function runEstimate(
         parameters: memory.baseParameters,
         trainable_parameters: memory.trainableParameters,
         bytes: memory.bytes,
+        available_mb: availableBytes === undefined ? null : Math.round(availableBytes / 2 ** 20),
+        fits: fit.fits,
+        micro_batch: fit.batch,
+        recompute: fit.recompute,
       });
       return;
     }
     const { secondsPerStep } = manifest;
-    printLine(`peak memory about ${manifest.peakRssMb} MB`);
+    printLine(`peak memory about ${manifest.peakRssMb} MB${besideAvailable(availableBytes)}`);
+    if (fit.batch < config.training.per_device_train_batch_size) {
+      printLine(`  micro-batch ${fit.batch}, so that it fits (the step's batch is the same)`);
+    }
+    if (fit.recompute) printLine('  activations recomputed in the backward pass');
+    if (!fit.fits) printLine('  that may be more than there is');
     for (const kind of memoryKinds) {
       const mb = memory.bytes[kind] / 2 ** 20;
       if (mb >= 0.05) printLine(`  ${labels[kind].padEnd(20)} ${mb.toFixed(1).padStart(9)} MB`);
@@ -70,4 +85,8 @@ export async function runEstimate(
   } finally {
     await model.close();
   }
+}
+
+function besideAvailable(bytes: number | undefined): string {
+  return bytes === undefined ? '' : ` of ${Math.round(bytes / 2 ** 20)} MB available`;
 }

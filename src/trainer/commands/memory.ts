@@ -22,7 +22,8 @@ export async function trainingMemory(folder: string): Promise<TrainingMemory> {
       batch: training.per_device_train_batch_size,
       sequence: data.max_length,
       accumulation: training.gradient_accumulation_steps,
-      recompute: training.gradient_checkpointing,
+      // "auto" keeps activations where they fit, which is what there is to show.
+      recompute: training.gradient_checkpointing === true,
       residentLimit: DEFAULT_RESIDENT_LIMIT,
     });
   } finally {

@@ -8,6 +8,8 @@ import type { Batch, Engine } from '../engine';
 import { type Device, openDevice } from '../ort/device';
 import { CountingDevice, flops, prepareProducts, type Product } from '../profile/gemmRate';
 import { readOrtProfiles } from '../profile/ortProfile';
+import { chooseDevice, type ChosenDevice } from '../training/chooseDevice';
+import { estimateRun } from '../training/estimateRun';
 import { gpuStates } from '../training/gpuMemory';
 import { buildEngine, openModel } from '../training/prepareModel';
 import { trainingBatches } from '../training/stepBatches';
@@ -66,16 +68,22 @@ async function measure(
       directory,
       seed: config.training.seed,
     });
-    const batches = trainingBatches(data.train, config, model.tokenizer);
+    const device = await chooseDevice(config);
+    const whole = trainingBatches(data.train, config, model.tokenizer);
+    // As a run would compute it on this machine.
+    const { fit } = await estimateRun(config, model, data.train, whole, { device: device.kind });
+    const batches = trainingBatches(data.train, config, model.tokenizer, fit.batch);
     const micro = await batches.step(1);
     const tokens = micro.reduce((sum, { tokens: count }) => sum + count, 0);
     // Twice: the profiler slows small operations down, so the step's own time is taken without it.
-    const plain = await open((options) => new CountingDevice(openDevice(options)));
+    const way = { device, recompute: fit.recompute };
+    const plain = await open(way, (options) => new CountingDevice(openDevice(options)));
     const timed = await timeSteps(plain.engine, plain.device, micro, steps);
     const memoryMb = await memoryByKind(plain.engine, plain.device, plain.stored);
     const products = await gemmSeconds(plain.device, timed.products);
     await plain.engine.dispose();
     const profiled = await open(
+      way,
       (options) => new CountingDevice(openDevice({ ...options, profileFolder: folder })),
     );
     await timeSteps(profiled.engine, profiled.device, micro, steps);
@@ -99,9 +107,13 @@ async function measure(
     await model.close();
   }
 
-  async function open(wrap: (options: Parameters<typeof openDevice>[0]) => CountingDevice) {
+  async function open(
+    way: { device: ChosenDevice; recompute: boolean },
+    wrap: (options: Parameters<typeof openDevice>[0]) => CountingDevice,
+  ) {
     let device: CountingDevice | undefined;
     const { engine, facts, plan } = await buildEngine(config, model, {
+      ...way,
       shouldStop: () => false,
       openDevice: (options) => (device = wrap(options)),
     });

@@ -85,6 +85,9 @@ export async function runsShow(id: string, options: RunsOptions): Promise<void> 
     ['Step', `${manifest.progress?.step ?? 0} of ${manifest.progress?.totalSteps ?? '?'}`],
     ['Loss', String(journal.steps.column('loss').at(-1) ?? '-')],
     ['Validation', String(journal.evals.column('loss').at(-1) ?? '-')],
+    ...(manifest.error?.next === undefined
+      ? []
+      : [['Next', manifest.error.next] satisfies [string, string]]),
     ['Checkpoints', checkpoints.join(', ') || 'none'],
     ['Size', megabytes(result.bytes)],
   ];

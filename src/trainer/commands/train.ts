@@ -2,19 +2,20 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DotaError, ExitCode, formatError } from '../../protocol/errors';
+import { microBatchOf } from '../../protocol/microBatch';
 import type { RunManifest } from '../../protocol/runFiles';
 import { checkLiveness, lockedError } from '../../runs/liveness';
 import { createRun, findRun } from '../../runs/runStore';
 import type { RunFolder } from '../../runs/runFolder';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
-import { TrainerChild, type TrainerOutcome } from '../child/trainerChild';
+import { TrainerChild, type TrainerOptions, type TrainerOutcome } from '../child/trainerChild';
 import { startDetached } from './detach';
 import { duration, printJson, printLine } from './output';
 import { ProgressLine } from './progressLine';
 import { loadRunConfig } from './runConfigFile';
 import { versions } from './versions';
 
-import { type DeviceChoice, deviceOverrides } from './options';
+import { type DeviceChoice, deviceOverrides, positiveOption } from './options';
 
 export interface TrainOptions extends DeviceChoice {
   /** `true`, or the run where no other argument names it. */
@@ -22,6 +23,8 @@ export interface TrainOptions extends DeviceChoice {
   set: string[];
   root: string;
   detach?: boolean;
+  /** Sequences computed at once. */
+  microBatch?: string;
   /** Say what the run would need, and don't start it. */
   estimate?: boolean;
   quiet?: boolean;
@@ -46,17 +49,18 @@ export async function runTrain(
     return ExitCode.done;
   }
   const resume = options.resume !== undefined && options.resume !== false;
+  const microBatch = positiveOption('--micro-batch', options.microBatch);
   if (options.detach !== true) await ensureComputeEnvironment();
   const folder = await targetFolder(what, resume, options);
   const liveness = await checkLiveness(folder);
   if (liveness.kind === 'alive' || liveness.kind === 'unknown') throw lockedError(folder, liveness);
   if (options.detach === true) {
-    const pid = await startDetached(folder, { resume });
+    const pid = await startDetached(folder, { resume, microBatch });
     if (options.json === true) printJson({ run: folder.path, id: folder.id, pid });
     else printLine(`Run ${folder.id} goes on in process ${pid}: ${folder.path}`);
     return ExitCode.done;
   }
-  return trainHere(folder, resume, options);
+  return trainHere(folder, { resume, microBatch }, options);
 }
 
 /** `--set` last: what is said in full wins over a shorthand. */
@@ -85,7 +89,7 @@ async function targetFolder(
 
 async function trainHere(
   folder: RunFolder,
-  resume: boolean,
+  start: TrainerOptions,
   options: TrainOptions,
 ): Promise<ExitCode> {
   const quiet = options.quiet === true;
@@ -103,7 +107,7 @@ async function trainHere(
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
   if (!quiet) line.line(`Run ${folder.id}: ${folder.path}`);
-  const outcome = await child.run({ resume });
+  const outcome = await child.run(start);
   line.end();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, stop);
   if (!quiet) report(folder, outcome, options);
@@ -134,11 +138,13 @@ function report(folder: RunFolder, outcome: TrainerOutcome, options: TrainOption
     timing === undefined || manifest.peakRssMb === undefined
       ? ''
       : `${duration(timing.seconds)}, ${Math.round(timing.tokensPerSecond)} tokens/s, peak ${manifest.peakRssMb} MB`,
+    manifest.peakDeviceMb === undefined ? '' : `peak on the GPU ${manifest.peakDeviceMb} MB`,
     measuredBeside(manifest),
     `run ${folder.path}`,
   ];
   printLine(lines.filter((text) => text !== '').join('\n'));
-  if (outcome.exitCode === ExitCode.resumable) {
+  // Where memory ran out the error names the command that goes on with less.
+  if (outcome.exitCode === ExitCode.resumable && error?.code !== 'device.outOfMemory') {
     printLine(`Continue with: dota train --resume ${folder.path}`);
   }
 }
@@ -174,6 +180,9 @@ function trainResult(
     trainable_fraction: manifest.trainable?.fraction ?? null,
     tokens_per_second: manifest.timing?.tokensPerSecond ?? null,
     peak_rss_mb: manifest.peakRssMb ?? null,
+    peak_device_mb: manifest.peakDeviceMb ?? null,
+    micro_batch: microBatchOf(manifest) ?? null,
+    recompute: manifest.recompute ?? null,
     estimate: manifest.estimate ?? null,
     seconds: manifest.timing?.seconds ?? null,
   };

@@ -13,7 +13,8 @@ import { openEmbedding } from './embedding';
 import { FrozenWeights, readFloat32, type WeightReader } from './frozenWeights';
 import { Head } from './head';
 import { DenseDeltas } from './denseDeltas';
-import { planParameters } from './parameterLayout';
+import { embeddingName, planParameters, projectionName } from './parameterLayout';
+import { partRows } from './slicedTable';
 import { quantizeBlocks, quantizedNames, type QuantizationOptions } from './quantizeBlocks';
 import { type OptimizerKind, ParameterStore } from './parameterStore';
 import { SessionCache } from './sessionCache';
@@ -77,7 +78,10 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   }
 
   const shapes = expectedWeights(config);
-  await frozen.moveTo(device, (name) => shapes.get(name) ?? []);
+  await frozen.moveTo(device, (name) => shapes.get(name) ?? [], {
+    names: [embeddingName, projectionName(config)],
+    partRows: partRows(config, device),
+  });
   const parts = { config, frozen, store, sessions, device };
   return new DecoderEngine({
     config,

@@ -11,6 +11,7 @@ import type { FrozenWeights } from './frozenWeights';
 import { embeddingName, type ParameterGroup } from './parameterLayout';
 import type { ParameterStore } from './parameterStore';
 import type { SessionCache } from './sessionCache';
+import { lookUpParts } from './slicedTable';
 
 export interface Embedding {
   /** True when the table trains. */
@@ -96,6 +97,8 @@ class DeviceEmbedding implements Embedding {
   async forward(ids: Int32Array): Promise<Value> {
     const { config, frozen, store, sessions } = this.#options;
     const group = this.#group;
+    const parts = frozen.parts(embeddingName);
+    if (parts) return lookUpParts(parts, ids, this.#options);
     const storage = frozen.storage(embeddingName) ?? { form: 'f32' };
     const session = await sessions.get(`embed ${ids.length}`, () =>
       buildEmbedding(config, ids.length, group ? { groupSize: group.size } : { storage }),

@@ -13,6 +13,7 @@ import type { Device } from '../ort/device';
 import type { Value, Values } from '../ort/values';
 import { type DeviceWeight, uploadWeight } from './deviceWeights';
 import { releaseArray } from '../ort/releaseArray';
+import { type TablePart, uploadParts } from './slicedTable';
 
 export interface WeightReader extends Pick<WeightSource, 'names' | 'read'> {
   /** True where it keeps the tensors it gives; else each read gives an array of the caller's own. */
@@ -78,6 +79,7 @@ export class FrozenWeights {
   readonly #quantized = new Map<string, Nf4Tensor>();
   /** Filled by `moveTo`: then nothing is left in the maps above. */
   readonly #onDevice = new Map<string, DeviceWeight>();
+  readonly #parts = new Map<string, readonly TablePart[]>();
   #scratch = new Float32Array(0);
 
   private constructor(
@@ -140,12 +142,22 @@ export class FrozenWeights {
   /**
    * Puts every weight on a GPU in the form it is stored in, and lets go of the host's copies. On the
    * CPU weights stay where they are and are widened when they are fed.
+   * @param tables tables of the vocabulary, and how many of their rows fit one buffer where not all do
    */
-  async moveTo(device: Device, shapeOf: (name: string) => Shape): Promise<void> {
+  async moveTo(
+    device: Device,
+    shapeOf: (name: string) => Shape,
+    tables: { names: readonly string[]; partRows: number | undefined },
+  ): Promise<void> {
     if (device.kind === 'cpu') return;
+    const { names, partRows } = tables;
     for (const from of [this.#widened, this.#quantized, this.#raw]) {
       for (const [name, weight] of from) {
-        this.#onDevice.set(name, await uploadWeight(device, name, weight, shapeOf(name)));
+        const shape = shapeOf(name);
+        if (partRows !== undefined && names.includes(name) && !('codes' in weight)) {
+          const table = shape as [number, number];
+          this.#parts.set(name, await uploadParts(device, name, weight, table, partRows));
+        } else this.#onDevice.set(name, await uploadWeight(device, name, weight, shape));
         from.delete(name);
       }
     }
@@ -160,6 +172,11 @@ export class FrozenWeights {
   /** How a weight enters a graph; undefined where it is fed in fp32. */
   storage(name: string): Storage | undefined {
     return this.#onDevice.get(name)?.storage;
+  }
+
+  /** The parts in which a table lies on the device; undefined where it is there as a whole. */
+  parts(name: string): readonly TablePart[] | undefined {
+    return this.#parts.get(name);
   }
 
   /** What to feed for these weights; on the CPU valid until the next call. */

@@ -7,9 +7,10 @@ import type { DecoderConfig } from '../../models/modelConfig';
 import type { Device, Session } from '../ort/device';
 import { hostArray, hostNumber, type Value, type Values } from '../ort/values';
 import type { FrozenWeights } from './frozenWeights';
-import { headTensorName } from './parameterLayout';
+import { headTensorName, projectionName } from './parameterLayout';
 import type { ParameterStore } from './parameterStore';
 import type { SessionCache } from './sessionCache';
+import { SlicedHead } from './slicedHead';
 import { StreamedHead } from './streamedHead';
 
 /** Labels below this are ignored. */
@@ -32,12 +33,16 @@ export class Head {
   readonly #frozen: readonly FrozenTensorShape[] | undefined;
   /** Where the projection isn't in the host's memory as fp32, and must not be. */
   readonly #streamed: StreamedHead | undefined;
+  /** Where the projection is too large for one of the device's buffers. */
+  readonly #sliced: SlicedHead | undefined;
 
   constructor(options: HeadOptions) {
     this.#options = options;
     const { config, device, frozen, store } = options;
     const streams = device.kind === 'cpu' && !store.layout.head && !frozen.resident;
     this.#streamed = streams ? new StreamedHead(options) : undefined;
+    const parts = frozen.parts(projectionName(config));
+    this.#sliced = parts && new SlicedHead({ ...options, parts });
     this.#frozen = store.layout.head
       ? undefined
       : headTensors(config).map((tensor) => {
@@ -63,6 +68,7 @@ export class Head {
       const values = hostArray(hidden) as Float32Array;
       return this.#streamed.loss(values, labelled, labels, gradientScale);
     }
+    if (this.#sliced) return this.#sliced.loss(hidden, labelled, labels, gradientScale);
     const chunkRows = headRows(config, labelled.length, labels.length);
     // Read once for all chunks.
     const weightFeeds = this.#weights();
@@ -106,6 +112,7 @@ export class Head {
    */
   async logits(hidden: Value, tokens: number, rows: Int32Array): Promise<Float32Array> {
     if (this.#streamed) return this.#streamed.logits(hostArray(hidden) as Float32Array, rows);
+    if (this.#sliced) return this.#sliced.logits(hidden, tokens, rows);
     const { logits } = await this.#run('logits', tokens, { hidden, rows, ...this.#weights() });
     return hostArray(logits) as Float32Array;
   }

@@ -8,7 +8,8 @@ import type { DType } from '../../graph/dtype';
 import type { BuiltGraph } from '../../graph/graph';
 import type { ValueInfo } from '../../graph/onnx';
 import { type Shape, sizeOf } from '../../graph/shape';
-import { deviceError } from './deviceErrors';
+import { checkBuffers } from './bufferLimit';
+import { deviceError, memoryError } from './deviceErrors';
 import { type DeviceMemory, DeviceTensor, DeviceTensors, type Producer } from './deviceTensors';
 import { HostResults } from './hostResults';
 import { releaseArray } from './releaseArray';
@@ -38,6 +39,9 @@ export interface CompileOptions {
 
 export interface Device {
   readonly kind: DeviceOptions['kind'];
+  /** Bytes of the largest tensor that it can hold; undefined where there is no limit, or none known. */
+  readonly bufferBytes: number | undefined;
+  /** @throws DotaError `device.outOfMemory`, `device.unavailable` for a tensor beyond that */
   compile(graph: BuiltGraph, options?: CompileOptions): Promise<Session>;
   /** Puts an array on the device, where it stays until it is freed; on the CPU it is the array. */
   upload(data: HostArray, dtype: DType, shape: Shape): Promise<Value>;
@@ -63,6 +67,7 @@ export function openDevice(options: DeviceOptions): Device {
 
 class CpuDevice implements Device {
   readonly kind = 'cpu';
+  readonly bufferBytes = undefined;
   readonly #options: DeviceOptions;
   readonly #results = new HostResults();
 
@@ -72,7 +77,7 @@ class CpuDevice implements Device {
 
   async compile(graph: BuiltGraph, { host = [], label }: CompileOptions = {}): Promise<Session> {
     const options = sessionOptions(this.#options, label);
-    const session = await ort.InferenceSession.create(graph.model, options);
+    const session = await explained(ort.InferenceSession.create(graph.model, options));
     return new CpuSession(session, graph, this.#results, host);
   }
 
@@ -130,7 +135,7 @@ class CpuSession implements Session {
       const slot = into[info.name];
       fetches[info.name] = slot ? hostTensor(info, slot.value) : null;
     }
-    const results = await this.#session.run(inputs, fetches);
+    const results = await explained(this.#session.run(inputs, fetches));
     const values: Record<string, Value> = {};
     for (const { name } of this.outputs) {
       const data = (results[name] as ort.Tensor).data as HostArray;
@@ -149,13 +154,24 @@ class CpuSession implements Session {
   }
 }
 
+/** Only a lack of memory has a meaning for people; anything else on the CPU is a defect. */
+async function explained<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (cause) {
+    throw memoryError(cause) ?? cause;
+  }
+}
+
 class WebGpuDevice implements Device {
   readonly kind = 'webgpu';
+  readonly bufferBytes: number | undefined;
   readonly #options: DeviceOptions;
   readonly #tensors: DeviceTensors;
 
   constructor(options: DeviceOptions) {
     this.#options = options;
+    this.bufferBytes = options.bufferBytes;
     this.#tensors = new DeviceTensors((model, extra) => this.#open(model, extra));
   }
 
@@ -175,6 +191,7 @@ class WebGpuDevice implements Device {
   }
 
   async compile(graph: BuiltGraph, { host = [], label }: CompileOptions = {}): Promise<Session> {
+    if (this.bufferBytes !== undefined) checkBuffers(graph, this.bufferBytes);
     const preferredOutputLocation = Object.fromEntries(
       graph.outputs.map(({ name }) => [name, host.includes(name) ? 'cpu' : 'gpu-buffer'] as const),
     );

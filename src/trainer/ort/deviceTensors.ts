@@ -12,6 +12,7 @@ import * as ort from 'onnxruntime-node';
 import type { DType } from '../../graph/dtype';
 import { Graph } from '../../graph/graph';
 import { type Shape, sizeOf } from '../../graph/shape';
+import { deviceError } from './deviceErrors';
 import type { HostArray } from './values';
 
 /** A handle; everything about it is known to its owner. */
@@ -115,11 +116,19 @@ export class DeviceTensors {
     if (this.#scope) throw new Error('scopes of device tensors do not nest');
     const scope = new Set<DeviceTensor>();
     this.#scope = scope;
+    let failed = true;
     try {
-      return await work();
+      const result = await work();
+      failed = false;
+      return result;
     } finally {
       this.#scope = undefined;
-      for (const handle of scope) await this.free(handle);
+      for (const handle of scope) {
+        await this.free(handle).catch((error: unknown) => {
+          // On a device that is lost nothing can be freed; what ended the work matters more.
+          if (!failed) throw error;
+        });
+      }
     }
   }
 
@@ -149,7 +158,7 @@ export class DeviceTensors {
   async upload(data: HostArray, dtype: DType, shape: Shape): Promise<DeviceTensor> {
     const copier = await this.#copier('up', dtype, shape);
     const host = new ort.Tensor(dtype as 'float32', data as Float32Array, [1, ...shape]);
-    const { copy } = await copier.session.run({ source: host });
+    const { copy } = await copied(copier, host);
     if (!copy) throw new Error('the upload returned nothing');
     const handle = this.adopt(copy, copier, dtype, shape);
     this.keep(handle);
@@ -158,7 +167,7 @@ export class DeviceTensors {
 
   async read(handle: DeviceTensor): Promise<HostArray> {
     const copier = await this.#copier('down', handle.dtype, handle.shape);
-    const { copy } = await copier.session.run({ source: this.tensorOf(handle) });
+    const { copy } = await copied(copier, this.tensorOf(handle));
     if (!copy) throw new Error('the download returned nothing');
     return copy.data as HostArray;
   }
@@ -188,5 +197,16 @@ export class DeviceTensors {
     for (const handle of [...this.#owned.keys()]) await this.free(handle);
     for (const copier of this.#copiers.values()) await copier.release();
     this.#copiers.clear();
+  }
+}
+
+async function copied(
+  { session }: Producer,
+  source: ort.Tensor,
+): Promise<ort.InferenceSession.OnnxValueMapType> {
+  try {
+    return await session.run({ source });
+  } catch (cause) {
+    throw deviceError(cause);
   }
 }

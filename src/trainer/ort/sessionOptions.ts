@@ -10,6 +10,8 @@ export interface DeviceOptions {
   kind: DeviceKind;
   /** Threads inside one operation; 0 lets the runtime choose. */
   threads: number;
+  /** Bytes of the largest buffer of a GPU, where it was asked; no tensor may pass it. */
+  bufferBytes?: number | undefined;
   /** Folder that the runtime writes a profile of each session to, named by the session's label. */
   profileFolder?: string;
 }

@@ -17,6 +17,7 @@ export interface Product {
 /** A device that counts the products of everything that runs on it. */
 export class CountingDevice implements Device {
   readonly kind;
+  readonly bufferBytes;
   readonly #inner: Device;
   readonly #products = new Map<string, Product>();
   #savedBytes = 0;
@@ -25,6 +26,7 @@ export class CountingDevice implements Device {
   constructor(inner: Device) {
     this.#inner = inner;
     this.kind = inner.kind;
+    this.bufferBytes = inner.bufferBytes;
   }
 
   async compile(...args: Parameters<Device['compile']>): Promise<Session> {

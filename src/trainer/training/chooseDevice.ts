@@ -6,13 +6,20 @@ import { type DeviceKind, type ProbeAnswer, probeCached } from './probeDevices';
 import { gpuStates } from './gpuMemory';
 import { runtimeVersion } from './runtimeVersion';
 
+export interface ChosenDevice {
+  kind: DeviceKind;
+  name: string;
+  /** Bytes of a GPU's largest buffer. */
+  bufferBytes?: number | undefined;
+}
+
 /**
  * @throws DotaError `device.unavailable` where the device asked for cannot be used, or is a software
  *   GPU that was not allowed
  */
 export async function chooseDevice(
   config: Pick<RunConfig, 'device' | 'allow_software_gpu'>,
-): Promise<{ kind: DeviceKind; name: string }> {
+): Promise<ChosenDevice> {
   switch (config.device) {
     case 'cpu':
       return cpu();
@@ -24,7 +31,7 @@ export async function chooseDevice(
       if (!gpu.ok || gpu.software) return cpu();
       const processor = await probeCached('cpu', key);
       const faster = !processor.ok || gpu.gflops > processor.gflops;
-      return faster ? { kind: 'webgpu', name: await gpuName(gpu) } : cpu();
+      return faster ? webgpu(gpu) : cpu();
     }
     case 'webgpu': {
       const gpu = await probeCached('webgpu', await runtimeVersion());
@@ -36,7 +43,7 @@ export async function chooseDevice(
           { next: 'Set "device": "cpu", or "allow_software_gpu": true for a test.' },
         );
       }
-      return { kind: 'webgpu', name: await gpuName(gpu) };
+      return webgpu(gpu);
     }
   }
 }
@@ -49,8 +56,13 @@ export function hasWebGpu(): boolean {
   return platform === 'win32';
 }
 
-function cpu(): { kind: DeviceKind; name: string } {
+function cpu(): ChosenDevice {
   return { kind: 'cpu', name: os.cpus()[0]?.model.trim() ?? 'CPU' };
+}
+
+async function webgpu(gpu: ProbeAnswer & { ok: true }): Promise<ChosenDevice> {
+  const name = await gpuName(gpu);
+  return { kind: 'webgpu', name, bufferBytes: gpu.bufferMb * 2 ** 20 || undefined };
 }
 
 async function gpuName(gpu: ProbeAnswer & { ok: true }): Promise<string> {

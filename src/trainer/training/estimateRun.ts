@@ -7,12 +7,15 @@ import {
   type TrainingEstimate,
 } from '../../estimate/estimateTraining';
 import { DEFAULT_RESIDENT_LIMIT } from '../../estimate/residentLimit';
+import { type Fit, fitMemory } from '../../estimate/fitMemory';
 import { elementBytes } from '../../models/dtype';
 import type { RunManifest } from '../../protocol/runFiles';
 import { finalNormName } from '../engine/parameterLayout';
 import type { TrainingBatches } from '../loop';
 import { OrtGemm } from '../ort/ortGemm';
+import { availableMemory } from './availableMemory';
 import { physicalCores, type ModelParts } from './prepareModel';
+import type { DeviceKind } from './probeDevices';
 
 /** Steps whose batches stand for all. */
 const sampledSteps = 8;
@@ -22,15 +25,23 @@ const probeRuns = 5;
 export interface RunEstimate {
   /** At the longest sequence of the training data. */
   memory: TrainingEstimate;
+  /** How a step is to be computed so that it fits. */
+  fit: Fit;
+  /** Bytes that the choice was made for; undefined where nobody knows. */
+  availableBytes: number | undefined;
   manifest: NonNullable<RunManifest['estimate']>;
 }
 
-/** @throws DotaError `adapter.noTarget`, `adapter.shape`, `adapter.rank` */
+/**
+ * @param machine the device, and the sequences at once that an earlier process has settled on
+ * @throws DotaError `adapter.noTarget`, `adapter.shape`, `adapter.rank`
+ */
 export async function estimateRun(
   config: RunConfig,
   model: Pick<ModelParts, 'config' | 'weights'>,
   train: TokenizedSet,
   batches: TrainingBatches,
+  machine: { device: DeviceKind; microBatch?: number | undefined },
 ): Promise<RunEstimate> {
   const { training, quantization } = config;
   const { dtype } = await model.weights.read(finalNormName);
@@ -52,22 +63,42 @@ export async function estimateRun(
       : undefined,
     batch: training.per_device_train_batch_size,
     accumulation: training.gradient_accumulation_steps,
-    recompute: training.gradient_checkpointing,
-    residentLimit: DEFAULT_RESIDENT_LIMIT,
+    // A GPU keeps 16-bit weights as narrow as they are in the file.
+    residentLimit:
+      machine.device === 'webgpu' && elementBytes[dtype] < 4 ? 0 : DEFAULT_RESIDENT_LIMIT,
   };
-  const memory = estimateTraining({ ...shape, sequence: longest(train, config) });
+  const { microBatch = Infinity, device } = machine;
+  const batch = Math.min(shape.batch, microBatch);
+  const availableBytes = await availableMemory(device);
+  const fit = fitMemory(
+    {
+      ...shape,
+      batch,
+      accumulation: (shape.accumulation * shape.batch) / batch,
+      sequence: longest(train, config),
+    },
+    {
+      availableBytes,
+      recompute: training.gradient_checkpointing,
+      findBatchSize: training.auto_find_batch_size,
+    },
+  );
+  const memory = fit.estimate;
   const typical = estimateTraining({
     ...shape,
+    recompute: fit.recompute,
     batch: mean((batch) => batch.batchSize),
     sequence: mean((batch) => batch.sequenceLength),
     labelled: mean((batch) => batch.lossTokens / (batch.batchSize * batch.sequenceLength)),
   });
   const seconds =
-    config.device === 'webgpu'
+    device === 'webgpu'
       ? undefined
       : secondsPerStep(typical, await cpuRate(config.threads || physicalCores()));
   return {
     memory,
+    fit,
+    availableBytes,
     manifest: {
       peakRssMb: Math.round(memory.totalBytes / 2 ** 20),
       ...(seconds === undefined ? {} : { secondsPerStep: seconds }),

@@ -21,10 +21,10 @@ import { readFloat32, type WeightReader } from '../engine/frozenWeights';
 import type { QuantizationError } from '../engine/quantizeBlocks';
 import { randomWeights } from '../engine/randomWeights';
 import type { TensorCache } from '../../models/tensorCache';
-import type { Device } from '../ort/device';
+import { openDevice, type Device } from '../ort/device';
 import { OrtGemm } from '../ort/ortGemm';
 import type { DeviceOptions } from '../ort/sessionOptions';
-import { chooseDevice } from './chooseDevice';
+import { chooseDevice, type ChosenDevice } from './chooseDevice';
 import { CoreCache, initialCoresOf } from './coreCache';
 import { FullGradients } from './fullGradients';
 import { resolveModel } from './modelPath';
@@ -97,6 +97,10 @@ export interface EngineHooks {
   initialCores?: (module: LinearModule) => readonly Core[] | undefined;
   /** Opens the device that was chosen, where it is to be watched. */
   openDevice?: (options: DeviceOptions) => Device;
+  /** The device, where it was chosen before. */
+  device?: ChosenDevice;
+  /** Whether activations are recomputed, where the configuration leaves it open (`auto`: kept). */
+  recompute?: boolean;
   /** Batches for `init_weights: "gradient"`. */
   firstBatches?: () => Promise<Batch[]>;
 }
@@ -111,7 +115,8 @@ export async function buildEngine(
   hooks: EngineHooks,
 ): Promise<EngineParts> {
   const threads = config.threads > 0 ? config.threads : physicalCores();
-  const device = await chooseDevice(config);
+  const device = hooks.device ?? (await chooseDevice(config));
+  const { kind, name, bufferBytes } = device;
   const cores =
     hooks.cache === undefined || hooks.initialCores !== undefined
       ? undefined
@@ -125,7 +130,7 @@ export async function buildEngine(
     config: model.config,
     weights: model.weights,
     adapters: plan,
-    device: hooks.openDevice?.({ kind: device.kind, threads }) ?? device.kind,
+    device: (hooks.openDevice ?? openDevice)({ kind, threads, bufferBytes }),
     threads,
     quantization:
       hooks.baseOnly !== true && config.quantization.load_in_4bit
@@ -137,7 +142,7 @@ export async function buildEngine(
           }
         : undefined,
     optimizer: config.training.optim,
-    recompute: config.training.gradient_checkpointing,
+    recompute: recomputes(config, hooks),
     shouldStop: hooks.shouldStop,
   });
   const base = countParameters(model.config);
@@ -147,12 +152,16 @@ export async function buildEngine(
     engine,
     plan,
     facts: {
-      device: { ...device, threads },
+      device: { kind, name, threads },
       model: { architecture: model.config.architecture, parameters: base },
       trainable: { parameters, fraction: parameters / all },
       ...(quantization === undefined ? {} : { quantization }),
     },
   };
+}
+
+function recomputes({ training }: RunConfig, hooks: Pick<EngineHooks, 'recompute'>): boolean {
+  return hooks.recompute ?? training.gradient_checkpointing === true;
 }
 
 /** Ids that end an answer, by the model's and the tokenizer's own word. */
@@ -174,7 +183,7 @@ export async function planModel(
   config: RunConfig,
   model: Pick<ModelParts, 'config' | 'weights'>,
   { device, threads }: { device: DeviceKind; threads: number },
-  hooks: Pick<EngineHooks, 'initialCores' | 'onModule' | 'firstBatches'> & {
+  hooks: Pick<EngineHooks, 'initialCores' | 'onModule' | 'firstBatches' | 'recompute'> & {
     shouldStop?: () => boolean;
     cores?: CoreCache | undefined;
   },
@@ -209,7 +218,7 @@ export async function planModel(
                 weights: model.weights,
                 device,
                 threads,
-                recompute: training.gradient_checkpointing,
+                recompute: recomputes(config, hooks),
                 shouldStop: hooks.shouldStop ?? (() => false),
                 modules: selectModules(model.config, adapter),
                 batches: await firstBatches(),

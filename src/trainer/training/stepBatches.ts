@@ -3,6 +3,7 @@ import type { RunConfig } from '../../config/runConfig';
 import { BatchPlan } from '../../data/batches';
 import type { TokenizedSet } from '../../data/tokenizedSet';
 import type { Tokenizer } from '../../models/tokenizer';
+import { splitBatch } from '../../data/batch';
 import type { Batch } from '../engine';
 import type { TrainingBatches } from '../loop';
 
@@ -11,11 +12,15 @@ function padId(tokenizer: Pick<Tokenizer, 'padTokenId' | 'eosTokenId'>): number 
   return tokenizer.padTokenId ?? tokenizer.eosTokenId ?? 0;
 }
 
-/** Batches of training, a pure function of the step. */
+/**
+ * Batches of training, a pure function of the step.
+ * @param microBatch sequences at once, at most; batches above it come in parts
+ */
 export function trainingBatches(
   set: TokenizedSet,
   config: RunConfig,
   tokenizer: Tokenizer,
+  microBatch = Infinity,
 ): TrainingBatches {
   const { training, data } = config;
   const plan = new BatchPlan(set, {
@@ -37,7 +42,8 @@ export function trainingBatches(
       const epoch = Math.floor((n - 1) / stepsPerEpoch);
       const first = ((n - 1) % stepsPerEpoch) * accumulation;
       const count = Math.min(accumulation, perEpoch - first);
-      return Array.from({ length: count }, (_, i) => plan.batch(epoch, first + i));
+      const whole = Array.from({ length: count }, (_, i) => plan.batch(epoch, first + i));
+      return whole.flatMap((batch) => splitBatch(batch, microBatch));
     },
   };
 }
@@ -56,6 +62,7 @@ export function evaluationBatches(
   set: TokenizedSet,
   config: RunConfig,
   tokenizer: Tokenizer,
+  microBatch = Infinity,
 ): (() => Iterable<Batch>) | undefined {
   if (set.length === 0) return undefined;
   const plan = new BatchPlan(set, {
@@ -68,7 +75,9 @@ export function evaluationBatches(
     padTokenId: padId(tokenizer),
   });
   return function* batches() {
-    for (let i = 0; i < plan.batchesPerEpoch; i += 1) yield plan.batch(0, i);
+    for (let i = 0; i < plan.batchesPerEpoch; i += 1) {
+      yield* splitBatch(plan.batch(0, i), microBatch);
+    }
   };
 }
 

@@ -17,6 +17,8 @@ import {
 import { readManifest } from '../../runs/manifest';
 import { runFolder, type RunFolder } from '../../runs/runFolder';
 import type { Engine } from '../engine';
+import { openDevice, type Device } from '../ort/device';
+import { chooseDevice } from './chooseDevice';
 import { initialLoopState, trainLoop, type LoopHooks, type LoopState } from '../loop';
 import {
   checkpointBytes,
@@ -103,18 +105,34 @@ async function trainModel(
       : { evaluationData: await hashFile(path.resolve(directory, config.data.test)) }),
   };
   if (checkpoint !== undefined) checkSameInputs(checkpoint, fingerprint, folder);
-  const batches = trainingBatches(data.train, config, model.tokenizer);
-  const validation = evaluationBatches(data.validation, config, model.tokenizer);
+  const device = await chooseDevice(config);
+  const estimate = await estimateRun(
+    config,
+    model,
+    data.train,
+    trainingBatches(data.train, config, model.tokenizer),
+    { device: device.kind, microBatch: start.microBatch },
+  );
+  const { batch: microBatch, recompute } = estimate.fit;
+  const batches = trainingBatches(data.train, config, model.tokenizer, microBatch);
+  const validation = evaluationBatches(data.validation, config, model.tokenizer, microBatch);
   const steps = totalSteps(training, batches.stepsPerEpoch);
   report.totalSteps = steps;
-
-  const { manifest: estimate } = await estimateRun(config, model, data.train, batches);
-  main.notify('facts', { estimate });
+  const fewer = microBatch < training.per_device_train_batch_size;
+  main.notify('facts', {
+    estimate: estimate.manifest,
+    recompute,
+    ...(fewer && { microBatch }),
+  });
   main.notify('log', { level: 'info', text: estimateText(estimate) });
 
   report.phase('decomposing');
+  let opened: Device | undefined;
   const parts = await buildEngine(config, model, {
     cache,
+    device,
+    recompute,
+    openDevice: (options) => (opened = openDevice(options)),
     shouldStop: () => flags.stopped,
     onModule: (done, total) => {
       refuseWhenStopped(flags);
@@ -132,6 +150,7 @@ async function trainModel(
       `NF4 of the weights themselves: ${plainRelativeError.toFixed(4)}.`;
     main.notify('log', { level: 'info', text });
   }
+  let failed = true;
   try {
     await checkSpace(
       folder.path,
@@ -144,11 +163,16 @@ async function trainModel(
     const loopStart = checkpoint?.loop ?? initialLoopState;
     report.step = loopStart.step;
     report.phase('training');
-    const hooks = loopHooks(folder, config, model, parts, fingerprint, steps, {
-      flags,
-      main,
-      report,
-    });
+    const hooks = loopHooks(
+      folder,
+      config,
+      model,
+      parts,
+      fingerprint,
+      steps,
+      { flags, main, report },
+      () => (opened?.kind === 'webgpu' ? opened.memory().peakBytes / 2 ** 20 : undefined),
+    );
     const result = await trainLoop(engine, batches, validation, training, steps, loopStart, hooks);
     if (result.reason !== 'stopped' && config.data.test !== undefined) {
       report.phase('evaluating');
@@ -159,16 +183,27 @@ async function trainModel(
       });
     }
     report.phase('ended');
+    failed = false;
     return result.reason;
   } finally {
-    await engine.dispose();
+    await engine.dispose().catch((error: unknown) => {
+      // A device that is lost cannot be tidied up; what ended the run matters more.
+      if (!failed) throw error;
+    });
   }
 }
 
-function estimateText({ peakRssMb, secondsPerStep }: RunEstimate['manifest']): string {
+function estimateText({ manifest, fit, availableBytes }: RunEstimate): string {
+  const { peakRssMb, secondsPerStep } = manifest;
+  const mb = (bytes: number): string => `${Math.round(bytes / 2 ** 20)} MB`;
   const time =
     secondsPerStep === undefined ? '' : `, ${secondsPerStep.toPrecision(2)} s a step on the CPU`;
-  return `Estimate: ${peakRssMb} MB of memory at the peak${time}.`;
+  const there = availableBytes === undefined ? '' : ` of ${mb(availableBytes)} available`;
+  const way =
+    `micro-batch ${fit.batch}, activations ` +
+    (fit.recompute ? 'recomputed in the backward pass' : 'kept');
+  const doubt = fit.fits ? '' : ' That may be more than there is.';
+  return `Estimate: ${peakRssMb} MB of memory at the peak${there}${time}; ${way}.${doubt}`;
 }
 
 /** @throws DotaError `run.stopped` */
@@ -251,6 +286,7 @@ function loopHooks(
   fingerprint: RunFingerprint,
   steps: number,
   { flags, main, report }: Surroundings,
+  deviceMb: () => number | undefined,
 ): LoopHooks {
   const environment = {
     device: parts.facts.device.kind,
@@ -293,7 +329,15 @@ function loopHooks(
       return Promise.resolve();
     },
     onStep: ({ step, epoch, ...row }) => {
-      main.notify('row', { kind: 'step', step, epoch, ...row, rssMb: rssMb() });
+      const onDevice = deviceMb();
+      main.notify('row', {
+        kind: 'step',
+        step,
+        epoch,
+        ...row,
+        rssMb: rssMb(),
+        ...(onDevice !== undefined && { deviceMb: onDevice }),
+      });
       main.notify('facts', {
         progress: { step, totalSteps: steps, epoch, tokens: row.tokens },
         last: { trainLoss: row.loss },

@@ -20,6 +20,9 @@ export type RunFacts = Partial<
     | 'last'
     | 'evaluation'
     | 'estimate'
+    | 'microBatch'
+    | 'recompute'
+    | 'peakDeviceMb'
   >
 >;
 
@@ -52,6 +55,8 @@ export interface WorkerData {
   /** Folder of a verified checkpoint to continue from. */
   checkpoint: string | undefined;
   control: SharedArrayBuffer;
+  /** Sequences at once, at most, where less than the configuration's was settled on. */
+  microBatch: number | undefined;
 }
 
 /** A channel's transport over a thread's port. */

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { ignoredLabel, splitBatch } from '../../../src/data/batch';
 import { BatchPlan, packRows, type BatchOptions } from '../../../src/data/batches';
 import { TokenizedSet } from '../../../src/data/tokenizedSet';
 
@@ -87,5 +88,30 @@ describe('packing', () => {
       }),
       { numRuns: 200 },
     );
+  });
+});
+
+describe('a batch in parts', () => {
+  it.each([
+    [5, {}],
+    [8, { packing: true }],
+    [7, { groupByLength: true }],
+  ])('has the same rows, labels and counts: of %i, %j', (batchSize, change) => {
+    const plan = new BatchPlan(makeSet(lengths), { ...base, batchSize, ...change });
+    for (const rows of [1, 2, 3, batchSize, 100]) {
+      const whole = plan.batch(1, 2);
+      const parts = splitBatch(whole, rows);
+      expect(parts.every((part) => part.batchSize <= rows)).toBe(true);
+      expect(parts).toHaveLength(Math.ceil(whole.batchSize / rows));
+      for (const key of ['inputIds', 'labels', 'positionIds', 'segmentIds'] as const) {
+        expect(parts.flatMap((part) => [...part[key]])).toEqual([...whole[key]]);
+      }
+      for (const key of ['batchSize', 'lossTokens', 'tokens'] as const) {
+        expect(parts.reduce((sum, part) => sum + part[key], 0)).toBe(whole[key]);
+      }
+      for (const part of parts) {
+        expect(part.lossTokens).toBe(part.labels.filter((label) => label !== ignoredLabel).length);
+      }
+    }
   });
 });

@@ -7,7 +7,7 @@ import {
 } from '../../../src/commands/configFile';
 import { FineTuneFlow, stepIds, type FineTuneAnswers } from '../../../src/commands/fineTuneFlow';
 import { changedSettings } from '../../../src/config/changedSettings';
-import { runConfigSchema } from '../../../src/config/runConfig';
+import { methods, runConfigSchema } from '../../../src/config/runConfig';
 
 const sampleModel = { path: 'sample', name: 'sample', detail: '1.3 M parameters' };
 const sampleData = { name: 'arithmetic', detail: '' };
@@ -93,11 +93,71 @@ describe('FineTuneFlow', () => {
   });
 });
 
+describe('the methods on offer', () => {
+  /** The flow with model, data and method answered. */
+  function answered(method: FineTuneAnswers['method']): FineTuneFlow {
+    const flow = new FineTuneFlow(offer);
+    flow.answer('model', sampleModel);
+    flow.answer('data', sampleData);
+    flow.answer('method', method);
+    return flow;
+  }
+
+  it('are all that the configuration knows, each once and explained', () => {
+    const flow = answered('dota');
+    flow.back();
+    const { choices } = flow.step!;
+    expect(choices.map((c) => c.value).sort()).toEqual([...methods].sort());
+    for (const { label, detail } of choices) expect(detail?.length, label).toBeGreaterThan(20);
+  });
+
+  it.each([
+    ['dota', 'Largest bond dimension', 8],
+    ['random_mpo', 'Largest bond dimension', 8],
+    ['mpop', 'Largest bond dimension', 64],
+    ['lora', 'Rank', 8],
+    ['loretta', 'Rank', 8],
+  ] as const)('%s asks for modules and its %s, %i on Enter', (method, title, usual) => {
+    const flow = answered(method);
+    expect(flow.step?.id).toBe('targets');
+    flow.answer('targets', ['q_proj']);
+    const { step } = flow;
+    expect(step?.title).toBe(title);
+    expect(step?.choices[step.preselected]).toMatchObject({
+      value: usual,
+      description: 'default',
+    });
+    expect(acceptAll(flow)).toMatchObject({ method, rank: usual });
+  });
+
+  it('warn where the start is not the pretrained model', () => {
+    const flow = answered('mpop');
+    flow.answer('targets', ['q_proj']);
+    expect(flow.step?.placeholder).toMatch(/lacks from the start/);
+    flow.back();
+    flow.back();
+    const { choices, preselected } = flow.step!;
+    expect(choices[preselected]?.detail).toMatch(/starts from a changed model/);
+  });
+
+  it('keep a rank that was chosen when the method changes', () => {
+    const flow = answered('mpop');
+    flow.answer('targets', ['q_proj']);
+    flow.answer('rank', 16);
+    flow.back();
+    flow.back();
+    flow.back();
+    flow.answer('method', 'loretta');
+    flow.answer('targets', ['q_proj']);
+    expect(flow.step?.choices[flow.step.preselected]?.value).toBe(16);
+  });
+});
+
 describe('the written configuration', () => {
   const answers = acceptAll(new FineTuneFlow(offer));
 
   it('is valid for every method, and relative to its folder', () => {
-    for (const method of ['dota', 'random_mpo', 'lora', 'full'] as const) {
+    for (const method of methods) {
       const config = runConfigSchema.parse(configFromAnswers({ ...answers, method }, place));
       expect(config.method).toBe(method);
       expect(config.data.train).toBe('.dota/sample/a.train.json');

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { refusal, secondsLeft, type RunView } from '../../../src/host/runView';
+import { lackedMemory, refusal, secondsLeft, type RunView } from '../../../src/host/runView';
 import { parseEvent } from '../../../src/host/decomposer';
 import type { ModuleDecomposition } from '../../../src/protocol/decomposition';
 import { encodeDecomposition } from '../../../src/protocol/decomposition';
@@ -12,7 +12,7 @@ import {
   type ModelEntry,
   type ModelNode,
 } from '../../../src/views/modelTree';
-import { statusOf, textOfRun } from '../../../src/views/runsTree';
+import { detailsOfRun, statusOf, textOfRun } from '../../../src/views/runsTree';
 
 const result: ModuleDecomposition = {
   module: 'model.layers.0.self_attn.q_proj',
@@ -215,6 +215,32 @@ describe('the runs tree', () => {
     expect(flags(run('running', { unresponsive: true }))).toContain('canForceStop');
     expect(flags(run('running', { controlDisabledReason: 'another window' }))).toEqual([]);
     expect(refusal(run('running'), 'resume')).toMatch(/running already/);
+  });
+
+  it('offers a smaller micro-batch after memory ran out, or may have', () => {
+    const config = { training: { per_device_train_batch_size: 4 } };
+    const failed = (state: RunState, changes: Partial<RunView['manifest']>): RunView => {
+      const view = run(state);
+      return { ...view, manifest: { ...view.manifest, config, ...changes } };
+    };
+    const lacked = { code: 'device.outOfMemory', message: 'x', next: 'y' } as const;
+    const offered = (view: RunView): boolean =>
+      textOfRun(view).context.split(' ').includes('canResumeSmaller');
+    expect(offered(failed('stopped', { error: lacked }))).toBe(true);
+    expect(offered(failed('stopped', { error: lacked, microBatch: 1 }))).toBe(false);
+    expect(offered(failed('stopped', {}))).toBe(false);
+    expect(offered(failed('failed', { error: { code: 'internal', message: 'x' } }))).toBe(false);
+    // Killed, with most of the machine's memory in use.
+    const machine = 8 * 2 ** 30;
+    expect(lackedMemory(failed('crashed', { peakRssMb: 6000 }), machine)).toBe(true);
+    expect(lackedMemory(failed('crashed', { peakRssMb: 2000 }), machine)).toBe(false);
+    expect(lackedMemory(failed('stopped', { peakRssMb: 6000 }), machine)).toBe(false);
+    expect(detailsOfRun(failed('stopped', { error: lacked, microBatch: 2 }))).toEqual(
+      expect.arrayContaining([
+        ['Micro-batch', '2'],
+        ['Error', 'x y'],
+      ]),
+    );
   });
 
   it('shows one status item while something runs, and none otherwise', () => {

@@ -23,6 +23,8 @@ describe('formatters', () => {
     [2, '2'],
     [0.00137, '0.00137'],
     [0.0001, '1e−4'],
+    [0.00099999, '0.001'],
+    [999999.9, '1e6'],
     [-0.5, '−0.5'],
     [1234567, '1.235e6'],
   ])('formatNumber(%s) is %s', (value, text) => {
@@ -129,6 +131,10 @@ describe('ticks', () => {
     );
     expect(linearTicks(0, 1, 5)).toEqual([0, 0.2, 0.4, 0.6, 0.8, 1]);
     expect(linearTicks(0.1, 0.3, 2)).toEqual([0.1, 0.2, 0.3]);
+    // Three steps, or one evaluation, on an axis of whole numbers: none twice.
+    expect(linearTicks(0, 3, 8, 1)).toEqual([0, 1, 2, 3]);
+    expect(linearTicks(39.5, 40.5, 8, 1)).toEqual([40]);
+    expect(linearTicks(0, 1000, 4, 1)).toEqual(linearTicks(0, 1000, 4));
   });
 
   it('of a logarithmic axis are 1, 2 or 5 times a power of ten', () => {

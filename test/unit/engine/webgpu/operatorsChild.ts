@@ -8,6 +8,7 @@ import * as layout from '../../../../src/graph/ops/layout';
 import { gemm, matmul } from '../../../../src/graph/ops/matmul';
 import { reduceMax, reduceMean, softmax, sumOfSquares } from '../../../../src/graph/ops/reduce';
 import { attention } from '../../../../src/graph/layers/attention';
+import { applyMpo } from '../../../../src/graph/layers/mpo';
 import { storedWeight } from '../../../../src/graph/layers/storedWeight';
 import { openDevice } from '../../../../src/trainer/ort/device';
 import type { DeviceKind } from '../../../../src/trainer/ort/sessionOptions';
@@ -54,6 +55,12 @@ const cases: Record<string, Build> = {
   Gemm: (f) => gemm(f('a', [7, 33]), f('b', [9, 33]), { transposeB: true }),
   'Gemm transposed': (f) => gemm(f('a', [33, 7]), f('b', [33, 9]), { transposeA: true }),
   MatMul: (f) => matmul(f('a', [3, 1, 7, 33]), f('b', [1, 2, 33, 5])),
+  'MatMul of one with many': (f) =>
+    applyMpo(f('x', [9, 24]), [f('a', [1, 2, 4, 3]), f('b', [3, 5, 6, 1])], {
+      orientation: 'out',
+      outFeatures: 10,
+      inFeatures: 24,
+    }),
   Gather: (f, g) => indexing.lookUp(f('x', [6, 4]), g.int32s([5, 0, 5], [3])),
   ScatterND: (f, g) =>
     indexing.scatterAddRows(f('x', [6, 4]), g.int32s([5, 0, 5], [3]), f('u', [3, 4])),

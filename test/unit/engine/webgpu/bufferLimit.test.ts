@@ -1,0 +1,73 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { softwareGpuSupported } from '../../../../scripts/software-gpu.mjs';
+import { Graph } from '../../../../src/graph/graph';
+import { gemm } from '../../../../src/graph/ops/matmul';
+import { checkBuffers } from '../../../../src/trainer/ort/bufferLimit';
+import { relativeError } from '../../graph/harness';
+import { runOn } from './child';
+
+interface Computed {
+  lossSum: number;
+  gradient: number[];
+  evaluated: number;
+  logits: number[];
+  partRows?: number;
+  error?: { code: string };
+}
+type Report = Record<'F32 tied' | 'BF16 apart' | 'long sequence', Computed>;
+
+describe.runIf(softwareGpuSupported)('a GPU of small buffers', () => {
+  let cpu: Report;
+  let gpu: Report;
+  beforeAll(async () => {
+    const script = 'test/unit/engine/webgpu/bufferLimitChild.ts';
+    cpu = await runOn<Report>('cpu', script);
+    gpu = await runOn<Report>('webgpu', script);
+  }, 300_000);
+
+  it.each(['F32 tied', 'BF16 apart'] as const)(
+    'computes what the CPU computes, with the tables in parts: %s',
+    (name) => {
+      const [ours, theirs] = [gpu[name], cpu[name]];
+      expect(ours.error).toBeUndefined();
+      // 450 rows of 24 in fp32, in buffers of 16 KiB.
+      expect(ours.partRows).toBe(170);
+      // Sums of fp32 in another order.
+      expect(Math.abs(ours.lossSum / theirs.lossSum - 1)).toBeLessThan(1e-5);
+      expect(Math.abs(ours.evaluated / theirs.evaluated - 1)).toBeLessThan(1e-5);
+      expect(relativeError(ours.logits, theirs.logits)).toBeLessThan(1e-5);
+      expect(Math.hypot(...theirs.gradient)).toBeGreaterThan(0);
+      expect(relativeError(ours.gradient, theirs.gradient)).toBeLessThan(1e-5);
+    },
+  );
+
+  it('refuses a tensor of the batch that passes the limit, before it computes nonsense', () => {
+    expect(cpu['long sequence'].error).toBeUndefined();
+    expect(gpu['long sequence'].error).toMatchObject({ code: 'device.outOfMemory' });
+  });
+});
+
+describe('the check of buffers', () => {
+  const productOf = (rows: number, columns: number) => {
+    const graph = new Graph();
+    const x = graph.input('hidden', 'float32', [rows, 8]);
+    const weight = graph.input('frozen.weight', 'float32', [columns, 8]);
+    graph.output('y', gemm(x, weight, { transposeB: true }));
+    return graph.build();
+  };
+
+  it('lets everything up to the limit pass', () => {
+    expect(() => {
+      checkBuffers(productOf(16, 16), 1024);
+    }).not.toThrow();
+  });
+
+  it('tells the batch’s tensors, for which fewer sequences help, from the model’s', () => {
+    expect(() => {
+      checkBuffers(productOf(64, 16), 1024);
+    }).toThrow(expect.objectContaining({ code: 'device.outOfMemory' }));
+    expect(() => {
+      checkBuffers(productOf(1, 64), 1024);
+    }).toThrow(expect.objectContaining({ code: 'device.unavailable' }));
+  });
+});
