@@ -101,9 +101,9 @@ describe.each(judges.cases)('$kind $rows x $cols as $rowFactors by $colFactors',
   );
 
   const widest = Math.max(...judge.spectra.map((s) => s.count));
-  it.runIf(widest > 512)(
-    'whole spectra up to side 1024 are exact without being asked',
-    async () => {
+  // Narrower cases have nothing else to compute here, and a skipped test would say that they had.
+  if (widest > 512) {
+    it('whole spectra up to side 1024 are exact without being asked', async () => {
       const r = judge.errors[0]?.r ?? 1;
       const options = { shape, rank: { r }, spectra: 'all' } as const;
       const { bonds } = await decompose(weight, rows, cols, options, plainGemm);
@@ -115,6 +115,6 @@ describe.each(judges.cases)('$kind $rows x $cols as $rowFactors by $colFactors',
           if (s >= 1e-4 * expected.values[0]!)
             expect(Math.abs(bond.spectrum[x]! / s - 1)).toBeLessThan(1e-5);
       });
-    },
-  );
+    });
+  }
 });
