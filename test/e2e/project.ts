@@ -190,10 +190,34 @@ export function descendants(parent: number, pattern: RegExp): number[] {
     .map(([pid]) => pid);
 }
 
+/** The process group of a process, without the process's own ancestors (the editor's server). */
+export function groupWithoutAncestors(pid: number): number[] {
+  const ancestors = new Set<number>();
+  for (let p = parentOf(pid); p > 1; p = parentOf(p)) ancestors.add(p);
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((other) => isRunning(other) && !ancestors.has(other))
+    .filter((other) => fieldOf(other, 2) === fieldOf(pid, 2));
+}
+
+function parentOf(pid: number): number {
+  return fieldOf(pid, 1);
+}
+
+/** A field of `/proc/<pid>/stat` after the command's name; 0 where the process has ended. */
+function fieldOf(pid: number, index: number): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[index]);
+  } catch {
+    return 0;
+  }
+}
+
 /** The process group of a process. */
 export function processGroup(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2]);
+  return fieldOf(pid, 2);
 }
 
 export function isRunning(pid: number): boolean {
