@@ -119,6 +119,8 @@ describe('the MPO explorer', () => {
       // The table behind the drawing follows.
       await frame.locator('.module .tables summary').first().click();
       const bond = frame.locator('.tables table', { hasText: 'Bonds of' }).locator('tbody tr');
+      const rank = bond.first().locator('th, td').nth(1);
+      await until('the table', async () => (await rank.textContent()) === String(dragged - 1));
       const cells = await bond.first().locator('th, td').allTextContents();
       expect(cells.slice(0, 3)).toEqual(['1', String(dragged - 1), '32']);
       const [, kept = ''] = /([\d.]+) % kept/.exec(await shown()) ?? [];
