@@ -74,7 +74,11 @@ export async function saveCheckpoint(
   try {
     await mkdir(stage, { recursive: true });
     await checkSpace(folder.checkpoints, bytes);
-    await write(stage);
+    await write(stage).catch((cause: unknown) => {
+      // Writers of single files advise to repeat a command; a run is resumed.
+      const full = cause instanceof DotaError && cause.code === 'file.diskFull';
+      throw full ? diskFull(target, cause) : cause;
+    });
     await describe(folder, step, stage);
     await replaceFolder(stage, target);
     await syncFolder(folder.checkpoints);

@@ -13,6 +13,7 @@ import { open, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { fileError } from '../../../src/models/files';
 import { writeFileAtomic } from '../../../src/runs/atomicFile';
 import {
   checkSpace,
@@ -104,6 +105,16 @@ describe('checkpoints', () => {
     await expect(failing).rejects.toMatchObject({ code: 'file.diskFull' });
     expect(readdirSync(folder.checkpoints)).toEqual(['step-1']);
     expect((await newestGoodCheckpoint(folder)).checkpoint?.step).toBe(1);
+  });
+
+  it('tell to resume the run, whoever met the full disk', async () => {
+    const failing = saveCheckpoint(folder, 2, 100, () =>
+      Promise.reject(fileError(Object.assign(new Error('full'), { code: 'ENOSPC' }), 'a.bin')),
+    );
+    await expect(failing).rejects.toMatchObject({
+      code: 'file.diskFull',
+      next: expect.stringContaining('resume') as string,
+    });
   });
 
   it('ask the disk for room first', async () => {
