@@ -50,6 +50,13 @@ export interface OnnxGraph {
 const OPSET = 21;
 const IR_VERSION = 10;
 
+/**
+ * Operators that the runtime adds to the standard, which both providers have: one pass over the values
+ * where the standard's need several. They know no float64.
+ */
+const RUNTIME_DOMAIN = 'com.microsoft';
+const runtimeOperators: ReadonlySet<string> = new Set(['QuickGelu', 'RotaryEmbedding']);
+
 /** TensorProto.DataType */
 export const elementType: Record<DType, number> = {
   float32: 1,
@@ -127,6 +134,7 @@ export function encodeModel(graph: OnnxGraph): Uint8Array {
         for (const attribute of node.attributes) {
           writer.message(5, (attributeWriter) => writeAttribute(attributeWriter, attribute));
         }
+        if (runtimeOperators.has(node.op)) writer.string(7, RUNTIME_DOMAIN);
       });
     }
     out.string(2, 'graph');
@@ -139,5 +147,8 @@ export function encodeModel(graph: OnnxGraph): Uint8Array {
     for (const value of graph.outputs) out.message(12, (writer) => writeValueInfo(writer, value));
   });
   model.message(8, (opset) => opset.string(1, '').integer(2, OPSET));
+  if (graph.nodes.some(({ op }) => runtimeOperators.has(op))) {
+    model.message(8, (opset) => opset.string(1, RUNTIME_DOMAIN).integer(2, 1));
+  }
   return model.finish().slice();
 }

@@ -3,9 +3,10 @@ import type { DecoderConfig } from '../../models/modelConfig';
 import { attention, type PrependPast } from '../layers/attention';
 import { rmsNorm } from '../layers/rmsNorm';
 import { rope } from '../layers/rope';
+import { swiglu } from '../layers/swiglu';
 import type { Tensor } from '../graph';
 import { reshape } from '../ops/broadcast';
-import { add, mul, silu } from '../ops/elementwise';
+import { add } from '../ops/elementwise';
 
 /** The linear layers of a block, by their path inside it, in Hugging Face's names. */
 export const linearPaths = [
@@ -135,5 +136,5 @@ export function decoderBlock(
   const normedAgain = rmsNorm(attended, norm('post_attention_layernorm'), rmsNormEps);
   const gate = saved('gate', linear('mlp.gate_proj', normedAgain));
   const up = saved('up', linear('mlp.up_proj', normedAgain));
-  return add(attended, linear('mlp.down_proj', mul(silu(gate), up)));
+  return add(attended, linear('mlp.down_proj', swiglu(gate, up)));
 }

@@ -71,13 +71,19 @@ export function sigmoid(x: Tensor): Tensor {
   return unary('Sigmoid', x, (dy, y) => mul(dy, sub(mul(y, one(y)), mul(y, y))));
 }
 
-/** x * sigmoid(x), also called swish. */
+/** x * sigmoid(x), also called swish; in float32 by the runtime's own operator. */
 export function silu(x: Tensor): Tensor {
-  const s = sigmoid(x);
-  return x.graph.withOrigin(mul(x, s), {
+  const value =
+    x.dtype === 'float32'
+      ? x.graph.node('QuickGelu', [x], x.shape, { attributes: [{ name: 'alpha', float: 1 }] })
+      : mul(x, sigmoid(x));
+  return x.graph.withOrigin(value, {
     inputs: [x],
-    // d/dx = s * (1 + x * (1 - s))
-    vjp: (dy) => [mul(dy, mul(s, addScalar(mul(x, sub(one(s), s)), 1)))],
+    // d/dx = s * (1 + x * (1 - s)) with s = sigmoid(x)
+    vjp: (dy) => {
+      const s = sigmoid(x);
+      return [mul(dy, mul(s, addScalar(mul(x, sub(one(s), s)), 1)))];
+    },
   });
 }
 

@@ -99,9 +99,17 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
   });
 }
 
-/** One vector of all elements of all tensors, in order. */
+/**
+ * One vector of all elements of all tensors, in order. The CPU provider computes the inputs of the
+ * concatenation in the order of their nodes: they are made last tensor first, so that of a block's
+ * parameters those used last come first, and each layer's gradients let go of what they needed before
+ * the backward pass goes on to the layer below.
+ */
 export function flatten(tensors: readonly Tensor[]): Tensor {
-  const vectors = tensors.map((tensor) => reshape(tensor, [sizeOf(tensor.shape)]));
+  const vectors = tensors
+    .toReversed()
+    .map((tensor) => reshape(tensor, [sizeOf(tensor.shape)]))
+    .toReversed();
   return vectors.length === 1 ? (vectors[0] as Tensor) : concat(vectors, 0);
 }
 

@@ -6,6 +6,7 @@ import { crossEntropy } from '../../../src/graph/layers/crossEntropy';
 import { mergeMpo } from '../../../src/graph/layers/mpo';
 import { rmsNorm } from '../../../src/graph/layers/rmsNorm';
 import { rope } from '../../../src/graph/layers/rope';
+import { swiglu } from '../../../src/graph/layers/swiglu';
 import type { Tensor } from '../../../src/graph/graph';
 import { checkGradient, type FloatInput, relativeError, runGraph } from './harness';
 import { expand, reduceSum, reshape } from '../../../src/graph/ops/broadcast';
@@ -59,6 +60,12 @@ const cases: Case[] = [
   ['reciprocal', positive, ({ x }) => reciprocal(x!)],
   ['sigmoid', x23, ({ x }) => sigmoid(x!)],
   ['silu', x23, ({ x }) => silu(x!)],
+  ['swiglu', { g: { shape: [2, 3] }, u: { shape: [2, 3] } }, ({ g, u }) => swiglu(g!, u!)],
+  [
+    'mul broadcast over a long first axis',
+    { a: { shape: [3, 300] }, b: { shape: [300] } },
+    ({ a, b }) => mul(a!, b!),
+  ],
   ['scale', x23, ({ x }) => scale(x!, -1.7)],
   ['addScalar', x23, ({ x }) => addScalar(mul(x!, x!), 3)],
   ['reduceSum', { x: { shape: [2, 3, 4] } }, ({ x }) => reduceSum(x!, [0, -1])],

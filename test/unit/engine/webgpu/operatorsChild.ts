@@ -9,6 +9,7 @@ import { gemm, matmul } from '../../../../src/graph/ops/matmul';
 import { reduceMax, reduceMean, softmax, sumOfSquares } from '../../../../src/graph/ops/reduce';
 import { attention } from '../../../../src/graph/layers/attention';
 import { applyMpo } from '../../../../src/graph/layers/mpo';
+import { rope } from '../../../../src/graph/layers/rope';
 import { storedWeight } from '../../../../src/graph/layers/storedWeight';
 import { openDevice } from '../../../../src/trainer/ort/device';
 import type { DeviceKind } from '../../../../src/trainer/ort/sessionOptions';
@@ -38,6 +39,8 @@ const cases: Record<string, Build> = {
   Sqrt: unary((x) => elementwise.sqrt(positive(x))),
   Reciprocal: unary((x) => elementwise.reciprocal(positive(x))),
   Sigmoid: unary(elementwise.sigmoid),
+  QuickGelu: unary(elementwise.silu),
+  RotaryEmbedding: (f) => rope(f('x', [5, 3, 8]), f('cos', [5, 1, 4]), f('sin', [5, 1, 4])),
   Cast: unary((x) =>
     elementwise.cast(elementwise.cast(elementwise.scale(x, 9), 'int32'), 'float32'),
   ),
