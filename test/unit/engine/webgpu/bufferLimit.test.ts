@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { softwareGpuSupported } from '../../../../scripts/software-gpu.mjs';
+import type { AttentionCut } from '../../../../src/graph/layers/attentionCut';
 import { Graph } from '../../../../src/graph/graph';
 import { gemm } from '../../../../src/graph/ops/matmul';
 import { checkBuffers } from '../../../../src/trainer/ort/bufferLimit';
@@ -12,9 +13,10 @@ interface Computed {
   evaluated: number;
   logits: number[];
   partRows?: number;
+  cut?: AttentionCut;
   error?: { code: string };
 }
-type Report = Record<'F32 tied' | 'BF16 apart' | 'long sequence', Computed>;
+type Report = Record<'F32 tied' | 'BF16 apart' | 'long sequences' | 'too many tokens', Computed>;
 
 describe.runIf(softwareGpuSupported)('a GPU of small buffers', () => {
   let cpu: Report;
@@ -25,8 +27,8 @@ describe.runIf(softwareGpuSupported)('a GPU of small buffers', () => {
     gpu = await runOn<Report>('webgpu', script);
   }, 300_000);
 
-  it.each(['F32 tied', 'BF16 apart'] as const)(
-    'computes what the CPU computes, with the tables in parts: %s',
+  it.each(['F32 tied', 'BF16 apart', 'long sequences'] as const)(
+    'computes what the CPU computes, with tables and attention in parts: %s',
     (name) => {
       const [ours, theirs] = [gpu[name], cpu[name]];
       expect(ours.error).toBeUndefined();
@@ -41,9 +43,15 @@ describe.runIf(softwareGpuSupported)('a GPU of small buffers', () => {
     },
   );
 
+  it('cuts attention where its scores pass the limit', () => {
+    expect(cpu['long sequences'].cut).toEqual({ sequences: 2, keyHeads: 2, queries: 40 });
+    // 2 of the 4 heads of one sequence take 12.8 kB of 16.
+    expect(gpu['long sequences'].cut).toEqual({ sequences: 1, keyHeads: 1, queries: 40 });
+  });
+
   it('refuses a tensor of the batch that passes the limit, before it computes nonsense', () => {
-    expect(cpu['long sequence'].error).toBeUndefined();
-    expect(gpu['long sequence'].error).toMatchObject({ code: 'device.outOfMemory' });
+    expect(cpu['too many tokens'].error).toBeUndefined();
+    expect(gpu['too many tokens'].error).toMatchObject({ code: 'device.outOfMemory' });
   });
 });
 

@@ -7,7 +7,7 @@ import * as indexing from '../../../../src/graph/ops/indexing';
 import * as layout from '../../../../src/graph/ops/layout';
 import { gemm, matmul } from '../../../../src/graph/ops/matmul';
 import { reduceMax, reduceMean, softmax, sumOfSquares } from '../../../../src/graph/ops/reduce';
-import { attention } from '../../../../src/graph/layers/attention';
+import { attention, maskSlices } from '../../../../src/graph/layers/attention';
 import { applyMpo } from '../../../../src/graph/layers/mpo';
 import { storedWeight } from '../../../../src/graph/layers/storedWeight';
 import { openDevice } from '../../../../src/trainer/ort/device';
@@ -94,10 +94,9 @@ const cases: Record<string, Build> = {
       f('q', [14, 4, 6]),
       f('k', [14, 2, 6]),
       f('v', [14, 2, 6]),
-      f('m', [2, 1, 1, 7, 7]),
+      maskSlices(f('m', [2, 1, 1, 7, 7])),
       { batch: 2, sequence: 7, heads: 4, keyValueHeads: 2, headDim: 6 },
-      undefined,
-      3,
+      { cut: { sequences: 1, keyHeads: 1, queries: 3 } },
     ),
 };
 
