@@ -3,6 +3,7 @@ import { softwareGpuSupported } from '../../../../scripts/software-gpu.mjs';
 import type { AttentionCut } from '../../../../src/graph/layers/attentionCut';
 import { Graph } from '../../../../src/graph/graph';
 import { gemm } from '../../../../src/graph/ops/matmul';
+import { storedWeight } from '../../../../src/graph/layers/storedWeight';
 import { checkBuffers } from '../../../../src/trainer/ort/bufferLimit';
 import { relativeError } from '../../graph/harness';
 import { runOn } from './child';
@@ -77,5 +78,49 @@ describe('the check of buffers', () => {
     expect(() => {
       checkBuffers(productOf(1, 64), 1024);
     }).toThrow(expect.objectContaining({ code: 'device.unavailable' }));
+  });
+
+  it('names a weight that cannot be cut, in the form it is computed with, and what to do', () => {
+    const graph = new Graph();
+    const shape = [512, 1024];
+    const weight = storedWeight(graph, 'frozen.mlp.up_proj.weight', shape, { form: 'bf16' });
+    graph.output(
+      'y',
+      gemm(graph.input('hidden', 'float32', [4, 1024]), weight, { transposeB: true }),
+    );
+    const built = graph.build();
+    // Each half of its bytes is 0.5 MiB at rest; widened it is 2.
+    expect(() => {
+      checkBuffers(built, 2 ** 20);
+    }).toThrow(
+      'The weight "mlp.up_proj.weight" [512, 1024] takes 2.0 MiB as it is computed with; ' +
+        'the largest buffer of this GPU has 1.0 MiB.',
+    );
+    expect(() => {
+      checkBuffers(built, 2 ** 20);
+    }).toThrow(
+      expect.objectContaining({ next: expect.stringContaining('"device": "cpu"') as string }),
+    );
+    expect(() => {
+      checkBuffers(built, 2 ** 21);
+    }).not.toThrow();
+  });
+
+  it('takes a weight in 4 bits for the model’s as well', () => {
+    const graph = new Graph();
+    const nf4 = { form: 'nf4', blockSize: 64, doubleQuantized: false } as const;
+    const weight = storedWeight(graph, 'frozen.mlp.up_proj.weight', [512, 1024], nf4);
+    graph.output(
+      'y',
+      gemm(graph.input('hidden', 'float32', [4, 1024]), weight, { transposeB: true }),
+    );
+    expect(() => {
+      checkBuffers(graph.build(), 2 ** 20);
+    }).toThrow(
+      expect.objectContaining({
+        code: 'device.unavailable',
+        message: expect.stringContaining('The weight "mlp.up_proj.weight"') as string,
+      }),
+    );
   });
 });
