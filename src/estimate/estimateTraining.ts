@@ -7,7 +7,8 @@ import type { AdapterOptions } from '../adapters/method';
 import { linearModules, selectModules } from '../adapters/targets';
 import type { Method } from '../config/runConfig';
 import { largestLogits, streamedColumns } from '../graph/decoder/headChunks';
-import { linearPaths, linearShape } from '../graph/decoder/block';
+import { attentionSize, linearPaths, linearShape } from '../graph/decoder/block';
+import { attentionCut, isCut, MAX_SCORES_BYTES } from '../graph/layers/attentionCut';
 import { countParameters } from '../models/config';
 import type { DecoderConfig } from '../models/modelConfig';
 import { adapterSize } from './adapterSize';
@@ -31,6 +32,8 @@ export interface TrainingShape {
   recompute: boolean;
   /** Bytes as fp32 up to which the frozen weights are widened once. */
   residentLimit: number;
+  /** The most that the scores of a piece of attention may take; the CPU's unless given. */
+  scoresBytes?: number | undefined;
 }
 
 export const memoryKinds = [
@@ -54,6 +57,8 @@ export interface TrainingEstimate {
    */
   bytes: Record<MemoryKind, number>;
   totalBytes: number;
+  /** Bytes of the largest tensor that has a row for each token. */
+  largestTensorBytes: number;
   baseParameters: number;
   trainableParameters: number;
   /** Floating-point operations of one optimizer step, a multiply-add counted as two. */
@@ -121,16 +126,22 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
   const held = resident ? float : shape.bytesPerWeight;
   const scratch = streamed ? Math.max(blockNumbers, streamedColumns(config) * hiddenSize) : 0;
   const formsChange = (method !== 'lora' && method !== 'loretta') || adapter.use_dora;
-  const kept = float * tokens * trainedLayers * (hiddenSize + (recompute ? 0 : savedWidth(config)));
+  const size = attentionSize(config, { batch, sequence });
+  const cut = attentionCut(size, shape.scoresBytes ?? MAX_SCORES_BYTES.cpu);
+  const heads = (cut.keyHeads * config.numHeads) / config.numKeyValueHeads;
+  const scores = cut.sequences * heads * cut.queries * sequence;
+  // Attention in pieces keeps its result as well.
+  const saved = savedWidth(config) + (isCut(size, cut) ? config.numHeads * config.headDim : 0);
+  const kept = float * tokens * trainedLayers * (hiddenSize + (recompute ? 0 : saved));
   // An implicit residual's sums lie where the weights were widened.
   const summed = implicit && (method === 'dota' || method === 'random_mpo');
   const changes = formsChange ? (summed ? 0 : blockNumbers) + changeTensors * largest : 0;
   const block =
     blockFragmentation *
     float *
-    (scoreTensors * batch * config.numHeads * sequence ** 2 +
+    (scoreTensors * scores +
       wideTensors * tokens * config.intermediateSize +
-      (recompute ? tokens * savedWidth(config) : 0) +
+      (recompute ? tokens * saved : 0) +
       changes);
   const head =
     float *
@@ -157,6 +168,8 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
   return {
     bytes,
     totalBytes: memoryKinds.reduce((sum, kind) => sum + bytes[kind], 0),
+    largestTensorBytes:
+      float * tokens * Math.max(...linearPaths.flatMap((path) => linearShape(config, path))),
     baseParameters: base,
     trainableParameters: trainable,
     flopsPerStep: shape.accumulation * microBatchFlops(),
@@ -165,7 +178,9 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
 
   /** Forward, backward and, with recompute, the forward once more. */
   function microBatchFlops(): number {
-    const attention = numLayers * tokens * sequence * config.numHeads * config.headDim * 2;
+    // Pieces look at no key after their last query.
+    const looked = cut.queries < sequence ? (sequence + cut.queries) / 2 : sequence;
+    const attention = numLayers * tokens * looked * config.numHeads * config.headDim * 2;
     const products = tokens * blockMatrices;
     // Attention's backward has two products for each of the forward's two.
     const share = trainedLayers / numLayers;

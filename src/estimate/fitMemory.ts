@@ -4,6 +4,8 @@ import { estimateTraining, type TrainingEstimate, type TrainingShape } from './e
 export interface FitOptions {
   /** Undefined where nobody knows: then nothing is changed. */
   availableBytes: number | undefined;
+  /** Of a GPU's largest buffer, which no tensor may pass; undefined where there is no limit. */
+  bufferBytes?: number | undefined;
   /** `gradient_checkpointing`. */
   recompute: boolean | 'auto';
   /** `auto_find_batch_size`. */
@@ -15,7 +17,7 @@ export interface Fit {
   batch: number;
   recompute: boolean;
   estimate: TrainingEstimate;
-  /** False where even the smallest way is estimated to need more than there is. */
+  /** False where even the smallest way is estimated to need more than there is, in all or in one piece. */
   fits: boolean;
 }
 
@@ -34,11 +36,13 @@ const efficientTokens = 512;
  * @throws DotaError `adapter.noTarget`, `adapter.shape`, `adapter.rank`
  */
 export function fitMemory(shape: Omit<TrainingShape, 'recompute'>, options: FitOptions): Fit {
-  const { availableBytes = Infinity } = options;
+  const { availableBytes = Infinity, bufferBytes = Infinity } = options;
   const estimated = candidates(shape, options).map(({ batch, recompute }): Fit => {
     const accumulation = (shape.accumulation * shape.batch) / batch;
     const estimate = estimateTraining({ ...shape, batch, accumulation, recompute });
-    return { batch, recompute, estimate, fits: margin * estimate.totalBytes <= availableBytes };
+    const fits =
+      margin * estimate.totalBytes <= availableBytes && estimate.largestTensorBytes <= bufferBytes;
+    return { batch, recompute, estimate, fits };
   });
   const least = estimated.reduce((best, fit) =>
     fit.estimate.totalBytes < best.estimate.totalBytes ? fit : best,

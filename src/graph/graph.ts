@@ -55,6 +55,7 @@ export interface BuiltGraph {
 
 export interface GraphNode extends OnnxNode {
   inputShapes: readonly Shape[];
+  inputTypes: readonly DType[];
 }
 
 export interface NodeOptions {
@@ -140,6 +141,7 @@ export class Graph {
       outputs: [output.name],
       attributes: options.attributes ?? [],
       inputShapes: inputs.map((tensor) => tensor.shape),
+      inputTypes: inputs.map((tensor) => tensor.dtype),
     });
     return output;
   }
@@ -187,7 +189,7 @@ export class Graph {
     const produced = new Set(nodes.flatMap((node) => node.outputs));
     const publicNames = new Map<string, string>();
     const copies: GraphNode[] = [];
-    for (const { name, source, shape } of this.#outputs) {
+    for (const { name, source, shape, dtype } of this.#outputs) {
       if (produced.has(source) && !publicNames.has(source)) {
         publicNames.set(source, name);
       } else {
@@ -198,6 +200,7 @@ export class Graph {
           outputs: [name],
           attributes: [],
           inputShapes: [shape],
+          inputTypes: [dtype],
         });
       }
     }

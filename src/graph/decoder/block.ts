@@ -1,6 +1,8 @@
 /** One decoder block of the Llama family as a graph. */
 import type { DecoderConfig } from '../../models/modelConfig';
 import { attention, type PrependPast } from '../layers/attention';
+import { type AttentionCut, type AttentionSize, isCut } from '../layers/attentionCut';
+import type { MaskOf } from '../layers/attentionPieces';
 import { rmsNorm } from '../layers/rmsNorm';
 import { rope } from '../layers/rope';
 import { swiglu } from '../layers/swiglu';
@@ -43,6 +45,14 @@ export function linearShape(config: DecoderConfig, path: LinearPath): readonly [
     case 'mlp.down_proj':
       return [hiddenSize, intermediateSize];
   }
+}
+
+/** What a block's attention is cut by. */
+export function attentionSize(
+  { numHeads, numKeyValueHeads }: DecoderConfig,
+  { batch, sequence }: { batch: number; sequence: number },
+): AttentionSize {
+  return { batch, sequence, heads: numHeads, keyValueHeads: numKeyValueHeads };
 }
 
 function hasBias(config: DecoderConfig, path: LinearPath): boolean {
@@ -88,8 +98,8 @@ export interface BlockInputs {
   /** `[batch * sequence, 1, headDim / 2]` */
   cos: Tensor;
   sin: Tensor;
-  /** `[batch, 1, 1, sequence, total]`, 0 where a query may look and else a large negative number. */
-  mask: Tensor;
+  masks: MaskOf;
+  cut: AttentionCut;
 }
 
 export interface BlockParts {
@@ -112,7 +122,7 @@ export function decoderBlock(
   inputs: BlockInputs,
   parts: BlockParts,
 ): Tensor {
-  const { batch, sequence, hidden, cos, sin, mask } = inputs;
+  const { batch, sequence, hidden, cos, sin, masks, cut } = inputs;
   const { norm, linear, saved } = parts;
   const { numHeads, numKeyValueHeads, headDim, rmsNormEps } = config;
   const tokens = batch * sequence;
@@ -129,8 +139,14 @@ export function decoderBlock(
   const query = position(project('q', numHeads), 'q');
   const key = position(project('k', numKeyValueHeads), 'k');
   const value = project('v', numKeyValueHeads);
-  const shape = { batch, sequence, heads: numHeads, keyValueHeads: numKeyValueHeads, headDim };
-  const context = attention(query, key, value, mask, shape, parts.prependPast);
+  const shape = { ...attentionSize(config, { batch, sequence }), headDim };
+  const context = attention(query, key, value, masks, shape, {
+    cut,
+    window: config.slidingWindow,
+    prependPast: parts.prependPast,
+    // Then the backward pass needs the probabilities of no piece before that piece's turn.
+    ...(isCut(shape, cut) && { keep: (value) => saved('context', value) }),
+  });
   const attended = add(hidden, saved('o', linear('self_attn.o_proj', context)));
 
   const normedAgain = rmsNorm(attended, norm('post_attention_layernorm'), rmsNormEps);

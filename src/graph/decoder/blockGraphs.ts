@@ -5,11 +5,12 @@
 import type { DecoderConfig } from '../../models/modelConfig';
 import { gradients } from '../gradients';
 import { type BuiltGraph, Graph } from '../graph';
-import { sizeOf } from '../shape';
+import { type Shape, sizeOf } from '../shape';
 import type { FloatType } from '../dtype';
 import type { Tensor } from '../graph';
-import { type BlockTensorShape, decoderBlock, type LinearPath } from './block';
+import { attentionSize, type BlockTensorShape, decoderBlock, type LinearPath } from './block';
 import { add } from '../ops/elementwise';
+import { type AttentionCut, type MaskPiece, maskPieces } from '../layers/attentionCut';
 import { type Storage, storedWeight } from '../layers/storedWeight';
 import { flatten, unflatten } from '../ops/layout';
 
@@ -35,11 +36,14 @@ export interface BlockShape {
   batch: number;
   sequence: number;
   dtype: FloatType;
+  /** How attention is cut. */
+  cut: AttentionCut;
 }
 
 /** Names of inputs and outputs. */
 export const frozenInput = (name: string): string => `frozen.${name}`;
 export const savedValue = (name: string): string => `saved.${name}`;
+export const maskInput = (index: number): string => `mask.${index}`;
 
 interface AssembledBlock {
   graph: Graph;
@@ -50,7 +54,7 @@ interface AssembledBlock {
 
 function assemble(
   plan: BlockPlan,
-  { batch, sequence, dtype }: BlockShape,
+  { batch, sequence, dtype, cut }: BlockShape,
   saved: (graph: Graph, name: string, value: Tensor) => Tensor,
 ): AssembledBlock {
   const { config } = plan;
@@ -60,7 +64,10 @@ function assemble(
   const hidden = graph.input('hidden', dtype, [tokens, config.hiddenSize]);
   const cos = graph.input('cos', dtype, rotaryShape);
   const sin = graph.input('sin', dtype, rotaryShape);
-  const mask = graph.input('mask', dtype, [batch, 1, 1, sequence, sequence]);
+  const size = attentionSize(config, { batch, sequence });
+  const masks = maskPieces(size, cut, config.slidingWindow).map((piece, i) =>
+    graph.input(maskInput(i), dtype, maskShape(piece)),
+  );
 
   const tensors = new Map<string, Tensor>();
   for (const tensor of plan.frozen) {
@@ -76,7 +83,15 @@ function assemble(
 
   const output = decoderBlock(
     config,
-    { batch, sequence, hidden, cos, sin, mask },
+    {
+      batch,
+      sequence,
+      hidden,
+      cos,
+      sin,
+      masks: (_, { mask }) => masks[mask] as Tensor,
+      cut,
+    },
     {
       norm: (path) => tensor(`${path}.weight`),
       linear: (path, x) => plan.linear(path, x, tensor),
@@ -84,6 +99,11 @@ function assemble(
     },
   );
   return { graph, hidden, trainable, output };
+}
+
+export function maskShape({ sequences, queries, keys }: MaskPiece): Shape {
+  const [batch, rows, columns] = [sequences, queries, keys].map(([first, last]) => last - first);
+  return [batch as number, 1, 1, rows as number, columns as number];
 }
 
 /** Declares the inputs of a frozen tensor; stored forms are widened to fp32. */

@@ -7,10 +7,15 @@ import { type BuiltGraph, Graph, type Tensor } from '../graph';
 import { add } from '../ops/elementwise';
 import { concat } from '../ops/layout';
 import { gemm } from '../ops/matmul';
-import { blockTensors, decoderBlock, type LinearPath } from './block';
+import { maskSlices } from '../layers/attention';
+import { attentionCut } from '../layers/attentionCut';
+import { attentionSize, blockTensors, decoderBlock, type LinearPath } from './block';
 import { type BlockShape, frozenInput } from './blockGraphs';
 
-export interface CachedBlockShape extends BlockShape {
+/** Bounds the memory of long stretches; there is no backward pass that would gain from small pieces. */
+const maxScoresBytes = 2 ** 26;
+
+export interface CachedBlockShape extends Omit<BlockShape, 'cut'> {
   /** Slots of the cache, filled or not; the mask says which count. 0 = there is no past yet. */
   past: number;
 }
@@ -59,7 +64,12 @@ export function buildCachedBlock(config: DecoderConfig, shape: CachedBlockShape)
       hidden: graph.input('hidden', dtype, [tokens, config.hiddenSize]),
       cos: graph.input('cos', dtype, rotary),
       sin: graph.input('sin', dtype, rotary),
-      mask: graph.input('mask', dtype, [batch, 1, 1, sequence, past + sequence]),
+      masks: maskSlices(graph.input('mask', dtype, [batch, 1, 1, sequence, past + sequence])),
+      cut: attentionCut(
+        { ...attentionSize(config, shape), keys: past + sequence },
+        maxScoresBytes,
+        sequence,
+      ),
     },
     {
       norm: (path) => weight(`${path}.weight`),

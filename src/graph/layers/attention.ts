@@ -1,33 +1,33 @@
+/**
+ * Causal grouped-query attention in pieces. The scores of one piece at a time exist, in both
+ * directions: the backward pass computes each piece's probabilities again (Dao et al. 2022,
+ * arXiv:2205.14135; this is the part of it that plain operators can express).
+ */
 import type { Tensor } from '../graph';
-import { reshape } from '../ops/broadcast';
-import { add, scale } from '../ops/elementwise';
+import { reduceSum, reshape } from '../ops/broadcast';
+import { mul, scale } from '../ops/elementwise';
 import { concat, slice, transpose, transposeLast } from '../ops/layout';
 import { matmul } from '../ops/matmul';
-import { softmax } from '../ops/reduce';
 import { dimension } from '../shape';
+import {
+  type AttentionCut,
+  attentionGroups,
+  type AttentionSize,
+  wholeAttention,
+} from './attentionCut';
+import {
+  type AttentionInputs,
+  folded,
+  inGroup,
+  inputGradients,
+  joinedGroups,
+  type MaskOf,
+  probabilities,
+  rows,
+} from './attentionPieces';
 
-export interface AttentionShape {
-  batch: number;
-  sequence: number;
-  heads: number;
-  keyValueHeads: number;
+export interface AttentionShape extends AttentionSize {
   headDim: number;
-}
-
-/**
- * Scores of one chunk of queries, in bytes: half of the smallest buffer that a WebGPU adapter may
- * bind (128 MiB), and little enough that long sequences don't need memory by the square.
- */
-const MAX_SCORES_BYTES = 2 ** 26;
-
-/** Queries at once: all where their scores fit. */
-export function queriesAtOnce(
-  { batch, sequence, heads }: Omit<AttentionShape, 'keyValueHeads' | 'headDim'>,
-  limit = MAX_SCORES_BYTES,
-): number {
-  const perQuery = 4 * batch * heads * sequence;
-  if (perQuery * sequence <= limit) return sequence;
-  return Math.max(1, Math.floor(limit / perQuery));
 }
 
 /**
@@ -37,57 +37,84 @@ export function queriesAtOnce(
  */
 export type PrependPast = (kind: 'key' | 'value', current: Tensor) => Tensor;
 
+export interface AttentionOptions {
+  /** All at once unless given. */
+  cut?: AttentionCut | undefined;
+  /** Tokens that a query sees, itself included; the masks say the same. */
+  window?: number | undefined;
+  /** For generation: earlier tokens, which every query sees as far as the masks allow. */
+  prependPast?: PrependPast | undefined;
+  /** Hands the result to the backward pass, which needs it. */
+  keep?: (context: Tensor) => Tensor;
+}
+
+/** Masks out of a single one, `[batch, 1, 1, sequence, total]`. */
+export function maskSlices(mask: Tensor): MaskOf {
+  return ({ sequences }, { queries, keys }) =>
+    slice(
+      mask,
+      [sequences[0], 0, 0, queries[0], keys[0]],
+      [sequences[1], 1, 1, queries[1], keys[1]],
+    );
+}
+
 /**
- * Causal grouped-query attention. The query heads that share a key head are folded into rows, so keys
- * and values are never repeated and their gradients' sums over the group happen inside the product.
- * Long sequences are cut into chunks of queries, each of which looks at no later key.
+ * The query heads that share a key head are folded into rows, so keys and values are never repeated
+ * and their gradients' sums over the group happen inside the product.
  * @param query `[tokens, heads, headDim]` with tokens = batch * sequence
  * @param key `[tokens, keyValueHeads, headDim]`, as `value`
- * @param mask added to the scores, `[batch, 1, 1, sequence, total]`; blocks later keys
- * @param prependPast for generation; without it total = sequence
- * @param atOnce queries a chunk
  * @returns `[tokens, heads * headDim]`
  */
 export function attention(
   query: Tensor,
   key: Tensor,
   value: Tensor,
-  mask: Tensor,
+  maskOf: MaskOf,
   shape: AttentionShape,
-  prependPast?: PrependPast,
-  atOnce = queriesAtOnce(shape),
+  options: AttentionOptions = {},
 ): Tensor {
   const { batch, sequence, heads, keyValueHeads, headDim } = shape;
-  const group = heads / keyValueHeads;
-
-  const grouped = reshape(query, [batch, sequence, keyValueHeads, group, headDim]);
-  const q = transpose(scale(grouped, 1 / Math.sqrt(headDim)), [0, 2, 3, 1, 4]);
+  const { cut = wholeAttention(shape), window, prependPast, keep = (x) => x } = options;
+  const grouped = [batch, sequence, keyValueHeads, heads / keyValueHeads, headDim];
   const perHead = [batch, sequence, keyValueHeads, headDim];
-  const headsFirst = (x: Tensor): Tensor => transpose(reshape(x, perHead), [0, 2, 1, 3]);
-  const k = prependPast
-    ? transposeLast(prependPast('key', headsFirst(key)))
-    : transpose(reshape(key, perHead), [0, 2, 3, 1]);
-  const v = prependPast ? prependPast('value', headsFirst(value)) : headsFirst(value);
-  const total = dimension(v.shape, 2);
 
-  const chunk = (first: number, last: number): Tensor => {
-    const count = last - first;
-    // Every query of the chunk looks at all keys before the current ones.
-    const end = total - sequence + last;
-    const folded = [batch, keyValueHeads, group * count];
-    const some = slice(q, [0, 0, 0, first, 0], [batch, keyValueHeads, group, last, headDim]);
-    const keys = slice(k, [0, 0, 0, 0], [batch, keyValueHeads, headDim, end]);
-    const values = slice(v, [0, 0, 0, 0], [batch, keyValueHeads, end, headDim]);
-    const allowed = slice(mask, [0, 0, 0, first, 0], [dimension(mask.shape, 0), 1, 1, last, end]);
-    const scores = matmul(reshape(some, [...folded, headDim]), keys);
-    const unfolded = reshape(scores, [batch, keyValueHeads, group, count, end]);
-    const weights = reshape(softmax(add(unfolded, allowed)), [...folded, end]);
-    return reshape(matmul(weights, values), [batch, keyValueHeads, group, count, headDim]);
-  };
-  const chunks: Tensor[] = [];
-  for (let first = 0; first < sequence; first += atOnce) {
-    chunks.push(chunk(first, Math.min(sequence, first + atOnce)));
-  }
-  const mixed = chunks.length === 1 ? (chunks[0] as Tensor) : concat(chunks, 3);
-  return reshape(transpose(mixed, [0, 3, 1, 2, 4]), [batch * sequence, heads * headDim]);
+  const q = headsFirst(scale(reshape(query, grouped), 1 / Math.sqrt(headDim)));
+  const oneHead = (x: Tensor): Tensor => transpose(reshape(x, perHead), [0, 2, 1, 3]);
+  const k = prependPast
+    ? transposeLast(prependPast('key', oneHead(key)))
+    : transpose(reshape(key, perHead), [0, 2, 3, 1]);
+  const v = prependPast ? prependPast('value', oneHead(value)) : oneHead(value);
+  const inputs: AttentionInputs = { q, k, v, maskOf };
+  const earlier = dimension(v.shape, 2) - sequence;
+  const groups = attentionGroups(shape, cut, { window, earlier });
+
+  // Of the only piece: then the backward pass need not compute them again.
+  let weights: Tensor | undefined;
+  const mixed = groups.map((group) => {
+    const values = inGroup(v, group);
+    const parts = group.pieces.map((piece) => {
+      weights = probabilities(inputs, group, piece);
+      const product = matmul(folded(weights), rows(values, piece.keys));
+      return reshape(product, [...weights.shape.slice(0, -1), headDim]);
+    });
+    return parts.length === 1 ? (parts[0] as Tensor) : concat(parts, 3);
+  });
+  const flat = [batch * sequence, heads * headDim];
+  const context = keep(reshape(transpose(joinedGroups(groups, mixed), [0, 3, 1, 2, 4]), flat));
+  return context.graph.withOrigin(context, {
+    inputs: [q, k, v],
+    vjp: (dContext) => {
+      const dMixed = reshape(dContext, grouped);
+      // What the softmax takes from each row, sum(dP * P) over the keys, is sum(dO * O).
+      const inner = headsFirst(reduceSum(mul(dMixed, reshape(context, grouped)), [-1]));
+      const given = { mixed: headsFirst(dMixed), inner };
+      const only = groups.length === 1 && groups[0]?.pieces.length === 1;
+      return inputGradients(inputs, groups, given, only ? weights : undefined);
+    },
+  });
+}
+
+/** `[batch, sequence, keyValueHeads, group, x]` -> `[batch, keyValueHeads, group, sequence, x]` */
+function headsFirst(x: Tensor): Tensor {
+  return transpose(x, [0, 2, 3, 1, 4]);
 }

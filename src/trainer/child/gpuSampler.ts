@@ -8,7 +8,7 @@ export class GpuSampler {
   #timer: NodeJS.Timeout | undefined;
   #usedMb: number | undefined;
 
-  /** What the driver said last; undefined before that, and where no tool answers. */
+  /** What the driver said last; undefined before that, and where nobody counts. */
   get usedMb(): number | undefined {
     return this.#usedMb;
   }
@@ -19,7 +19,7 @@ export class GpuSampler {
     const sample = async (): Promise<void> => {
       // Runs use the first GPU, as the runtime does.
       const [gpu] = await gpuStates().catch(() => []);
-      if (gpu === undefined) this.stop();
+      if (gpu?.usedMb === undefined) this.stop();
       else this.#usedMb = gpu.usedMb;
     };
     this.#timer = setInterval(() => void sample(), sampleMs);

@@ -102,9 +102,14 @@ function deviceCheck(probe: ProbeAnswer): Check {
   return { name, ok: false, text: `${parts.join(', ')}; ${refused}` };
 }
 
-function gpuCheck({ name, driver, totalMb, usedMb }: GpuState): Check {
+function gpuCheck({ name, driver, totalMb, usedMb, shared }: GpuState): Check {
   const version = driver === undefined ? '' : `, driver ${driver}`;
-  return { name: 'GPU', ok: true, text: `${name}: ${usedMb} of ${totalMb} MB in use${version}` };
+  const memory = shared
+    ? `up to ${totalMb} MB of the machine’s memory`
+    : usedMb === undefined
+      ? `${totalMb} MB`
+      : `${usedMb} of ${totalMb} MB in use`;
+  return { name: 'GPU', ok: true, text: `${name}: ${memory}${version}` };
 }
 
 /** CUDA is found and explained; training on a GPU goes through WebGPU. */

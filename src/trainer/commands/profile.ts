@@ -3,8 +3,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { prepareDataset } from '../../data/prepare';
+import { attentionSize } from '../../graph/decoder/block';
+import { type AttentionCut, attentionCut } from '../../graph/layers/attentionCut';
 import { expectedWeights } from '../../models/config';
 import type { Batch, Engine } from '../engine';
+import { scoresBytes } from '../engine/batchContext';
 import { type Device, openDevice } from '../ort/device';
 import { CountingDevice, flops, prepareProducts, type Product } from '../profile/gemmRate';
 import { readOrtProfiles } from '../profile/ortProfile';
@@ -35,6 +38,8 @@ interface Profile {
   gemmGflops: number;
   /** The products' time by the step's. */
   gemmShare: number;
+  /** How much of each axis attention computes at once, in the first micro-batch. */
+  attention: AttentionCut;
   /** Milliseconds a step, under the profiler. */
   operators: Record<string, number>;
   phases: Record<string, number>;
@@ -71,9 +76,15 @@ async function measure(
     const device = await chooseDevice(config);
     const whole = trainingBatches(data.train, config, model.tokenizer);
     // As a run would compute it on this machine.
-    const { fit } = await estimateRun(config, model, data.train, whole, { device: device.kind });
+    const { fit } = await estimateRun(config, model, data.train, whole, {
+      device: device.kind,
+      bufferBytes: device.bufferBytes,
+    });
     const batches = trainingBatches(data.train, config, model.tokenizer, fit.batch);
     const micro = await batches.step(1);
+    const { batchSize: batch, sequenceLength: sequence } = micro[0] as Batch;
+    const size = attentionSize(model.config, { batch, sequence });
+    const cut = attentionCut(size, scoresBytes(device));
     const tokens = micro.reduce((sum, { tokens: count }) => sum + count, 0);
     // Twice: the profiler slows small operations down, so the step's own time is taken without it.
     const way = { device, recompute: fit.recompute };
@@ -99,6 +110,7 @@ async function measure(
       gflopPerStep: gflop,
       gemmGflops: gflop / products,
       gemmShare: products / timed.seconds,
+      attention: cut,
       operators: perStep(spent.operators, steps),
       phases: perStep(spent.phases, steps),
       memoryMb,
@@ -184,7 +196,7 @@ async function memoryByKind(
     optimizer: mb(8 * trained),
     activations: mb(device.kind === 'webgpu' ? peakBytes - bytes : device.takeSavedBytes()),
     process: mb(process.memoryUsage.rss()),
-    ...(gpu && { gpuInUse: gpu.usedMb }),
+    ...(gpu?.usedMb !== undefined && { gpuInUse: gpu.usedMb }),
   };
 }
 
@@ -205,10 +217,12 @@ function profileLines(profile: Profile): string[] {
       }),
     ];
   };
-  const { device, stepMs, tokensPerSecond, tokensPerStep, gflopPerStep, gemmGflops } = profile;
+  const { device, stepMs, tokensPerSecond, tokensPerStep, gflopPerStep, gemmGflops, attention } =
+    profile;
   return [
     `${device}: ${stepMs.toFixed(1)} ms a step of ${tokensPerStep} tokens, ${tokensPerSecond.toFixed(0)} tokens/s`,
     `${gflopPerStep.toFixed(2)} GFLOP a step; its matrix products alone run at ${gemmGflops.toFixed(1)} GFLOP/s and take ${(100 * profile.gemmShare).toFixed(1)} % of the step`,
+    `Attention at once: ${attention.sequences} sequences, ${attention.keyHeads} key heads, ${attention.queries} queries`,
     ...table('Time by operator', profile.operators, 'ms'),
     ...table('Time by phase', profile.phases, 'ms'),
     ...table('Memory', profile.memoryMb, 'MB'),

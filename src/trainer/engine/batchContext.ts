@@ -1,10 +1,17 @@
 /** What all blocks need to know about a batch: rotary tables and the attention mask. */
+import { attentionSize } from '../../graph/decoder/block';
 import { buildContext } from '../../graph/decoder/contextGraph';
+import {
+  type AttentionCut,
+  attentionCut,
+  MAX_SCORES_BYTES,
+  maskPieces,
+} from '../../graph/layers/attentionCut';
 import type { DecoderConfig } from '../../models/modelConfig';
 import { inverseFrequencies } from '../../models/rope';
 import type { Batch } from '../engine';
 import type { Device } from '../ort/device';
-import type { Value } from '../ort/values';
+import type { Value, Values } from '../ort/values';
 import type { SessionCache } from './sessionCache';
 
 export interface BatchContext {
@@ -13,14 +20,26 @@ export interface BatchContext {
   /** `[batch * sequence, 1, headDim / 2]` */
   cos: Value;
   sin: Value;
-  /** `[batch, 1, 1, sequence, sequence]` */
-  mask: Value;
+  cut: AttentionCut;
+  /** By the names of their inputs. */
+  masks: Values;
 }
 
 interface RotaryTables {
   positions: number;
   cos: Value;
   sin: Value;
+}
+
+/** The most that the scores of one piece of attention may take, in bytes. */
+export function scoresBytes({
+  kind,
+  bufferBytes = Infinity,
+}: {
+  kind: Device['kind'];
+  bufferBytes?: number | undefined;
+}): number {
+  return Math.min(bufferBytes, MAX_SCORES_BYTES[kind]);
 }
 
 export class BatchContexts {
@@ -39,13 +58,26 @@ export class BatchContexts {
   async of(batch: Batch): Promise<BatchContext> {
     const { batchSize, sequenceLength, positionIds, segmentIds } = batch;
     const { headDim, slidingWindow: window } = this.#config;
+    const size = attentionSize(this.#config, { batch: batchSize, sequence: sequenceLength });
+    const cut = attentionCut(size, scoresBytes(this.#device));
     const { positions, cos, sin } = await this.#tablesFor(positionIds);
     const session = await this.#sessions.get(
       `context ${batchSize}x${sequenceLength} ${positions}`,
       () =>
-        buildContext({ batch: batchSize, sequence: sequenceLength, headDim, positions, window }),
+        buildContext({
+          batch: batchSize,
+          sequence: sequenceLength,
+          headDim,
+          positions,
+          window,
+          masks: maskPieces(size, cut, window),
+        }),
     );
-    const results = await session.run({
+    const {
+      cos: cosines,
+      sin: sines,
+      ...masks
+    } = await session.run({
       position_ids: positionIds,
       segment_ids: segmentIds,
       cos_table: cos,
@@ -54,9 +86,10 @@ export class BatchContexts {
     return {
       batch: batchSize,
       sequence: sequenceLength,
-      cos: results['cos'] as Value,
-      sin: results['sin'] as Value,
-      mask: results['mask'] as Value,
+      cos: cosines as Value,
+      sin: sines as Value,
+      cut,
+      masks,
     };
   }
 

@@ -144,7 +144,7 @@ export class Blocks {
   async #feeds(layer: number, hidden: Value, context: BatchContext): Promise<Values> {
     const { frozen, store } = this.#options;
     const { baseNames, adapterFeeds, summed } = this.#blocks[layer] as Block;
-    const { cos, sin, mask } = context;
+    const { cos, sin, masks } = context;
     const prefix = layerPrefix(layer);
     const group = store.layout.blocks[layer];
     const weights: Values = {
@@ -153,7 +153,7 @@ export class Blocks {
       ...(group && group.size > 0 && { parameters: store.group(group).parameters.value }),
     };
     const sums = summed.length === 0 ? {} : await this.#sums(layer, weights);
-    return { hidden, cos, sin, mask, ...weights, ...sums };
+    return { hidden, cos, sin, ...masks, ...weights, ...sums };
   }
 
   /**
@@ -191,8 +191,8 @@ function buildSum({ plan, sum }: Block, path: LinearPath): BuiltGraph {
   return graph.build();
 }
 
-function blockShape({ batch, sequence }: BatchContext): BlockShape {
-  return { batch, sequence, dtype: 'float32' };
+function blockShape({ batch, sequence, cut }: BatchContext): BlockShape {
+  return { batch, sequence, cut, dtype: 'float32' };
 }
 
 async function planBlock(

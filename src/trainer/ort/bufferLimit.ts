@@ -1,6 +1,8 @@
 /** What a GPU's largest buffer allows: asked before a graph runs, as the runtime itself does not ask. */
 import type { DType } from '../../graph/dtype';
+import { frozenInput } from '../../graph/decoder/blockGraphs';
 import type { BuiltGraph } from '../../graph/graph';
+import type { ValueInfo } from '../../graph/onnx';
 import { type Shape, sizeOf } from '../../graph/shape';
 import { DotaError } from '../../protocol/errors';
 
@@ -35,21 +37,34 @@ export function checkBuffers({ inputs, outputs, nodes }: BuiltGraph, limit: numb
     next.size > most.size ? next : most,
   );
   if (largest.size <= limit) return;
-  const ofModel = inputs.some(
-    ({ name, shape }) => modelInput.test(name) && sizeOf(shape) >= sizeOf(largest.shape),
+  const ofModel = inputs.find(
+    ({ name, shape }) =>
+      // A byte of NF4 holds two numbers.
+      modelInput.test(name) &&
+      (name.endsWith('.codes') ? 2 : 1) * sizeOf(shape) >= sizeOf(largest.shape),
   );
-  const mb = (size: number): string => `${Math.ceil(size / 2 ** 20)} MiB`;
+  const mb = (size: number): string => `${(size / 2 ** 20).toFixed(1)} MiB`;
   const what =
-    `A tensor [${largest.shape.join(', ')}] takes ${mb(largest.size)}; the largest buffer of this GPU ` +
-    `has ${mb(limit)}.`;
+    `${ofModel ? described(ofModel) : 'A tensor'} [${largest.shape.join(', ')}] takes ` +
+    `${mb(largest.size)} as it is computed with; the largest buffer of this GPU has ${mb(limit)}.`;
   if (ofModel) {
+    const all = /^(parameters|gradient)$/.test(ofModel.name);
     throw new DotaError('device.unavailable', what, {
-      next: 'This model needs a GPU with larger buffers: set "device": "cpu".',
+      next:
+        (all ? 'Train an adapter instead of all weights, set ' : 'Set ') +
+        '"device": "cpu", or take a GPU with larger buffers ("dota doctor" shows them).',
     });
   }
   throw new DotaError('device.outOfMemory', what, {
     next: 'Compute fewer sequences at once (--micro-batch, auto_find_batch_size) or shorter ones.',
   });
+}
+
+/** Weights have their name and perhaps a suffix of their stored form after `frozen.`. */
+function described({ name }: ValueInfo): string {
+  if (!name.startsWith(frozenInput(''))) return 'The vector of what is trained at once';
+  const weight = name.slice(frozenInput('').length).replace(/\.(high|low|codes)$/, '');
+  return `The weight "${weight}"`;
 }
 
 function bytes(dtype: DType, shape: Shape): number {

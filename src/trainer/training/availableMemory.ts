@@ -6,7 +6,7 @@ import { gpuStates } from './gpuMemory';
 /** Left to the editor and everything else. */
 const reserve = 0.1;
 
-/** Bytes; undefined where the machine doesn't say (a GPU without its vendor's tool). */
+/** Bytes; undefined where neither a vendor's tool nor the system knows the GPU's memory. */
 export async function availableMemory(kind: DeviceKind): Promise<number | undefined> {
   switch (kind) {
     case 'cpu':
@@ -15,7 +15,9 @@ export async function availableMemory(kind: DeviceKind): Promise<number | undefi
       // Apple's GPUs share the machine's memory.
       if (process.platform === 'darwin') return (1 - reserve) * hostMemory();
       const [gpu] = await gpuStates();
-      return gpu === undefined ? undefined : (1 - reserve) * (gpu.totalMb - gpu.usedMb) * 2 ** 20;
+      if (gpu === undefined) return undefined;
+      const free = (gpu.totalMb - (gpu.usedMb ?? 0)) * 2 ** 20;
+      return (1 - reserve) * (gpu.shared ? Math.min(free, hostMemory()) : free);
     }
   }
 }

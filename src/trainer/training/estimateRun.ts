@@ -10,6 +10,7 @@ import { DEFAULT_RESIDENT_LIMIT } from '../../estimate/residentLimit';
 import { type Fit, fitMemory } from '../../estimate/fitMemory';
 import { elementBytes } from '../../models/dtype';
 import type { RunManifest } from '../../protocol/runFiles';
+import { scoresBytes } from '../engine/batchContext';
 import { finalNormName } from '../engine/parameterLayout';
 import type { TrainingBatches } from '../loop';
 import { OrtGemm } from '../ort/ortGemm';
@@ -41,7 +42,11 @@ export async function estimateRun(
   model: Pick<ModelParts, 'config' | 'weights'>,
   train: TokenizedSet,
   batches: TrainingBatches,
-  machine: { device: DeviceKind; microBatch?: number | undefined },
+  machine: {
+    device: DeviceKind;
+    bufferBytes?: number | undefined;
+    microBatch?: number | undefined;
+  },
 ): Promise<RunEstimate> {
   const { training, quantization } = config;
   const { dtype } = await model.weights.read(finalNormName);
@@ -51,8 +56,10 @@ export async function estimateRun(
   const steps = (await Promise.all(sampled)).flat();
   const mean = (pick: (batch: (typeof steps)[number]) => number): number =>
     steps.reduce((sum, batch) => sum + pick(batch), 0) / Math.max(1, steps.length);
+  const { microBatch = Infinity, device, bufferBytes } = machine;
   const shape = {
     config: model.config,
+    scoresBytes: scoresBytes({ kind: device, bufferBytes }),
     bytesPerWeight: elementBytes[dtype],
     method: config.method,
     adapter: config.adapter,
@@ -64,10 +71,8 @@ export async function estimateRun(
     batch: training.per_device_train_batch_size,
     accumulation: training.gradient_accumulation_steps,
     // A GPU keeps 16-bit weights as narrow as they are in the file.
-    residentLimit:
-      machine.device === 'webgpu' && elementBytes[dtype] < 4 ? 0 : DEFAULT_RESIDENT_LIMIT,
+    residentLimit: device === 'webgpu' && elementBytes[dtype] < 4 ? 0 : DEFAULT_RESIDENT_LIMIT,
   };
-  const { microBatch = Infinity, device } = machine;
   const batch = Math.min(shape.batch, microBatch);
   const availableBytes = await availableMemory(device);
   const fit = fitMemory(
@@ -79,6 +84,7 @@ export async function estimateRun(
     },
     {
       availableBytes,
+      bufferBytes,
       recompute: training.gradient_checkpointing,
       findBatchSize: training.auto_find_batch_size,
     },

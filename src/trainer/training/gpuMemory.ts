@@ -1,12 +1,16 @@
-/** What the vendors' own tools say about a machine's GPUs: names, memory, drivers. */
+/** A machine's GPUs: what the vendors' own tools say, or else the system. */
 import { execFile } from 'node:child_process';
+import { linuxGpus, windowsGpus } from './systemGpus';
 
 export interface GpuState {
-  vendor: 'nvidia' | 'amd';
+  vendor: 'nvidia' | 'amd' | 'intel';
   name: string;
   driver: string | undefined;
   totalMb: number;
-  usedMb: number;
+  /** By all processes; undefined where nobody counts. */
+  usedMb: number | undefined;
+  /** It has no memory but the machine's; `totalMb` is what it may take of it. */
+  shared?: boolean;
 }
 
 /** Runs a tool and gives its output; undefined where there is no such tool or it fails. */
@@ -27,8 +31,31 @@ const runTool: Run = (command, args) =>
     );
   });
 
-/** @returns one entry a GPU; empty where no tool answers (Intel, Apple, or none at all) */
-export async function gpuStates(run: Run = runTool): Promise<GpuState[]> {
+/** Asks the system; Apple's GPUs and software ones are not among what it knows. */
+async function systemGpus(run: Run): Promise<GpuState[]> {
+  switch (process.platform) {
+    case 'linux':
+      return linuxGpus();
+    case 'win32':
+      return windowsGpus(run);
+    default:
+      return [];
+  }
+}
+
+/**
+ * @returns one entry a GPU, those with memory of their own first; the system is only asked about vendors
+ *   whose tool does not answer
+ */
+export async function gpuStates(run: Run = runTool, system = systemGpus): Promise<GpuState[]> {
+  const tools = await toolStates(run);
+  const answered = new Set(tools.map(({ vendor }) => vendor));
+  const others = (await system(run)).filter(({ vendor }) => !answered.has(vendor));
+  const known = [...tools, ...others];
+  return [...known.filter((gpu) => !gpu.shared), ...known.filter((gpu) => gpu.shared)];
+}
+
+async function toolStates(run: Run): Promise<GpuState[]> {
   const [nvidia, amd] = await Promise.all([
     run('nvidia-smi', [
       '--query-gpu=name,driver_version,memory.total,memory.used',

@@ -111,7 +111,7 @@ async function trainModel(
     model,
     data.train,
     trainingBatches(data.train, config, model.tokenizer),
-    { device: device.kind, microBatch: start.microBatch },
+    { device: device.kind, bufferBytes: device.bufferBytes, microBatch: start.microBatch },
   );
   const { batch: microBatch, recompute } = estimate.fit;
   const batches = trainingBatches(data.train, config, model.tokenizer, microBatch);

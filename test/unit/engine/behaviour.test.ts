@@ -95,6 +95,9 @@ describe('gradients', () => {
     const recomputing = await open({ recompute: true });
     const saved = await gradientOf(saving, [batch]);
     expect(await gradientOf(recomputing, [batch])).toEqual(saved);
+    // 256 queries are two pieces, whose result is kept.
+    const long = randomBatch(tinyConfig, [256, 200]);
+    expect(await gradientOf(recomputing, [long])).toEqual(await gradientOf(saving, [long]));
     await saving.dispose();
     await recomputing.dispose();
   });

@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { blockTensors } from '../../../src/graph/decoder/block';
+import { attentionSize, blockTensors } from '../../../src/graph/decoder/block';
 import {
   type BlockPlan,
   buildBlockBackward,
   buildBlockForward,
 } from '../../../src/graph/decoder/blockGraphs';
 import type { BuiltGraph } from '../../../src/graph/graph';
+import { wholeAttention } from '../../../src/graph/layers/attentionCut';
 import { gemm } from '../../../src/graph/ops/matmul';
 import { tinyConfig } from '../engine/tiny';
 
@@ -16,7 +17,12 @@ const frozenPlan: BlockPlan = {
   frozen: blockTensors(tinyConfig),
   linear: (path, x, tensor) => gemm(x, tensor(`${path}.weight`), { transposeB: true }),
 };
-const shape = { batch: 2, sequence: 8, dtype: 'float32' } as const;
+const shape = {
+  batch: 2,
+  sequence: 8,
+  dtype: 'float32',
+  cut: wholeAttention(attentionSize(tinyConfig, { batch: 2, sequence: 8 })),
+} as const;
 const products = (graph: BuiltGraph): number =>
   graph.nodes.filter(({ op }) => op === 'Gemm').length;
 const names = (values: readonly { name: string }[]): string[] => values.map(({ name }) => name);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { gradients } from '../../../src/graph/gradients';
 import { Graph } from '../../../src/graph/graph';
-import { attention } from '../../../src/graph/layers/attention';
+import { attention, maskSlices } from '../../../src/graph/layers/attention';
 import { crossEntropy } from '../../../src/graph/layers/crossEntropy';
 import { mergeMpo } from '../../../src/graph/layers/mpo';
 import { rmsNorm } from '../../../src/graph/layers/rmsNorm';
@@ -129,7 +129,7 @@ const cases: Case[] = [
     ({ q, k, v }, graph) => {
       const causal = [0, -1e9, -1e9, 0, 0, -1e9, 0, 0, 0];
       const mask = graph.floats('float64', [...causal, ...causal], [2, 1, 1, 3, 3]);
-      return attention(q!, k!, v!, mask, {
+      return attention(q!, k!, v!, maskSlices(mask), {
         batch: 2,
         sequence: 3,
         heads: 4,

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { JournalReader } from '../../../src/runs/journalReader';
+import { StepRowParser } from '../../../src/runs/stepRowParser';
 import { JournalWriter, type NewRow } from '../../../src/runs/journalWriter';
 
 let folder: string;
@@ -84,6 +85,26 @@ describe('journal', () => {
       (n, i) => JSON.parse(JSON.stringify(n)) !== reader.steps.column('loss')[i],
     );
     expect(wrong).toEqual([]);
+  });
+
+  it('reads a GPU’s rows on the fast path as well', async () => {
+    const writer = new JournalWriter(file);
+    writer.append({ ...step(1), deviceMb: 812.5 });
+    writer.append(step(2));
+    writer.close();
+    const bytes = readFileSync(file);
+    const parser = new StepRowParser();
+    expect(parser.parse(bytes, 0)).toBe(true);
+    expect(parser.values[1]).toBe(1);
+    expect(parser.parse(bytes, parser.next)).toBe(true);
+    expect(parser.next).toBe(bytes.length);
+    for (const end of ['"deviceMb":}', '"deviceMb":1,"more":2}', '"deviceMB":1}']) {
+      const other = bytes.toString().replace('"deviceMb":812.5}', end);
+      expect(parser.parse(Buffer.from(other), 0), end).toBe(false);
+    }
+    const reader = new JournalReader(file);
+    await reader.read();
+    expect([...reader.steps.column('loss')]).toEqual([1, 0.5]);
   });
 
   it('waits for the end of a torn last line, and a writer cuts it off', async () => {

@@ -1,7 +1,9 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { softwareGpuSupported } from '../../../../scripts/software-gpu.mjs';
+import type { AttentionCut } from '../../../../src/graph/layers/attentionCut';
 import { Graph } from '../../../../src/graph/graph';
 import { gemm } from '../../../../src/graph/ops/matmul';
+import { storedWeight } from '../../../../src/graph/layers/storedWeight';
 import { checkBuffers } from '../../../../src/trainer/ort/bufferLimit';
 import { relativeError } from '../../graph/harness';
 import { runOn } from './child';
@@ -12,9 +14,10 @@ interface Computed {
   evaluated: number;
   logits: number[];
   partRows?: number;
+  cut?: AttentionCut;
   error?: { code: string };
 }
-type Report = Record<'F32 tied' | 'BF16 apart' | 'long sequence', Computed>;
+type Report = Record<'F32 tied' | 'BF16 apart' | 'long sequences' | 'too many tokens', Computed>;
 
 describe.runIf(softwareGpuSupported)('a GPU of small buffers', () => {
   let cpu: Report;
@@ -25,8 +28,8 @@ describe.runIf(softwareGpuSupported)('a GPU of small buffers', () => {
     gpu = await runOn<Report>('webgpu', script);
   }, 300_000);
 
-  it.each(['F32 tied', 'BF16 apart'] as const)(
-    'computes what the CPU computes, with the tables in parts: %s',
+  it.each(['F32 tied', 'BF16 apart', 'long sequences'] as const)(
+    'computes what the CPU computes, with tables and attention in parts: %s',
     (name) => {
       const [ours, theirs] = [gpu[name], cpu[name]];
       expect(ours.error).toBeUndefined();
@@ -41,9 +44,15 @@ describe.runIf(softwareGpuSupported)('a GPU of small buffers', () => {
     },
   );
 
+  it('cuts attention where its scores pass the limit', () => {
+    expect(cpu['long sequences'].cut).toEqual({ sequences: 2, keyHeads: 2, queries: 40 });
+    // 2 of the 4 heads of one sequence take 12.8 kB of 16.
+    expect(gpu['long sequences'].cut).toEqual({ sequences: 1, keyHeads: 1, queries: 40 });
+  });
+
   it('refuses a tensor of the batch that passes the limit, before it computes nonsense', () => {
-    expect(cpu['long sequence'].error).toBeUndefined();
-    expect(gpu['long sequence'].error).toMatchObject({ code: 'device.outOfMemory' });
+    expect(cpu['too many tokens'].error).toBeUndefined();
+    expect(gpu['too many tokens'].error).toMatchObject({ code: 'device.outOfMemory' });
   });
 });
 
@@ -69,5 +78,49 @@ describe('the check of buffers', () => {
     expect(() => {
       checkBuffers(productOf(1, 64), 1024);
     }).toThrow(expect.objectContaining({ code: 'device.unavailable' }));
+  });
+
+  it('names a weight that cannot be cut, in the form it is computed with, and what to do', () => {
+    const graph = new Graph();
+    const shape = [512, 1024];
+    const weight = storedWeight(graph, 'frozen.mlp.up_proj.weight', shape, { form: 'bf16' });
+    graph.output(
+      'y',
+      gemm(graph.input('hidden', 'float32', [4, 1024]), weight, { transposeB: true }),
+    );
+    const built = graph.build();
+    // Each half of its bytes is 0.5 MiB at rest; widened it is 2.
+    expect(() => {
+      checkBuffers(built, 2 ** 20);
+    }).toThrow(
+      'The weight "mlp.up_proj.weight" [512, 1024] takes 2.0 MiB as it is computed with; ' +
+        'the largest buffer of this GPU has 1.0 MiB.',
+    );
+    expect(() => {
+      checkBuffers(built, 2 ** 20);
+    }).toThrow(
+      expect.objectContaining({ next: expect.stringContaining('"device": "cpu"') as string }),
+    );
+    expect(() => {
+      checkBuffers(built, 2 ** 21);
+    }).not.toThrow();
+  });
+
+  it('takes a weight in 4 bits for the model’s as well', () => {
+    const graph = new Graph();
+    const nf4 = { form: 'nf4', blockSize: 64, doubleQuantized: false } as const;
+    const weight = storedWeight(graph, 'frozen.mlp.up_proj.weight', [512, 1024], nf4);
+    graph.output(
+      'y',
+      gemm(graph.input('hidden', 'float32', [4, 1024]), weight, { transposeB: true }),
+    );
+    expect(() => {
+      checkBuffers(graph.build(), 2 ** 20);
+    }).toThrow(
+      expect.objectContaining({
+        code: 'device.unavailable',
+        message: expect.stringContaining('The weight "mlp.up_proj.weight"') as string,
+      }),
+    );
   });
 });

@@ -5,9 +5,12 @@
 import { planAdapters } from '../../../../src/adapters/plan';
 import { runConfigSchema } from '../../../../src/config/runConfig';
 import { plainGemm } from '../../../../src/core/linalg/plainGemm';
+import { attentionSize } from '../../../../src/graph/decoder/block';
+import { attentionCut } from '../../../../src/graph/layers/attentionCut';
 import { f32ToBf16 } from '../../../../src/models/dtype';
 import type { RawTensor } from '../../../../src/models/modelConfig';
 import { serializeError } from '../../../../src/protocol/errors';
+import { scoresBytes } from '../../../../src/trainer/engine/batchContext';
 import { createEngine } from '../../../../src/trainer/engine/createEngine';
 import { weightsFromMap } from '../../../../src/trainer/engine/frozenWeights';
 import { randomWeights } from '../../../../src/trainer/engine/randomWeights';
@@ -58,6 +61,10 @@ async function measure(tieWordEmbeddings: boolean, dtype: 'F32' | 'BF16', length
       evaluated: (await engine.evaluate(batch)).lossSum,
       logits: [...(await engine.logits(batch, positions))],
       partRows: partRows(config, device),
+      cut: attentionCut(
+        attentionSize(config, { batch: batch.batchSize, sequence: batch.sequenceLength }),
+        scoresBytes(device),
+      ),
     };
   }
 }
@@ -65,7 +72,9 @@ async function measure(tieWordEmbeddings: boolean, dtype: 'F32' | 'BF16', length
 const report: Record<string, unknown> = {
   'F32 tied': await measure(true, 'F32', [9, 12]),
   'BF16 apart': await measure(false, 'BF16', [9, 12]),
-  // Scores of 4 heads over 40 x 40 in fp32 are 25.6 kB.
-  'long sequence': await measure(true, 'F32', [40]),
+  // Scores of 4 heads over 40 x 40 in fp32 are 25.6 kB, of 2 sequences twice as much.
+  'long sequences': await measure(true, 'F32', [40, 31]),
+  // Gate and up are 110 x 40 in fp32, 17.6 kB.
+  'too many tokens': await measure(true, 'F32', [110]),
 };
 console.log(JSON.stringify(report));

@@ -7,13 +7,14 @@ import * as indexing from '../../../../src/graph/ops/indexing';
 import * as layout from '../../../../src/graph/ops/layout';
 import { gemm, matmul } from '../../../../src/graph/ops/matmul';
 import { reduceMax, reduceMean, softmax, sumOfSquares } from '../../../../src/graph/ops/reduce';
-import { attention } from '../../../../src/graph/layers/attention';
+import { attention, maskSlices } from '../../../../src/graph/layers/attention';
 import { applyMpo } from '../../../../src/graph/layers/mpo';
 import { rope } from '../../../../src/graph/layers/rope';
 import { storedWeight } from '../../../../src/graph/layers/storedWeight';
 import { openDevice } from '../../../../src/trainer/ort/device';
 import type { DeviceKind } from '../../../../src/trainer/ort/sessionOptions';
-import { hostArray } from '../../../../src/trainer/ort/values';
+import { type HostArray, hostArray } from '../../../../src/trainer/ort/values';
+import { operatorSignature } from './emittedOperators';
 import { Rng } from '../../../../src/core/rng';
 
 type Build = (f: (name: string, shape: number[]) => Tensor, graph: Graph) => Tensor;
@@ -76,6 +77,15 @@ const cases: Record<string, Build> = {
       1,
       -1,
     ),
+  'Equal of floats': (f, g) => {
+    const x = f('x', [3, 1]);
+    const row = reshape(layout.concat([g.floats('float32', [1], [1, 1]), x], 0), [4]);
+    return elementwise.choose(elementwise.compare('Equal', x, row), 1, -1);
+  },
+  'Gather of bytes': (_, g) =>
+    storedWeight(g, 'w', [6, 4], { form: 'bf16' }, (part) =>
+      indexing.lookUp(part, g.int32s([5, 0, 5], [3])),
+    ),
   Less: (_, g) =>
     elementwise.choose(
       elementwise.compare('Less', g.int32s([1, 2, 3], [3, 1]), g.int32s([3, 1, 2], [3])),
@@ -97,27 +107,35 @@ const cases: Record<string, Build> = {
       f('q', [14, 4, 6]),
       f('k', [14, 2, 6]),
       f('v', [14, 2, 6]),
-      f('m', [2, 1, 1, 7, 7]),
+      maskSlices(f('m', [2, 1, 1, 7, 7])),
       { batch: 2, sequence: 7, heads: 4, keyValueHeads: 2, headDim: 6 },
-      undefined,
-      3,
+      { cut: { sequences: 1, keyHeads: 1, queries: 3 } },
     ),
 };
 
 const device = openDevice({ kind: process.argv[2] as DeviceKind, threads: 1 });
-const report: Record<string, { ops: string[]; values: number[] }> = {};
+const report: Record<string, { ops: string[]; signatures: string[]; values: number[] }> = {};
 for (const [name, build] of Object.entries(cases)) {
   const graph = new Graph();
-  const feeds: Record<string, Float32Array> = {};
+  const feeds: Record<string, HostArray> = {};
   const output = build((input, shape) => {
     feeds[input] = new Rng(3, `${name} ${input}`).normals(sizeOf(shape), 1);
     return graph.input(input, 'float32', shape);
   }, graph);
   graph.output('y', output);
   const built = graph.build();
+  for (const { name: input, dtype, shape } of built.inputs) {
+    if (dtype !== 'uint8') continue;
+    // Exponents about 2^0 in the high bytes.
+    feeds[input] = Uint8Array.from({ length: sizeOf(shape) }, (_, i) => 60 + (i % 5));
+  }
   const session = await device.compile(built, { host: ['y'] });
   const { y } = await session.run(feeds);
-  report[name] = { ops: built.nodes.map(({ op }) => op), values: [...hostArray(y)] };
+  report[name] = {
+    ops: built.nodes.map(({ op }) => op),
+    signatures: built.nodes.map(operatorSignature),
+    values: [...hostArray(y)],
+  };
   await session.release();
 }
 
@@ -127,11 +145,16 @@ const low = Uint8Array.from({ length: 2 ** 16 }, (_, i) => i & 255);
 for (const form of ['bf16', 'f16'] as const) {
   const graph = new Graph();
   graph.output('y', storedWeight(graph, 'w', [2 ** 16], { form }));
-  const session = await device.compile(graph.build(), { host: ['y'] });
+  const built = graph.build();
+  const session = await device.compile(built, { host: ['y'] });
   const { y } = await session.run({ 'w.high': words, 'w.low': low });
   const values = hostArray(y);
   // A number for each exponent suffices in the report; the mantissas are checked by the sum.
-  report[form] = { ops: ['Gather', 'Mul'], values: [...values].filter((_, i) => i % 37 === 0) };
+  report[form] = {
+    ops: built.nodes.map(({ op }) => op),
+    signatures: built.nodes.map(operatorSignature),
+    values: [...values].filter((_, i) => i % 37 === 0),
+  };
   await session.release();
 }
 await device.dispose();

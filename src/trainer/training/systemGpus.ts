@@ -1,0 +1,132 @@
+/** What the system says about its GPUs where no vendor's tool answers. */
+import { readdirSync, readFileSync, realpathSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { GpuState, Run } from './gpuMemory';
+
+/** PCI's vendor numbers. */
+const vendors: Readonly<Record<string, GpuState['vendor']>> = {
+  '0x10de': 'nvidia',
+  '0x1002': 'amd',
+  '0x8086': 'intel',
+};
+const vendorNames = { nvidia: 'NVIDIA', amd: 'AMD', intel: 'Intel' } as const;
+/** Where Intel puts the GPU of a processor. */
+const intelIntegrated = '0000:00:02.0';
+/**
+ * A GPU with less memory of its own is part of a processor: what it has is a part of the machine's memory
+ * that the firmware has set aside, and it uses the rest as well.
+ */
+const leastDedicatedMb = 4096;
+/** Share of the machine's memory that drivers let such a GPU have: a half to three quarters. */
+const sharedPart = 0.5;
+
+/**
+ * The kernel's view of Linux: AMD's driver counts its memory, Intel's GPUs inside of processors use the
+ * machine's. Of all others (Intel's cards, NVIDIA without its tool) the kernel gives no memory, and
+ * they are left out.
+ * @param folder `/sys/class/drm`, or one like it
+ */
+export function linuxGpus(folder = '/sys/class/drm', hostMb = hostMemoryMb()): GpuState[] {
+  let cards: string[];
+  try {
+    cards = readdirSync(folder).filter((name) => /^card\d+$/.test(name));
+  } catch {
+    return [];
+  }
+  const states = cards.sort().flatMap((card): GpuState[] => {
+    const device = path.join(folder, card, 'device');
+    const vendor = vendors[text(device, 'vendor') ?? ''];
+    const name = vendor && `${vendorNames[vendor]} GPU ${text(device, 'device') ?? ''}`.trimEnd();
+    if (vendor === undefined || name === undefined) return [];
+    const driver = linkName(path.join(device, 'driver'));
+    const own = megabytes(device, 'mem_info_vram_total');
+    if (vendor === 'intel') {
+      if (linkName(device) !== intelIntegrated) return [];
+      return [{ vendor, name, driver, ...shared(hostMb) }];
+    }
+    if (own === undefined) return [];
+    if (own < leastDedicatedMb) return [{ vendor, name, driver, ...shared(hostMb) }];
+    const usedMb = megabytes(device, 'mem_info_vram_used');
+    return [{ vendor, name, driver, totalMb: own, usedMb }];
+  });
+  return dedicatedFirst(states);
+}
+
+/**
+ * The display adapters of Windows' registry, where drivers write their memory's size; how much of it is
+ * in use isn't there.
+ */
+export async function windowsGpus(run: Run, hostMb = hostMemoryMb()): Promise<GpuState[]> {
+  const adapters =
+    'HKLM\\SYSTEM\\CurrentControlSet\\Control\\Class\\{4d36e968-e325-11ce-bfc1-08002be10318}';
+  const query = (value: string): Promise<string | undefined> =>
+    run('reg', ['query', adapters, '/s', '/v', value]);
+  const [sizes, names, versions] = await Promise.all([
+    query('HardwareInformation.qwMemorySize'),
+    query('DriverDesc'),
+    query('DriverVersion'),
+  ]);
+  const [named, versioned] = [registryValues(names ?? ''), registryValues(versions ?? '')];
+  const states = [...registryValues(sizes ?? '')].flatMap(([key, size]): GpuState[] => {
+    const name = named.get(key);
+    const vendor = vendorOf(name ?? '');
+    const totalMb = Math.round(Number(size) / 2 ** 20);
+    if (name === undefined || vendor === undefined || !(totalMb > 0)) return [];
+    const memory = totalMb < leastDedicatedMb ? shared(hostMb) : { totalMb, usedMb: undefined };
+    return [{ vendor, name, driver: versioned.get(key), ...memory }];
+  });
+  return dedicatedFirst(states);
+}
+
+function shared(hostMb: number): Pick<GpuState, 'totalMb' | 'usedMb' | 'shared'> {
+  return { totalMb: Math.round(sharedPart * hostMb), usedMb: undefined, shared: true };
+}
+
+/** The runtime asks for the fast one. */
+function dedicatedFirst(states: readonly GpuState[]): GpuState[] {
+  return [...states].sort((a, b) => Number(a.shared === true) - Number(b.shared === true));
+}
+
+function vendorOf(name: string): GpuState['vendor'] | undefined {
+  if (/nvidia/i.test(name)) return 'nvidia';
+  if (/\b(amd|radeon)\b/i.test(name)) return 'amd';
+  return /\bintel\b/i.test(name) ? 'intel' : undefined;
+}
+
+/** What `reg query /s /v` prints: a key's line, and below it name, type and value. */
+function registryValues(printed: string): Map<string, string> {
+  const values = new Map<string, string>();
+  let key = '';
+  for (const line of printed.split(/\r?\n/)) {
+    if (line.startsWith('HKEY_')) key = line.trim();
+    const value = /^\s+\S+\s+REG_\w+\s+(.+?)\s*$/.exec(line)?.[1];
+    if (value !== undefined) values.set(key, value);
+  }
+  return values;
+}
+
+function hostMemoryMb(): number {
+  return Math.round(os.totalmem() / 2 ** 20);
+}
+
+function text(folder: string, name: string): string | undefined {
+  try {
+    return readFileSync(path.join(folder, name), 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
+
+function megabytes(folder: string, name: string): number | undefined {
+  const bytes = Number(text(folder, name) ?? '');
+  return bytes > 0 ? Math.round(bytes / 2 ** 20) : undefined;
+}
+
+function linkName(link: string): string | undefined {
+  try {
+    return path.basename(realpathSync(link));
+  } catch {
+    return undefined;
+  }
+}
