@@ -3,8 +3,8 @@
  *
  *   npm run bench -- dataset [--megabytes 50] [--rows 100000] [--json]
  *
- * Text with the sample's tokenizer; resident memory is read at each tenth of the file, less the five
- * bytes a token that the result itself takes.
+ * Text with the sample's tokenizer; resident memory is read at each tenth of the file, the result
+ * itself (`resultMb`, five bytes a token) included.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';

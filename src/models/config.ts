@@ -3,7 +3,7 @@ import path from 'node:path';
 import * as z from 'zod';
 import { DotaError } from '../protocol/errors';
 import { unsupported } from './architectures/architecture';
-import { findArchitecture, supportedArchitectures } from './architectures/registry';
+import { architectureOf, findArchitecture, supportedArchitectures } from './architectures/lookup';
 import { isFloatDtype } from './dtype';
 import { readText, resolveInside } from './files';
 import type { DecoderConfig, WeightSource } from './modelConfig';
@@ -56,7 +56,7 @@ export function parseModelConfig(text: string, where: string): DecoderConfig {
     throw unsupported(`The model class ${shown} is not supported`, architecture.className, where);
   }
   try {
-    return architecture.toConfig(raw, where);
+    return { architecture: architecture.modelType, ...architecture.toConfig(raw, where) };
   } catch (error) {
     if (!(error instanceof z.ZodError)) throw error;
     const problems = error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
@@ -70,11 +70,7 @@ export function parseModelConfig(text: string, where: string): DecoderConfig {
 
 /** Name to shape of every weight that a checkpoint of this configuration holds. */
 export function expectedWeights(config: DecoderConfig): ReadonlyMap<string, readonly number[]> {
-  const architecture = findArchitecture(config.architecture);
-  if (architecture === undefined) {
-    throw new DotaError('internal', `No description of ${config.architecture}.`);
-  }
-  return architecture.weights(config);
+  return architectureOf(config).weights(config);
 }
 
 /** Number of parameters; a tied head counts once. */

@@ -1,6 +1,7 @@
 /** A decoder of the Llama family in our own words, read from a Hugging Face `config.json`. */
 export interface DecoderConfig {
-  architecture: 'llama' | 'mistral' | 'qwen2' | 'qwen3';
+  /** `model_type` of the family whose description it was read by. */
+  architecture: string;
   hiddenSize: number;
   intermediateSize: number;
   numLayers: number;

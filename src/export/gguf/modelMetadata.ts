@@ -1,4 +1,5 @@
 /** What a GGUF file says about the model besides its tokenizer. */
+import { architectureOf } from '../../models/architectures/lookup';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { GgufValue } from './format';
 import type { GgufFileType } from './tensors';
@@ -9,18 +10,6 @@ export interface GgufDescription {
   license: string | undefined;
 }
 
-/** llama.cpp's architecture; Mistral is its `llama`. */
-function architectureName(config: DecoderConfig): 'llama' | 'qwen2' | 'qwen3' {
-  switch (config.architecture) {
-    case 'llama':
-    case 'mistral':
-      return 'llama';
-    case 'qwen2':
-    case 'qwen3':
-      return config.architecture;
-  }
-}
-
 /** `LLAMA_FTYPE_*` of llama.cpp. */
 const fileTypes: Readonly<Record<GgufFileType, number>> = { f16: 1, q8_0: 7 };
 
@@ -29,7 +18,7 @@ export function modelMetadata(
   fileType: GgufFileType,
   { name, license }: GgufDescription,
 ): Map<string, GgufValue> {
-  const architecture = architectureName(config);
+  const { architecture } = architectureOf(config).gguf;
   const u32 = (value: number): GgufValue => ({ type: 'u32', value });
   const f32 = (value: number): GgufValue => ({ type: 'f32', value });
   const string = (value: string): GgufValue => ({ type: 'string', value });

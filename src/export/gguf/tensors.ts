@@ -1,4 +1,5 @@
 /** What the weights of a decoder are called in GGUF, in which type, and in which order of rows. */
+import { architectureOf } from '../../models/architectures/lookup';
 import type { DecoderConfig } from '../../models/modelConfig';
 import { expectedWeights } from '../../models/config';
 import { inverseFrequencies } from '../../models/rope';
@@ -60,20 +61,10 @@ function typeOf(shape: readonly number[], fileType: GgufFileType): GgufTensor['t
   return fileType === 'q8_0' && (shape.at(-1) as number) % q8BlockSize === 0 ? 'Q8_0' : 'F16';
 }
 
-/**
- * llama.cpp turns neighbouring pairs of a head's entries for its `llama` architecture, transformers
- * entry i with entry i + head_dim / 2; so the rows of q and k change places. Qwen's are turned as
- * in transformers.
- */
+/** Where llama.cpp's RoPE turns other pairs of entries than transformers', rows change places. */
 function isRotated(module: string, config: DecoderConfig): boolean {
-  switch (config.architecture) {
-    case 'llama':
-    case 'mistral':
-      return module.endsWith('.q_proj') || module.endsWith('.k_proj');
-    case 'qwen2':
-    case 'qwen3':
-      return false;
-  }
+  const turned = module.endsWith('.q_proj') || module.endsWith('.k_proj');
+  return turned && architectureOf(config).gguf.turnsNeighbours;
 }
 
 /** The row of the checkpoint that stands at `row` of the file. */

@@ -1,7 +1,6 @@
 /**
- * What one model family is, declaratively: how its `config.json` maps to `DecoderConfig` and which
- * weights a checkpoint holds. Adding a family means one file beside this one and a line in
- * `registry.ts`.
+ * What one model family is, declaratively: how its `config.json` maps to `DecoderConfig`, which weights
+ * a checkpoint holds and what llama.cpp calls it. The families stand in `descriptions.ts`.
  */
 import * as z from 'zod';
 import { DotaError } from '../../protocol/errors';
@@ -9,7 +8,7 @@ import type { DecoderConfig } from '../modelConfig';
 
 export interface Architecture {
   /** `model_type` of config.json. */
-  modelType: DecoderConfig['architecture'];
+  modelType: string;
   /** The causal-LM class that `architectures` may name. */
   className: string;
   /**
@@ -17,9 +16,18 @@ export interface Architecture {
    * @param where file name for messages
    * @throws DotaError `model.unsupported` where an option is not implemented; ZodError otherwise
    */
-  toConfig(raw: unknown, where: string): DecoderConfig;
+  toConfig(raw: unknown, where: string): Omit<DecoderConfig, 'architecture'>;
   /** Tensor name to shape of every weight that the checkpoint must hold. */
   weights(config: DecoderConfig): ReadonlyMap<string, readonly number[]>;
+  gguf: {
+    /** llama.cpp's name of the architecture whose graph computes this family. */
+    architecture: string;
+    /**
+     * Whether that graph's RoPE turns neighbouring entries of a head together, where transformers turns
+     * entry i with entry i + head_dim / 2.
+     */
+    turnsNeighbours: boolean;
+  };
 }
 
 const size = (max: number): z.ZodInt => z.int().min(1).max(max);

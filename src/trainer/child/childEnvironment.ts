@@ -6,7 +6,9 @@ import { runtimeTelemetryOff } from '../../protocol/runtimeEnvironment';
  * How glibc's allocator serves tensors that come and go by the megabyte (read when a process starts,
  * so it must be started with them; measured on `bench step`):
  * - freed pages are kept: giving them back and faulting them in again with every tensor costs more
- *   than some arithmetic;
+ *   than some arithmetic. Only tensors of a large model's size have memory of their own, which goes
+ *   back with them: among a heap's other pieces they leave gaps that the next one does not fit (with
+ *   Llama-3.2-1B's shape 0.5 GB of them), while the arithmetic on one takes far longer than its pages;
  * - huge pages, where the kernel offers them on request;
  * - no caches of small pieces (`tcache_count`, `mxfast`): the runtime asks for aligned memory, from
  *   which the allocator cuts slivers at both ends; cached, they never grow together with the tensor's
@@ -17,7 +19,7 @@ import { runtimeTelemetryOff } from '../../protocol/runtimeEnvironment';
  *   tensor fits in later, and the peak rises by a quarter in every second process.
  */
 const mallocSettings: Readonly<Record<string, string>> = {
-  MALLOC_MMAP_MAX_: '0',
+  MALLOC_MMAP_THRESHOLD_: String(2 ** 24),
   MALLOC_TRIM_THRESHOLD_: String(2 ** 34),
   MALLOC_TOP_PAD_: String(2 ** 28),
   MALLOC_ARENA_MAX: '1',

@@ -1,6 +1,7 @@
 /**
- * `dota evaluate`: validation loss and greedy accuracy of a run as its configuration has it; with sets,
- * a task or adapters named, the protocol of `evaluateSets.ts`.
+ * `dota evaluate`: validation loss and accuracy of a run as its configuration has it. Greedy answers are
+ * scored, unless sets, a task or adapters are named, or the configuration's own test file is a set: those
+ * go by the protocol of `evaluateSets.ts`.
  */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -60,14 +61,29 @@ export async function runEvaluate(what: string, options: EvaluateOptions): Promi
     await runEvaluateSets(what, requireData(withOwnData(options, found)), found.run);
     return;
   }
+  await ensureComputeEnvironment();
+  enableGarbageCollection();
+  const target = await findTarget(what, options);
+  const own = withOwnData(options, target);
+  if (options.accuracy && (await namesSets(own.data ?? []))) {
+    // The loss first: of a long evaluation it is the part that is known at once.
+    const { val_loss, val_tokens } = await evaluateRun(target, { ...options, accuracy: false });
+    if (options.json !== true) printPlain({ val_loss });
+    await runEvaluateSets(what, requireData(own), target.run, { val_loss, val_tokens });
+    return;
+  }
+  const result = await evaluateRun(target, options);
+  if (options.json === true) printJson(result);
+  else printPlain(result);
+}
+
+/** What a run or configuration says of itself: validation loss, and greedy answers on one file. */
+async function evaluateRun(target: Target, options: EvaluateOptions) {
   const limit = positiveOption('--limit', options.limit);
   const maxNewTokens = positiveOption('--max-new-tokens', options.maxNewTokens);
   const batchSize = positiveOption('--batch-size', options.batchSize);
-  await ensureComputeEnvironment();
-  enableGarbageCollection();
   const started = performance.now();
   const line = new ProgressLine();
-  const target = await findTarget(what, options);
   const { config, directory } = target;
   const model = await openModel(config, directory);
   try {
@@ -112,11 +128,13 @@ export async function runEvaluate(what: string, options: EvaluateOptions): Promi
         : undefined;
     line.end();
     await engine.dispose();
-    const result = {
+    return {
       run: target.run?.path ?? null,
       checkpoint: checkpoint?.loop.step ?? null,
       val_loss: loss?.loss ?? null,
       val_tokens: loss?.lossTokens ?? null,
+      /** How the answers were made; the protocol's sets are never scored here. */
+      scoring: score === undefined ? null : 'greedy',
       accuracy: score?.accuracy ?? null,
       correct: score?.correct ?? null,
       total: score?.total ?? null,
@@ -126,8 +144,6 @@ export async function runEvaluate(what: string, options: EvaluateOptions): Promi
       seconds: (performance.now() - started) / 1000,
       peak_rss_mb: Math.round(process.resourceUsage().maxRSS / 1024),
     };
-    if (options.json === true) printJson(result);
-    else printPlain(result);
   } finally {
     line.end();
     await model.close();
@@ -192,17 +208,18 @@ async function validationLoss(
 
 function printPlain(result: {
   val_loss: number | null;
-  accuracy: number | null;
-  correct: number | null;
-  total: number | null;
-  exact_match: number | null;
+  accuracy?: number | null;
+  correct?: number | null;
+  total?: number | null;
+  exact_match?: number | null;
 }): void {
-  if (result.val_loss !== null) printLine(`validation loss ${result.val_loss.toFixed(4)}`);
-  if (result.accuracy !== null && result.exact_match !== null) {
+  const { val_loss: loss, accuracy = null, exact_match: exact = null } = result;
+  if (loss !== null) printLine(`validation loss ${loss.toFixed(4)}`);
+  if (accuracy !== null && exact !== null) {
     const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
     printLine(
-      `accuracy ${percent(result.accuracy)} (${result.correct ?? 0} of ${result.total ?? 0}), ` +
-        `exact match ${percent(result.exact_match)}`,
+      `accuracy of greedy answers ${percent(accuracy)} (${result.correct ?? 0} of ` +
+        `${result.total ?? 0}), exact match ${percent(exact)}`,
     );
   }
 }

@@ -29,12 +29,14 @@ const DEFAULT_BATCH = 32;
 
 /**
  * @param ownRun the run that stands in place of the model: it is its own adapter
+ * @param also what else to say of the model in the JSON output
  * @throws DotaError
  */
 export async function runEvaluateSets(
   what: string,
   options: EvaluateOptions,
   ownRun: RunFolder | undefined,
+  also: Readonly<Record<string, unknown>> = {},
 ): Promise<void> {
   const limit = positiveOption('--limit', options.limit);
   const maxNewTokens = positiveOption('--max-new-tokens', options.maxNewTokens);
@@ -104,7 +106,7 @@ export async function runEvaluateSets(
   const averages = averagesOf(results);
   if (options.json === true) {
     const seconds = (performance.now() - started) / 1000;
-    printJson({ model: what, results, averages, seconds });
+    printJson({ model: what, ...also, results, averages, seconds });
   } else printTable(results, options.format ?? 'text');
 }
 

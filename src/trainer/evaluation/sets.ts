@@ -70,8 +70,8 @@ async function setsInFolder(folder: string): Promise<FoundSet[]> {
   });
 }
 
-/** By `<set>/test.json`, `<set>.json` or `<set>.test.json`. */
-function taskOfFile(file: string): EvaluationTask | undefined {
+/** The set that a file's name tells: `<set>/test.json`, `<set>.json` or `<set>.test.json`. */
+export function taskOfFile(file: string): EvaluationTask | undefined {
   if (!/\.(json|jsonl|parquet|csv)$/i.test(file)) return undefined;
   const stem = path.basename(file, path.extname(file));
   if (stem.toLowerCase() === 'test') return findTask(path.basename(path.dirname(file)));

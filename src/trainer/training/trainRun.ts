@@ -16,7 +16,9 @@ import {
 } from '../../runs/checkpoints';
 import { readManifest } from '../../runs/manifest';
 import { runFolder, type RunFolder } from '../../runs/runFolder';
+import { protocolBeams } from '../../evaluation/tasks';
 import type { Engine } from '../engine';
+import { taskOfFile } from '../evaluation/sets';
 import { openDevice, type Device } from '../ort/device';
 import { chooseDevice } from './chooseDevice';
 import { initialLoopState, trainLoop, type LoopHooks, type LoopState } from '../loop';
@@ -243,6 +245,13 @@ async function scoreTest(
       },
     );
     main.notify('facts', { evaluation: { test: { accuracy, correct, total } } });
+    const task = taskOfFile(file);
+    if (task !== undefined) {
+      const text =
+        `The test score is that of greedy answers. "dota evaluate" on this run scores ${task.title} ` +
+        `by its protocol, with ${protocolBeams} beams.`;
+      main.notify('log', { level: 'info', text });
+    }
   } catch (error) {
     // The training is complete and saved; "dota evaluate" can score it later.
     if (!(error instanceof DotaError) || error.code !== 'run.stopped') throw error;

@@ -1,18 +1,14 @@
 /** Compares logits that two programs wrote. */
-import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'vitest';
+import { runNodeJudge } from '../support/judges';
 
 export const judges = path.join(import.meta.dirname, 'judges');
 
 /** Runs a judge of this folder in Node and returns the JSON of its last line. */
 export function runNode(script: string, args: readonly string[]): Record<string, unknown> {
-  const output = execFileSync(process.execPath, [path.join(judges, script), ...args], {
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-  });
-  return JSON.parse(output.trimEnd().split('\n').at(-1)!) as Record<string, unknown>;
+  return runNodeJudge(path.join(judges, script), args);
 }
 
 /** Logits `[tokens, vocabulary]` that a judge wrote. */

@@ -9,12 +9,14 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Rng } from '../../../src/core/rng';
 import { writeGguf } from '../../../src/export/gguf/writeGguf';
+import { writeMergedModel } from '../../../src/export/mergedModel';
 import { writeOnnx } from '../../../src/export/onnx/writeOnnx';
 import { expectedWeights, parseModelConfig } from '../../../src/models/config';
 import { fromFloat32 } from '../../../src/models/dtype';
-import { loadModelFolder } from '../../../src/models/modelFolder';
+import { loadModelFolder, type ModelFolder } from '../../../src/models/modelFolder';
 import { writeSafetensors } from '../../../src/models/safetensors/writer';
-import { loadTokenizer } from '../../../src/models/tokenizer';
+import { loadTokenizer, type Tokenizer } from '../../../src/models/tokenizer';
+import { createEngine } from '../../../src/trainer/engine/createEngine';
 import { allSplits } from '../../support/sentencePiece';
 import { judgesPackages, runJudge } from '../support/judges';
 import { compare, judges, readLogits, runNode } from './agreement';
@@ -142,16 +144,50 @@ async function writeModel(folder: string, { config, tokenizer, special }: Family
   );
 }
 
+// llama.cpp does not normalise, and cannot be given a text with a NUL.
+const texts = strings.filter((text) => text.normalize('NFC') === text && !text.includes('\0'));
+
+function idsOf(tokenizer: Tokenizer): number[] {
+  const ids = tokenizer.encode(texts.slice(0, 12).join('\n')).slice(0, 256);
+  expect(ids.length).toBeGreaterThan(200);
+  return ids;
+}
+
+/** The engine's logits of one sequence, `[ids, vocabulary]`. */
+async function engineLogits(model: ModelFolder, ids: readonly number[]): Promise<Float32Array> {
+  const { vocabSize } = model.config;
+  const length = ids.length;
+  const engine = await createEngine({
+    config: model.config,
+    weights: model.weights,
+    adapters: { trainsBaseWeights: false, modules: new Map() },
+    device: 'cpu',
+    threads: 1,
+  });
+  const batch = {
+    batchSize: 1,
+    sequenceLength: length,
+    inputIds: Int32Array.from(ids),
+    labels: new Int32Array(length).fill(-100),
+    positionIds: Int32Array.from(ids.keys()),
+    segmentIds: new Int32Array(length).fill(1),
+    lossTokens: 0,
+    tokens: length,
+  };
+  const logits = new Float32Array(length * vocabSize);
+  for (let at = 0; at < length; at++) {
+    logits.set(await engine.logits(batch, Int32Array.of(at)), at * vocabSize);
+  }
+  await engine.dispose();
+  return logits;
+}
+
 describe.runIf(process.env['DOTA_FULL'])('GGUF and ONNX', { timeout: 300_000 }, () => {
   it.each(Object.entries(families))('%s: ids and logits', async (name, family) => {
     const at = (file: string): string => path.join(root, `${name.replace(/\W/g, '')}-${file}`);
     await writeModel(at('model'), family);
     const tokenizer = await loadTokenizer(at('model'));
-    // llama.cpp does not normalise, and cannot be given a text with a NUL.
-    const texts = strings.filter((text) => text.normalize('NFC') === text && !text.includes('\0'));
-    expect(texts.length).toBeGreaterThan(100);
-    const ids = tokenizer.encode(texts.slice(0, 12).join('\n')).slice(0, 256);
-    expect(ids.length).toBeGreaterThan(200);
+    const ids = idsOf(tokenizer);
     writeFileSync(at('input.json'), JSON.stringify({ ids, texts }));
     const script = path.join(judges, 'logits.py');
     const reference = JSON.parse(
@@ -205,4 +241,63 @@ describe.runIf(process.env['DOTA_FULL'])('GGUF and ONNX', { timeout: 300_000 }, 
       expect(exact.marginOfFlips, file).toBeLessThan(1e-3);
     }
   });
+
+  it.each([
+    ['Mistral', { sliding_window: 24 }],
+    ['Qwen 2.5', { use_sliding_window: true, sliding_window: 24, max_window_layers: 0 }],
+  ])(
+    '%s with a window shorter than the text: carried where the format can, and said where not',
+    async (name, own) => {
+      const window = 24;
+      const at = (file: string): string => path.join(root, `window-${name.slice(0, 4)}-${file}`);
+      const family = families[name]!;
+      await writeModel(at('full'), family);
+      await writeModel(at('model'), { ...family, config: { ...family.config, ...own } });
+      const ids = idsOf(await loadTokenizer(at('model')));
+      writeFileSync(at('input.json'), JSON.stringify({ ids, texts: [] }));
+      const reference = (folder: string): Float32Array => {
+        const out = at(`${folder}.f32`);
+        runJudge(path.join(judges, 'logits.py'), [at(folder), at('input.json'), out]);
+        return readLogits(out);
+      };
+      const model = await loadModelFolder(at('model'));
+      const { vocabSize } = model.config;
+      const inside = window * vocabSize;
+      const judge = reference('model');
+      const agreement = (logits: Float32Array): number =>
+        compare(logits, judge, vocabSize).relative;
+
+      // The window makes a difference, and only beyond it.
+      const full = reference('full');
+      expect(
+        compare(full.subarray(0, inside), judge.subarray(0, inside), vocabSize).relative,
+      ).toBeLessThan(1e-5);
+      expect(agreement(full)).toBeGreaterThan(1e-2);
+
+      // fp32 in another order.
+      expect(agreement(await engineLogits(model, ids)), 'engine').toBeLessThan(1e-5);
+      await writeMergedModel(model, {}, at('merged'), () => '# Tiny\n');
+      expect(agreement(reference('merged')), 'merged').toBeLessThan(1e-6);
+
+      await writeOnnx(model, {}, at('onnx-model'), '# Tiny\n');
+      const out = at('onnx-out');
+      mkdirSync(out);
+      runNode('transformersJs.mjs', [judgesPackages(), at('onnx-model'), at('input.json'), out]);
+      for (const file of ['onnx.f32', 'onnx-cached.f32']) {
+        expect(agreement(readLogits(path.join(out, file))), file).toBeLessThan(1e-5);
+      }
+
+      // llama.cpp has no window for these families: the export says so, and up to it all is the same.
+      const description = { name, license: undefined };
+      const { notes } = await writeGguf(model, {}, at('f16.gguf'), 'f16', description);
+      await model.weights.close();
+      expect(notes).toEqual([expect.stringContaining(`a window of ${window} tokens`)]);
+      const args = [judgesPackages(), at('f16.gguf'), at('input.json'), at('own.f32')];
+      runNode('llamaCpp.mjs', args);
+      const llama = readLogits(at('own.f32'));
+      const start = compare(llama.subarray(0, inside), judge.subarray(0, inside), vocabSize);
+      expect(start.relative).toBeLessThan(2e-3);
+      expect(compare(llama, full, vocabSize).relative).toBeLessThan(2e-3);
+    },
+  );
 });

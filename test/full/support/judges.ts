@@ -45,6 +45,18 @@ export function runJudge(script: string, args: readonly string[] = []): string {
   });
 }
 
+/**
+ * Runs a judge in a Node process of its own and returns the JSON of its last line: native packages
+ * of two libraries in one process may clash, and a crash is told from a wrong answer.
+ */
+export function runNodeJudge(script: string, args: readonly string[]): Record<string, unknown> {
+  const output = execFileSync(process.execPath, [script, ...args], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+  return JSON.parse(output.trimEnd().split('\n').at(-1)!) as Record<string, unknown>;
+}
+
 /** Sharp and llama.cpp come as one package a platform; installing only those saves 2 GB of CUDA. */
 function npmPackages(): string[] {
   const { platform, arch } = process;
@@ -54,19 +66,20 @@ function npmPackages(): string[] {
     'node-llama-cpp@3.22.1',
     `@node-llama-cpp/${llama ?? mac}@3.22.1`,
     '@huggingface/transformers@4.3.1',
+    'tokenizers@0.23.2',
     `@img/sharp-${platform}-${arch}`,
     ...(platform === 'win32' ? [] : [`@img/sharp-libvips-${platform}-${arch}`]),
   ];
 }
 
 /**
- * A folder whose `node_modules` has node-llama-cpp and transformers.js, installed once into
- * `.cache/judges-npm`.
+ * A folder whose `node_modules` has node-llama-cpp, transformers.js and the native tokenizers,
+ * installed once into `.cache/judges-npm`.
  * @throws when the installation fails
  */
 export function judgesPackages(): string {
   const folder = path.resolve('.cache/judges-npm');
-  const marker = path.join(folder, 'installed');
+  const marker = path.join(folder, 'installed-2');
   if (!existsSync(marker)) {
     mkdirSync(folder, { recursive: true });
     writeFileSync(path.join(folder, 'package.json'), '{"private":true}\n');

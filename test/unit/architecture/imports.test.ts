@@ -110,6 +110,29 @@ describe('imports', () => {
     ).toEqual([]);
   });
 
+  it('reach the interpreter of chat templates from the trainer, and never from the editor', () => {
+    const reached = (entry: string): string[] => {
+      const files = new Map(ownCode.map((file) => [file.path.replace(/\.tsx?$/, ''), file]));
+      const packages = new Set<string>();
+      const seen = new Set<string>();
+      const visit = (path: string): void => {
+        if (seen.has(path)) return;
+        seen.add(path);
+        for (const { specifier, target, typeOnly } of files.get(path)?.imports ?? []) {
+          if (typeOnly) continue;
+          if (target === undefined) packages.add(specifier);
+          else visit(target);
+        }
+      };
+      visit(entry);
+      return [...packages];
+    };
+    expect(reached('src/trainer/cli')).toContain('@huggingface/jinja');
+    const editor = reached('src/extension');
+    expect(editor).toContain('vscode');
+    expect(editor).not.toContain('@huggingface/jinja');
+  });
+
   it('keep node’s modules and packages out of the pure layers', () => {
     expect(
       violations((file) =>

@@ -197,6 +197,28 @@ describe('dota evaluate', () => {
     }
   }, 60_000);
 
+  it('answers by the protocol where the configuration’s own test file is a set', async () => {
+    const boolq = path.join(sets, 'boolq/test.json');
+    const config = tinyConfig({
+      data: { validation: 'train.json', validation_split: 0, test: boolq },
+    });
+    writeFileSync(path.join(folder, 'set.dota.json'), JSON.stringify(config));
+    const short = ['--max-new-tokens', '2'];
+    const own = await dota(['evaluate', 'set.dota.json', ...short]);
+    const named = await dota(['evaluate', 'set.dota.json', ...short, '--data', boolq]);
+    expect(own['results']).toEqual(named['results']);
+    expect(own['results']).toMatchObject([{ set: 'boolq', total: 3, num_beams: 4 }]);
+    // Beside the validation loss, as without a set.
+    const loss = await dota(['evaluate', 'set.dota.json', '--no-accuracy']);
+    expect(own['val_loss']).toBe(loss['val_loss']);
+    expect(loss).toMatchObject({ accuracy: null, scoring: null });
+    expect(loss).not.toHaveProperty('results');
+    // Any other file is answered greedily, and the output says so.
+    const other = ['evaluate', 'set.dota.json', '--data', 'train.json', '--limit', '3', ...short];
+    expect(await dota(other)).toMatchObject({ scoring: 'greedy', total: 3 });
+    expect((await runCli(other, folder)).stdout).toContain('accuracy of greedy answers');
+  }, 60_000);
+
   it('gives the validation loss of a run as training does', async () => {
     writeFileSync(path.join(folder, 'text.txt'), 'one two three\nfour five six\n');
     const text = await dota(['evaluate', 'model', '--scoring', 'perplexity', '--data', 'text.txt']);

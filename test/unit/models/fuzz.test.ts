@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promis
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { architectures } from '../../../src/models/architectures/descriptions';
 import { expectedWeights, parseModelConfig } from '../../../src/models/config';
 import { openModelWeights, parseIndex } from '../../../src/models/safetensors/modelWeights';
 import { SafetensorsFile } from '../../../src/models/safetensors/reader';
@@ -152,7 +153,7 @@ describe('mutated', { timeout: 1_200_000 }, () => {
     await fc.assert(
       fc.asyncProperty(
         fc.oneof(mutations(Buffer.from(JSON.stringify(json))), changed),
-        fc.constantFrom('llama', 'mistral', 'qwen2', 'qwen3'),
+        fc.constantFrom(...architectures.map(({ modelType }) => modelType)),
         (bytes, family) =>
           owesAnswer(() => {
             const config = parseModelConfig(
