@@ -41,6 +41,7 @@ export type ErrorCode =
   | 'run.stopped'
   | 'compare.different'
   | 'study.changed'
+  | 'study.results'
   | 'protocol.closed'
   | 'protocol.timeout'
   | 'protocol.invalid'
@@ -135,6 +136,7 @@ export function exitCodeOf(code: ErrorCode): ExitCode {
     case 'adapter.noTarget':
     case 'compare.different':
     case 'study.changed':
+    case 'study.results':
     case 'adapter.rank':
     case 'adapter.shape':
     case 'device.unavailable':

@@ -11,14 +11,17 @@ const assumedRate = 3e10;
 
 /**
  * Seconds that a run will take: the mean of the done runs most like it (same method and task, then
- * same method, then any), scaled by the steps; before the first one, 6 operations a parameter and token.
+ * same method, then any), scaled by the steps and by the model's size; before the first one, 6
+ * operations a parameter and token.
+ * @param parametersOf size of a run's model
  */
 export function estimateSeconds(
   run: PlannedRun,
   done: readonly TimedRun[],
-  modelParameters: number,
+  parametersOf: (run: PlannedRun) => number,
 ): number {
-  const steps = stepsOf(run);
+  const work = (planned: PlannedRun): number =>
+    Math.max(1, planned.config.training.max_steps) * Math.max(1, parametersOf(planned));
   const alike = [
     (t: TimedRun) => t.run.method === run.method && t.run.task === run.task,
     (t: TimedRun) => t.run.method === run.method,
@@ -27,8 +30,8 @@ export function estimateSeconds(
     .map((filter) => done.filter(filter))
     .find((list) => list.length > 0);
   if (alike !== undefined) {
-    const perStep = alike.map(({ run: other, seconds }) => seconds / stepsOf(other));
-    return (steps * perStep.reduce((sum, s) => sum + s, 0)) / perStep.length;
+    const perWork = alike.map(({ run: other, seconds }) => seconds / work(other));
+    return (work(run) * perWork.reduce((sum, s) => sum + s, 0)) / perWork.length;
   }
   const { training, data } = run.config;
   // Half of the longest sequence is taken as the usual one.
@@ -37,9 +40,5 @@ export function estimateSeconds(
       training.gradient_accumulation_steps *
       data.max_length) /
     2;
-  return (steps * tokens * 6 * modelParameters) / assumedRate;
-}
-
-function stepsOf({ config }: PlannedRun): number {
-  return Math.max(1, config.training.max_steps);
+  return (6 * work(run) * tokens) / assumedRate;
 }

@@ -10,7 +10,7 @@ import type { StudyConfig, StudyVariant } from './studyConfig';
 export type StudyStage = 'sweep' | 'main' | 'ablation';
 
 export interface PlannedRun {
-  /** Hash of the configuration: a run that is done under it is not done again. */
+  /** Hash of `declared`: a run that is done under it is not done again. */
   key: string;
   stage: StudyStage;
   /** A key of `methods`. */
@@ -23,7 +23,9 @@ export interface PlannedRun {
   budget?: number;
   seed: number;
   learningRate: number;
-  /** Without the test file: no run of a study may see it while choices are made. */
+  /** As the study's file has it, paths relative to that file: the same on every machine. */
+  declared: RunConfig;
+  /** To run: with absolute paths, and without the test file, which no training may see. */
   config: RunConfig;
 }
 
@@ -32,6 +34,12 @@ export interface StudyContext {
   models: ReadonlyMap<string, DecoderConfig>;
   /** Makes a path of the study file absolute; "sample" stays. */
   resolve: (path: string) => string;
+}
+
+/** What the sweep chose for a method, and whether a better rate may lie outside of the grid. */
+export interface ChosenRate {
+  rate: number;
+  atEdge: boolean;
 }
 
 /** Learning rate of each method, once the sweep is done. */
@@ -115,6 +123,18 @@ function planAblations(
   });
 }
 
+/** Whether a run answers a test file: main runs do, once. Nothing is chosen by them any more. */
+export function needsTest(study: StudyConfig, { stage, task }: PlannedRun): boolean {
+  return stage === 'main' && study.tasks[task]?.test !== undefined;
+}
+
+/** `DoTA, arithmetic, rate 0.01, seed 0`, at most as long as a run's name may be. */
+export function describe(run: PlannedRun): string {
+  const what = run.ablation === undefined ? run.label : `${run.ablation}: ${run.label}`;
+  const stage = run.stage === 'sweep' ? 'sweep, ' : '';
+  return `${stage}${what}, ${run.task}, rate ${run.learningRate}, seed ${run.seed}`.slice(0, 120);
+}
+
 type SizeOptions = ReturnType<typeof sizeForBudget>;
 
 interface Size {
@@ -148,16 +168,12 @@ function planned(study: StudyConfig, context: StudyContext, wanted: Wanted): Pla
   const data = study.tasks[task];
   if (data === undefined) throw invalid(`there is no task "${task}"`, study);
   const { options, matched } = sized(study, context, variant, model, size);
-  const config = runConfigSchema.parse({
-    model: model === 'sample' ? model : context.resolve(model),
+  const declared = runConfigSchema.parse({
+    model,
     method: variant.method,
     adapter: { ...variant.adapter, ...options },
     quantization: variant.quantization ?? {},
-    data: {
-      ...without(data, ['test']),
-      train: context.resolve(data.train),
-      validation: context.resolve(data.validation),
-    },
+    data: without(data, ['test']),
     training: {
       ...study.training,
       ...wanted.training,
@@ -167,11 +183,20 @@ function planned(study: StudyConfig, context: StudyContext, wanted: Wanted): Pla
     device: study.device,
     threads: study.threads,
   });
+  const config: RunConfig = {
+    ...declared,
+    model: model === 'sample' ? model : context.resolve(model),
+    data: {
+      ...declared.data,
+      train: context.resolve(data.train),
+      validation: context.resolve(data.validation),
+    },
+  };
   const label =
     wanted.label ?? (sizesOf(study).length > 1 ? sizeLabel(method, size, options) : method);
   return {
-    key: configKey(config),
-    ...{ stage, method, label, task, seed, learningRate, config },
+    key: configKey(declared),
+    ...{ stage, method, label, task, seed, learningRate, declared, config },
     ...(ablation === undefined ? {} : { ablation }),
     ...(matched && size.budget !== undefined ? { budget: size.budget } : {}),
   };
@@ -208,6 +233,7 @@ function sized(
 /**
  * SHA-256 over what the configuration changes of the defaults, without what names it: a version that
  * knows more options does not run again what is done.
+ * @param config with paths as the study has them
  */
 export function configKey(config: RunConfig): string {
   const rest = without(withoutDefaults(config), ['name', 'output_dir', '$schema']);
@@ -261,8 +287,8 @@ export function chooseRates(
   study: StudyConfig,
   sweep: readonly PlannedRun[],
   bestLoss: (key: string) => number | undefined,
-): Map<string, { rate: number; atEdge: boolean }> {
-  const chosen = new Map<string, { rate: number; atEdge: boolean }>();
+): Map<string, ChosenRate> {
+  const chosen = new Map<string, ChosenRate>();
   for (const method of Object.keys(study.methods)) {
     const losses = sweep
       .filter((run) => run.method === method)

@@ -1,13 +1,11 @@
 /**
- * What stands in a study's folder, all that its state is derived from:
+ * The folder in which a study works. What it found out stands in its results; this is what carrying
+ * out needs in the meantime, and may be deleted between two sittings:
  *
- *   runs/<id>/          run folders as everywhere, with scores.json beside run.json
- *   jobs/<key>.json     which run carries out the configuration of that hash
- *   test-ledger.jsonl   every time that a test file was opened, and for which run
- *   design.json         the study as it was when a test file was first opened
+ *   runs/<id>/        run folders as everywhere
+ *   jobs/<key>.json   which run carries out the configuration of that hash
  */
-import { createHash } from 'node:crypto';
-import { appendFile, mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { isObject, isString } from '../protocol/guards';
 import type { RunManifest } from '../protocol/runFiles';
@@ -15,16 +13,10 @@ import { runFileError, writeFileAtomic } from '../runs/atomicFile';
 import { readManifest } from '../runs/manifest';
 import { runFolderById, type RunFolder } from '../runs/runFolder';
 import { DotaError } from '../protocol/errors';
-import { canonical, without } from './plan';
-import type { StudyConfig } from './studyConfig';
 
-export interface LedgerEntry {
-  key: string;
-  run: string;
-  /** SHA-256 of the test file. */
-  dataHash: string;
-  design: string;
-  at: string;
+export interface FoundRun {
+  folder: RunFolder;
+  manifest: RunManifest;
 }
 
 export class StudyStore {
@@ -39,15 +31,15 @@ export class StudyStore {
   /** @throws DotaError `file.diskFull`, `file.unreadable` */
   async prepare(): Promise<void> {
     try {
-      await mkdir(path.join(this.folder, 'jobs'), { recursive: true });
+      await mkdir(this.#jobs, { recursive: true });
     } catch (cause) {
       throw runFileError(cause, this.folder);
     }
   }
 
-  /** The run of a planned configuration, with its manifest; undefined where none was started. */
-  async find(key: string): Promise<{ folder: RunFolder; manifest: RunManifest } | undefined> {
-    const raw = await readJson(this.#job(key));
+  /** The run of a planned configuration, with its manifest; undefined where none is there. */
+  async find(key: string): Promise<FoundRun | undefined> {
+    const raw = parse(await readFile(this.#job(key), 'utf8').catch(() => ''));
     if (!isObject(raw) || !isString(raw.run)) return undefined;
     try {
       const folder = runFolderById(this.runs, raw.run);
@@ -63,67 +55,33 @@ export class StudyStore {
     await writeFileAtomic(this.#job(key), `${JSON.stringify({ key, run })}\n`);
   }
 
-  async ledger(): Promise<LedgerEntry[]> {
-    const text = await readFile(this.#ledger(), 'utf8').catch(() => '');
-    return text.split('\n').flatMap((line) => {
-      const entry = parse(line);
-      return isObject(entry) && isString(entry.key) && isString(entry.design)
-        ? [entry as unknown as LedgerEntry]
-        : [];
-    });
-  }
-
-  /**
-   * Records, before a test file is opened, that it is. The first entry fixes the design: a study that
-   * was changed after its test results were seen would be choosing by them.
-   * @throws DotaError `study.changed`
-   */
-  async openTest(study: StudyConfig, entry: Omit<LedgerEntry, 'design' | 'at'>): Promise<void> {
-    const design = designHash(study);
-    await this.checkDesign(study);
-    const earlier = (await this.ledger()).length;
-    if (earlier === 0) {
-      await writeFileAtomic(
-        path.join(this.folder, 'design.json'),
-        `${JSON.stringify(study, null, 2)}\n`,
-      );
+  /** Deletes all runs. @throws DotaError of the disk */
+  async clear(): Promise<void> {
+    try {
+      await rm(this.#jobs, { recursive: true, force: true });
+      await rm(this.runs, { recursive: true, force: true });
+    } catch (cause) {
+      throw runFileError(cause, this.folder);
     }
-    const line = JSON.stringify({ ...entry, design, at: new Date().toISOString() });
-    await appendFile(this.#ledger(), `${line}\n`);
+    await this.prepare();
   }
 
-  /** @throws DotaError `study.changed` when a test file was opened under another design */
-  async checkDesign(study: StudyConfig): Promise<void> {
-    const design = designHash(study);
-    const other = (await this.ledger()).find((entry) => entry.design !== design);
-    if (other === undefined) return;
-    throw new DotaError(
-      'study.changed',
-      `The study was changed after its test split had been used (${other.at}).`,
-      {
-        where: path.join(this.folder, 'design.json'),
-        next: 'Go back to that design, or start the changed study in another output_dir with a fresh test split.',
-      },
-    );
+  get #jobs(): string {
+    return path.join(this.folder, 'jobs');
   }
 
   #job(key: string): string {
-    return path.join(this.folder, 'jobs', `${key}.json`);
-  }
-
-  #ledger(): string {
-    return path.join(this.folder, 'test-ledger.jsonl');
+    return path.join(this.#jobs, `${key}.json`);
   }
 }
 
-/** Everything that decides which runs there are; names and claims may be reworded. */
-export function designHash(study: StudyConfig): string {
-  const rest = without(study, ['name', 'claims', 'output_dir', '$schema']);
-  return createHash('sha256').update(canonical(rest)).digest('hex');
+/** Finished, or diverged: the same configuration would do the same again. */
+export function isSettled(manifest: Pick<RunManifest, 'state' | 'error'>): boolean {
+  return manifest.state === 'finished' || hasDiverged(manifest);
 }
 
-async function readJson(file: string): Promise<unknown> {
-  return parse(await readFile(file, 'utf8').catch(() => ''));
+export function hasDiverged({ error }: Pick<RunManifest, 'error'>): boolean {
+  return error?.code === 'train.nonFinite';
 }
 
 function parse(text: string): unknown {

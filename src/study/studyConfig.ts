@@ -88,7 +88,9 @@ export const studyConfigSchema = z
         z.string().min(1).max(60),
         data.partial({ validation: true }).required({ validation: true }),
       )
-      .describe('Data of each task. validation is required; test is touched once, at the end.'),
+      .describe(
+        'Data of each task. validation is required; test is touched once by each main run, when all rates are chosen.',
+      ),
     budgets: z
       .array(positiveInt)
       .min(1)
@@ -125,6 +127,11 @@ export const studyConfigSchema = z
       .min(1)
       .optional()
       .describe('Folder of the study; .dota/studies/<file name> when absent.'),
+    results: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('File of the results, a JSON line each; results.jsonl in output_dir when absent.'),
   })
   .describe('A DoTA study.');
 

@@ -326,6 +326,8 @@ function addStudy(program: Command, finish: (code: ExitCode) => void): void {
       .argument('<config>', 'a *.dota-study.json')
       .option('--dry-run', 'list the runs and the time they will take')
       .option('--minutes <n>', 'begin no further run after so many minutes')
+      .option('--jobs <n>', 'runs side by side; as many as the cores allow when absent')
+      .option('--fresh', 'forget the results that are there and carry everything out again')
       .option('--report <folder>', 'write study.md and its figures from what is there; run nothing')
       .option('--results', 'print what is there, for the compare panel; run nothing')
       .option('--stream', 'progress as JSON lines'),

@@ -7,22 +7,30 @@ import { runFileError, writeFileAtomic } from '../../runs/atomicFile';
 import { RunLock } from '../../runs/lock';
 import { randomHex } from '../../runs/ownerRecord';
 import { runFolder } from '../../runs/runFolder';
-import { parseStudy } from '../../study/parseStudy';
-import { planMain, planSweep, type PlannedRun, type StudyContext } from '../../study/plan';
 import { estimateSeconds, type TimedRun } from '../../study/estimate';
+import { parseStudy } from '../../study/parseStudy';
+import { describe, planMain, planSweep } from '../../study/plan';
+import type { PlannedRun, StudyContext } from '../../study/plan';
 import { comparisonOfStudy, studyReport } from '../../study/report';
-import { readStudy } from '../../study/results';
+import { isDone, ratesOnly, readStudy, sweptRates, uniqueRuns } from '../../study/results';
+import { ResultsFile } from '../../study/resultsFile';
 import { StudyStore } from '../../study/store';
 import type { StudyConfig } from '../../study/studyConfig';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
-import { describe, isSettled, StudyRunner, type StudyProgress } from '../study/studyRunner';
+import { defaultJobs } from '../study/jobs';
+import { hasBaseModel, StudyRunner, type StudyProgress } from '../study/studyRunner';
 import { resolveModel } from '../training/modelPath';
+import { positiveOption } from './options';
 import { duration, printJson, printLine, table } from './output';
 
 export interface StudyOptions {
   dryRun?: boolean;
   /** Begin no further run after so many minutes. */
   minutes?: string;
+  /** Runs side by side. */
+  jobs?: string;
+  /** Forget the results that are there and carry everything out again. */
+  fresh?: boolean;
   /** Write the report of what is there into this folder, and run nothing. */
   report?: string;
   /** Print the results that are there, as the compare panel takes them, and run nothing. */
@@ -36,7 +44,10 @@ interface OpenStudy {
   study: StudyConfig;
   context: StudyContext;
   store: StudyStore;
-  modelParameters: number;
+  results: ResultsFile;
+  parametersOf: (run: PlannedRun) => number;
+  /** Of the largest base model. */
+  largestModel: number;
 }
 
 /** @returns the exit code; @throws DotaError */
@@ -51,8 +62,7 @@ export async function runStudy(file: string, options: StudyOptions): Promise<Exi
     return ExitCode.done;
   }
   if (options.results === true) {
-    const results = await readStudy(open.study, open.context, open.store);
-    printJson(comparisonOfStudy(results));
+    printJson(comparisonOfStudy(readStudy(open.study, open.context, open.results)));
     return ExitCode.done;
   }
   return carryOut(open, options);
@@ -82,22 +92,37 @@ async function openStudy(file: string): Promise<OpenStudy> {
     ),
   );
   const stem = path.basename(where).replace(/(\.dota-study)?\.json$/i, '');
-  const base = models.get(study.model);
+  const folder = path.resolve(directory, study.output_dir ?? `.dota/studies/${stem}`);
+  const sizes = new Map([...models].map(([name, config]) => [name, countParameters(config)]));
   return {
     study,
     context: { models, resolve: (name) => path.resolve(directory, name) },
-    store: new StudyStore(path.resolve(directory, study.output_dir ?? `.dota/studies/${stem}`)),
-    modelParameters: base === undefined ? 0 : countParameters(base),
+    store: new StudyStore(folder),
+    results: await ResultsFile.open(
+      study.results === undefined
+        ? path.join(folder, 'results.jsonl')
+        : path.resolve(directory, study.results),
+    ),
+    parametersOf: ({ declared }) => sizes.get(declared.model) ?? 0,
+    largestModel: Math.max(...sizes.values()),
   };
 }
 
 /** All runs, in order; main runs with any rate where the sweep has not chosen one. */
-async function allRuns({ study, context, store }: OpenStudy): Promise<PlannedRun[]> {
-  const { rates } = await readStudy(study, context, store);
-  const rateOf = (method: string): number =>
-    rates.get(method)?.rate ?? study.learning_rates[0] ?? 1;
-  const chosen = new Map(Object.keys(study.methods).map((m) => [m, rateOf(m)]));
-  return [...planSweep(study, context), ...planMain(study, context, chosen)];
+function allRuns({ study, context, results }: OpenStudy): PlannedRun[] {
+  const sweep = planSweep(study, context);
+  const rates = ratesOnly(sweptRates(study, sweep, results));
+  const chosen = Object.keys(study.methods).map(
+    (method) => [method, rates.get(method) ?? study.learning_rates[0] ?? 1] as const,
+  );
+  const main = planMain(study, context, new Map(chosen));
+  // A main run that is one of the sweep is listed as what asks more of it.
+  const keys = new Set(main.map(({ key }) => key));
+  return [...sweep.filter(({ key }) => !keys.has(key)), ...uniqueRuns(main)];
+}
+
+function jobsOf({ study, largestModel }: OpenStudy, options: StudyOptions): number {
+  return positiveOption('--jobs', options.jobs) ?? defaultJobs(study, largestModel);
 }
 
 /** The rank that sizes the adapters. */
@@ -107,31 +132,34 @@ function sizeOf({ method, adapter }: PlannedRun['config']): number | null {
 }
 
 async function dryRun(open: OpenStudy, options: StudyOptions): Promise<void> {
-  const timed: TimedRun[] = [];
-  const states = new Map<string, boolean>();
-  const runs = await allRuns(open);
-  for (const run of runs) {
-    const found = await open.store.find(run.key);
-    const done = found !== undefined && isSettled(found.manifest);
-    states.set(run.key, done);
-    const seconds = found?.manifest.timing?.seconds;
-    if (done && seconds !== undefined) timed.push({ run, seconds });
-  }
-  const rows = runs.map((run) => ({
-    key: run.key,
-    stage: run.stage,
-    name: describe(run),
-    r: sizeOf(run.config),
-    done: states.get(run.key) === true,
-    seconds: states.get(run.key) === true ? 0 : estimateSeconds(run, timed, open.modelParameters),
-  }));
-  const left = rows.reduce((sum, { seconds }) => sum + seconds, 0);
+  const { study, results, parametersOf } = open;
+  const runs = allRuns(open);
+  const timed: TimedRun[] = runs.flatMap((run) => {
+    const record = results.find(run.key);
+    return record === undefined ? [] : [{ run, seconds: record.seconds }];
+  });
+  const rows = await Promise.all(
+    runs.map(async (run) => {
+      const done = isDone(study, run, results);
+      return {
+        key: run.key,
+        stage: run.stage,
+        name: describe(run),
+        r: sizeOf(run.config),
+        done,
+        // Its weights are to be made first.
+        waits_for: done || (await hasBaseModel(run)) ? null : run.config.model,
+        seconds: done ? 0 : estimateSeconds(run, timed, parametersOf),
+      };
+    }),
+  );
+  const jobs = jobsOf(open, options);
+  const left = rows.reduce((sum, { seconds }) => sum + seconds, 0) / jobs;
   const done = rows.filter((row) => row.done).length;
   if (options.json === true) {
     printJson({
       runs: rows,
-      done,
-      total: rows.length,
+      ...{ done, total: rows.length, jobs },
       seconds_left: left,
       measured: timed.length > 0,
     });
@@ -140,7 +168,7 @@ async function dryRun(open: OpenStudy, options: StudyOptions): Promise<void> {
   const head = ['STAGE', 'STATE', 'R', 'TIME', 'RUN'];
   const lines = rows.map((row) => [
     row.stage,
-    row.done ? 'done' : 'to do',
+    row.done ? 'done' : row.waits_for === null ? 'to do' : 'no model',
     row.r === null ? '-' : String(row.r),
     row.done ? '-' : duration(row.seconds),
     row.name,
@@ -148,7 +176,8 @@ async function dryRun(open: OpenStudy, options: StudyOptions): Promise<void> {
   printLine(table([head, ...lines]));
   const basis =
     timed.length > 0 ? 'from the runs that are done' : 'a rough guess before the first run';
-  printLine(`${rows.length} runs, ${done} done; about ${duration(left)} left (${basis}).`);
+  const beside = jobs === 1 ? '' : `, ${jobs} side by side`;
+  printLine(`${rows.length} runs, ${done} done; about ${duration(left)} left${beside} (${basis}).`);
 }
 
 async function carryOut(open: OpenStudy, options: StudyOptions): Promise<ExitCode> {
@@ -160,13 +189,15 @@ async function carryOut(open: OpenStudy, options: StudyOptions): Promise<ExitCod
     );
   }
   await ensureComputeEnvironment();
-  const { store } = open;
+  const { store, results } = open;
+  const jobs = jobsOf(open, options);
   await store.prepare();
   // The same lock as a run's: two starts of one study would run everything twice.
   const lock = await RunLock.acquire(runFolder(store.folder), '', randomHex(32));
   const runner = new StudyRunner({
     ...open,
     seconds: minutes * 60,
+    jobs,
     events: {
       onProgress: (progress) => {
         showProgress(progress, options);
@@ -183,16 +214,24 @@ async function carryOut(open: OpenStudy, options: StudyOptions): Promise<ExitCod
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
   try {
+    if (options.fresh === true) {
+      // Not a way around the design that the test split has fixed.
+      results.checkDesign(open.study);
+      await results.forgetRuns();
+      await store.clear();
+    }
     const outcome = await runner.run();
     if (options.json === true) printJson({ folder: store.folder, ...outcome });
     else {
       printLine(
         `${outcome.done} of ${outcome.total} runs done` +
-          `${outcome.failed === 0 ? '' : `, ${outcome.failed} failed`}; ${store.folder}`,
+          `${outcome.failed === 0 ? '' : `, ${outcome.failed} failed`}` +
+          `${outcome.waiting === 0 ? '' : `, ${outcome.waiting} wait for their base model`}` +
+          `; ${results.file}`,
       );
     }
     if (outcome.interrupted) return ExitCode.resumable;
-    return outcome.failed === 0 ? ExitCode.done : ExitCode.badInput;
+    return outcome.failed + outcome.waiting === 0 ? ExitCode.done : ExitCode.badInput;
   } finally {
     clearInterval(beat);
     await lock.release();
@@ -206,7 +245,7 @@ function showProgress(progress: StudyProgress, options: StudyOptions): void {
 }
 
 async function writeReport(open: OpenStudy, folder: string, options: StudyOptions): Promise<void> {
-  const results = await readStudy(open.study, open.context, open.store);
+  const results = readStudy(open.study, open.context, open.results);
   const { markdown, figures } = studyReport(results, 'study');
   const file = path.join(folder, 'study.md');
   try {

@@ -1,34 +1,34 @@
 /**
- * Carries a study out, one run after another: sweep, choice of rates, main runs and ablations, scores,
- * and the test split last. It can be ended at any time; what is done is found again by its hash.
+ * Carries a study out, several runs side by side: the sweep, the choice of rates, main runs and
+ * ablations, each scored as soon as it is trained. It can be ended at any time; what is done stands in
+ * the results and is not done again.
  */
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { hashFile } from '../../data/prepare';
-import { isNumber } from '../../protocol/guards';
-import { writeFileAtomic } from '../../runs/atomicFile';
-import { readScores, scoresFile, type RunScores } from '../../runs/compareRuns';
+import { indexFileName, singleFileName } from '../../models/safetensors/modelWeights';
+import { readCompareRun } from '../../runs/compareRuns';
 import { checkLiveness } from '../../runs/liveness';
-import type { RunFolder } from '../../runs/runFolder';
 import { createRun } from '../../runs/runStore';
 import { estimateSeconds, type TimedRun } from '../../study/estimate';
-import {
-  chooseRates,
-  planMain,
-  planSweep,
-  type PlannedRun,
-  type StudyContext,
-} from '../../study/plan';
-import type { StudyStore } from '../../study/store';
+import { describe, needsTest, planMain, planSweep } from '../../study/plan';
+import type { PlannedRun, StudyContext } from '../../study/plan';
+import { recordOf, type StudyRecord } from '../../study/record';
+import { isDone, ratesOnly, sweptRates, uniqueRuns } from '../../study/results';
+import type { ResultsFile } from '../../study/resultsFile';
+import { hasDiverged, isSettled, type FoundRun, type StudyStore } from '../../study/store';
 import type { StudyConfig } from '../../study/studyConfig';
 import { versions } from '../commands/versions';
+import { resolveModel } from '../training/modelPath';
 import { runDota } from './childCommand';
+import { scoreIn, scoringCommand, type Score } from './scoring';
 
 export interface StudyProgress {
   /** Runs done, and in all (as far as it is known before the sweep is over). */
   done: number;
   total: number;
   secondsLeft: number;
-  /** What is going on now. */
+  /** What begins now. */
   now: string;
 }
 
@@ -42,80 +42,63 @@ export interface StudyOutcome {
   total: number;
   /** Runs that ended in an error other than divergence. */
   failed: number;
+  /** Runs whose base model has no weights yet; everything else went on. */
+  waiting: number;
   /** Stopped by signal or by the time given; a second start goes on. */
   interrupted: boolean;
+  /** Test scores taken in this sitting. */
   testScored: number;
 }
 
-export class StudyRunner {
-  readonly #study: StudyConfig;
-  readonly #context: StudyContext;
-  readonly #store: StudyStore;
-  readonly #events: StudyEvents;
-  readonly #deadline: number;
-  readonly #parameters: number;
-  #timed: TimedRun[] = [];
-  #failed = new Set<string>();
-  #stopped = false;
-  #stopChild: (() => void) | undefined;
+export interface StudyRunnerOptions {
+  study: StudyConfig;
+  context: StudyContext;
+  store: StudyStore;
+  results: ResultsFile;
+  events: StudyEvents;
+  /** No run is begun after so many seconds. */
+  seconds: number;
+  /** Runs side by side. */
+  jobs: number;
+  /** Size of a run's base model. */
+  parametersOf: (run: PlannedRun) => number;
+}
 
-  constructor(options: {
-    study: StudyConfig;
-    context: StudyContext;
-    store: StudyStore;
-    events: StudyEvents;
-    /** No run is begun after so many seconds. */
-    seconds: number;
-    /** Of the base model, for the estimate before the first run. */
-    modelParameters: number;
-  }) {
-    this.#study = options.study;
-    this.#context = options.context;
-    this.#store = options.store;
-    this.#events = options.events;
+export class StudyRunner {
+  readonly #options: StudyRunnerOptions;
+  readonly #deadline: number;
+  readonly #timed: TimedRun[] = [];
+  readonly #failed = new Set<string>();
+  readonly #stops = new Set<() => void>();
+  #stopped = false;
+  #testScored = 0;
+
+  constructor(options: StudyRunnerOptions) {
+    this.#options = options;
     this.#deadline = performance.now() + 1000 * options.seconds;
-    this.#parameters = options.modelParameters;
   }
 
-  /** Ends after the run at hand has saved a checkpoint. */
+  /** Ends after the runs at hand have saved a checkpoint. */
   stop(): void {
     this.#stopped = true;
-    this.#stopChild?.();
+    for (const stop of this.#stops) stop();
   }
 
   /** @throws DotaError of the disk; `study.changed` */
   async run(): Promise<StudyOutcome> {
-    await this.#store.checkDesign(this.#study);
-    const sweep = planSweep(this.#study, this.#context);
+    const { study, context, results } = this.#options;
+    results.checkDesign(study);
+    const sweep = planSweep(study, context);
     // Before the rates are known, main runs are counted with any of them.
-    const guess = new Map(
-      Object.keys(this.#study.methods).map((m) => [m, this.#study.learning_rates[0] ?? 1]),
-    );
-    const rest = planMain(this.#study, this.#context, guess);
-    await this.#runAll(sweep, rest);
-    const rates = await this.rates(sweep);
-    const every = Object.keys(this.#study.methods).every((method) => rates.has(method));
-    if (!every || this.#over()) return this.#outcome([...sweep, ...rest], 0);
-    const main = planMain(this.#study, this.#context, rates);
-    const all = [...new Map([...sweep, ...main].map((run) => [run.key, run])).values()];
+    const guess = Object.keys(study.methods).map((m) => [m, study.learning_rates[0] ?? 1] as const);
+    const guessed = planMain(study, context, new Map(guess));
+    await this.#runAll(sweep, guessed);
+    const rates = ratesOnly(sweptRates(study, sweep, results));
+    const every = Object.keys(study.methods).every((method) => rates.has(method));
+    if (!every || this.#over()) return this.#outcome([...guessed, ...sweep]);
+    const main = planMain(study, context, rates);
     await this.#runAll(main, []);
-    const outcome = await this.#outcome(all, 0);
-    const complete = outcome.done === outcome.total && !this.#over();
-    return complete ? { ...outcome, testScored: await this.#scoreTests(main) } : outcome;
-  }
-
-  /** Rates that the sweep chose, of the methods of which all runs of the sweep are done. */
-  async rates(sweep: readonly PlannedRun[]): Promise<Map<string, number>> {
-    const losses = new Map<string, number>();
-    for (const { key } of sweep) {
-      const found = await this.#store.find(key);
-      const state = found?.manifest.state;
-      if (state === 'finished') losses.set(key, found?.manifest.best?.validationLoss ?? Infinity);
-      // A rate at which the loss left the numbers is the worst, not a missing one.
-      else if (found?.manifest.error?.code === 'train.nonFinite') losses.set(key, Infinity);
-    }
-    const chosen = chooseRates(this.#study, sweep, (key) => losses.get(key));
-    return new Map([...chosen].map(([method, { rate }]) => [method, rate]));
+    return this.#outcome([...main, ...sweep]);
   }
 
   #over(): boolean {
@@ -124,165 +107,182 @@ export class StudyRunner {
 
   /** @param later runs that follow, for the estimate */
   async #runAll(runs: readonly PlannedRun[], later: readonly PlannedRun[]): Promise<void> {
-    const waiting: PlannedRun[] = [];
-    for (const run of runs) {
-      const found = await this.#store.find(run.key);
-      if (found === undefined || !isSettled(found.manifest)) waiting.push(run);
-      else this.#time(run, found.manifest.timing?.seconds);
+    const { study, results, jobs, events } = this.#options;
+    const all = uniqueRuns(runs);
+    const known = new Set(all.map(({ key }) => key));
+    const rest = uniqueRuns(later).filter(({ key }) => !known.has(key));
+    const open: PlannedRun[] = [];
+    for (const run of all) {
+      const record = results.find(run.key);
+      if (record !== undefined) this.#timed.push({ run, seconds: record.seconds });
+      if (!isDone(study, run, results) && (await hasBaseModel(run))) open.push(run);
     }
-    for (const [i, run] of waiting.entries()) {
-      if (this.#over()) return;
-      const left = [...waiting.slice(i), ...later];
-      this.#events.onProgress({
-        done: runs.length - waiting.length + i,
-        total: runs.length + later.length,
-        secondsLeft: left.reduce((sum, r) => sum + this.#estimate(r), 0),
-        now: describe(run),
-      });
-      await this.#carryOut(run);
-    }
-    if (this.#over()) return;
-    for (const run of runs) if (run.stage !== 'sweep') await this.#scoreValidation(run);
+    let next = 0;
+    const work = async (): Promise<void> => {
+      for (let i = next++; i < open.length && !this.#over(); i = next++) {
+        const left = [...open.slice(i), ...rest];
+        const seconds = left.reduce((sum, run) => sum + this.#estimate(run), 0);
+        const run = open[i] as PlannedRun;
+        events.onProgress({
+          done: all.length - open.length + i,
+          total: all.length + rest.length,
+          secondsLeft: seconds / jobs,
+          now: describe(run),
+        });
+        await this.#carryOut(run);
+      }
+    };
+    await Promise.all(Array.from({ length: jobs }, work));
   }
 
   #estimate(run: PlannedRun): number {
-    return estimateSeconds(run, this.#timed, this.#parameters);
+    return estimateSeconds(run, this.#timed, this.#options.parametersOf);
   }
 
-  #time(run: PlannedRun, seconds: number | undefined): void {
-    if (seconds !== undefined) this.#timed.push({ run, seconds });
-  }
-
+  /** Trains and scores one run, as far as that is not done. */
   async #carryOut(run: PlannedRun): Promise<void> {
-    const found = await this.#store.find(run.key);
-    const retry = found?.manifest.state === 'failed';
-    const folder = found === undefined || retry ? await this.#create(run) : found.folder;
-    const fresh = found === undefined || retry || found.manifest.state === 'created';
+    const { results } = this.#options;
+    const began = performance.now();
+    const found = await this.#trained(run);
+    if (found === undefined) return;
+    // What an earlier sitting measured stays: the rates were chosen by it.
+    let record = results.find(run.key);
+    if (record === undefined) {
+      const compared = await readCompareRun(found.folder);
+      const outcome = hasDiverged(found.manifest) ? 'diverged' : 'finished';
+      record = recordOf(run, compared, outcome, found.manifest.timing?.seconds ?? 0);
+      await results.put(record);
+    }
+    if (record.outcome === 'finished') await this.#addScores(run, found, record);
+    this.#timed.push({ run, seconds: (performance.now() - began) / 1000 });
+  }
+
+  /** The run's folder once its training is settled; undefined where it was stopped or has failed. */
+  async #trained(run: PlannedRun): Promise<FoundRun | undefined> {
+    const { store } = this.#options;
+    let found = await store.find(run.key);
+    if (found !== undefined && isSettled(found.manifest)) return found;
+    if (found === undefined || found.manifest.state === 'failed') found = await this.#create(run);
+    const { folder, manifest } = found;
     const liveness = await checkLiveness(folder);
     if (liveness.kind === 'alive' || liveness.kind === 'unknown') {
       this.#fail(run, `another trainer works on ${folder.path}`);
-      return;
+      return undefined;
     }
-    const began = performance.now();
-    const { code, json, errors } = await this.#dota([
-      'train',
-      folder.path,
-      ...(fresh ? [] : ['--resume']),
-      '--quiet',
-    ]);
-    const after = await this.#store.find(run.key);
-    this.#time(run, (performance.now() - began) / 1000);
-    if (after !== undefined && isSettled(after.manifest)) return;
-    if (code === 75 && this.#stopped) return;
-    const said = after?.manifest.error?.message ?? JSON.stringify(json?.error ?? errors.trim());
-    this.#fail(run, `exit code ${code}: ${said}`);
+    const resume = manifest.state === 'created' ? [] : ['--resume'];
+    const { code, json, errors } = await this.#dota(['train', folder.path, ...resume, '--quiet']);
+    const after = await store.find(run.key);
+    if (after !== undefined && isSettled(after.manifest)) return after;
+    if (code !== 75 || !this.#stopped) {
+      const said = after?.manifest.error?.message ?? JSON.stringify(json?.error ?? errors.trim());
+      this.#fail(run, `exit code ${code}: ${said}`);
+    }
+    return undefined;
   }
 
-  async #create(run: PlannedRun): Promise<RunFolder> {
-    const folder = await createRun(this.#store.runs, {
+  async #create(run: PlannedRun): Promise<FoundRun> {
+    const { store } = this.#options;
+    const folder = await createRun(store.runs, {
       name: describe(run),
       config: run.config,
-      configDirectory: this.#store.folder,
+      configDirectory: store.folder,
       versions: await versions(),
     });
-    await this.#store.assign(run.key, folder.id);
-    return folder;
+    await store.assign(run.key, folder.id);
+    const found = await store.find(run.key);
+    if (found === undefined) throw new Error(`${folder.path} is gone`);
+    return found;
   }
 
-  #fail(run: PlannedRun, message: string): void {
-    this.#failed.add(run.key);
-    this.#events.onFailure(run, message);
-  }
-
-  async #dota(args: string[]): ReturnType<typeof runDota> {
-    try {
-      return await runDota(args, (stop) => {
-        this.#stopChild = stop;
-      });
-    } finally {
-      this.#stopChild = undefined;
+  /**
+   * Greedy accuracy: on the validation split, which choices may look at as often as they like, and for
+   * main runs once on the test split. All rates are chosen by then, so that nothing can follow from it.
+   */
+  async #addScores(run: PlannedRun, { folder }: FoundRun, trained: StudyRecord): Promise<void> {
+    const { study, context, results } = this.#options;
+    if (run.stage === 'sweep' || this.#over()) return;
+    const began = performance.now();
+    let record = trained;
+    const keep = async (scores: Partial<StudyRecord>): Promise<void> => {
+      const seconds = trained.seconds + (performance.now() - began) / 1000;
+      record = { ...record, ...scores, seconds: Math.round(1000 * seconds) / 1000 };
+      await results.put(record);
+    };
+    if (record.validation === undefined) {
+      const file = run.config.data.validation ?? '';
+      const validation = await this.#score(run, folder.path, file, study.validation_rows);
+      if (validation === undefined) return;
+      await keep({ validation });
     }
-  }
-
-  /** Greedy accuracy on the validation split, which choices may look at as often as they like. */
-  async #scoreValidation(run: PlannedRun): Promise<void> {
-    const found = await this.#store.find(run.key);
-    if (found?.manifest.state !== 'finished' || this.#over()) return;
-    const scores = await readScores(found.folder);
-    if (scores.validation !== undefined) return;
-    const limit = this.#study.validation_rows;
-    const score = await this.#score(run, found.folder, run.config.data.validation ?? '', limit);
-    if (score !== undefined) await writeScores(found.folder, { ...scores, validation: score });
-  }
-
-  /** Each main run answers its test file once; the ledger says so before the file is opened. */
-  async #scoreTests(main: readonly PlannedRun[]): Promise<number> {
-    let scored = 0;
-    for (const run of main) {
-      const file = this.#study.tasks[run.task]?.test;
-      const found = await this.#store.find(run.key);
-      if (run.stage !== 'main' || file === undefined || found === undefined) continue;
-      const scores = await readScores(found.folder);
-      if (found.manifest.state !== 'finished' || scores.test !== undefined || this.#over())
-        continue;
-      const test = this.#context.resolve(file);
-      const dataHash = await hashFile(test);
-      await this.#store.openTest(this.#study, { key: run.key, run: found.folder.id, dataHash });
-      const score = await this.#score(run, found.folder, test, undefined);
-      if (score === undefined) continue;
-      await writeScores(found.folder, { ...scores, test: { ...score, dataHash } });
-      scored += 1;
-    }
-    return scored;
+    const file = study.tasks[run.task]?.test;
+    if (file === undefined || !needsTest(study, run) || record.test !== undefined) return;
+    if (this.#over()) return;
+    const test = context.resolve(file);
+    const dataHash = await hashFile(test);
+    await results.openTest(study, run.key, dataHash);
+    const score = await this.#score(run, folder.path, test, undefined);
+    if (score === undefined) return;
+    await keep({ test: { ...score, dataHash } });
+    this.#testScored += 1;
   }
 
   async #score(
     run: PlannedRun,
-    folder: RunFolder,
+    folder: string,
     file: string,
     limit: number | undefined,
-  ): Promise<{ correct: number; total: number } | undefined> {
-    const { code, json, errors } = await this.#dota([
-      ...['evaluate', folder.path, '--data', file, '--no-loss'],
-      ...(limit === undefined ? [] : ['--limit', String(limit)]),
-    ]);
-    // A set of LLM-Adapters is answered by its protocol, and comes as one of several results.
-    const [score = json] = (json?.['results'] as (typeof json)[] | undefined) ?? [];
-    if (score !== undefined && isNumber(score.correct) && isNumber(score.total)) {
-      return { correct: score.correct, total: score.total };
+  ): Promise<Score | undefined> {
+    const parameters = this.#options.parametersOf(run);
+    const result = await this.#dota(scoringCommand(folder, file, limit, parameters));
+    const score = scoreIn(result);
+    if (score === undefined && !this.#stopped) {
+      this.#fail(run, `scoring ended with ${result.code}: ${result.errors.trim()}`);
     }
-    if (!this.#stopped) this.#fail(run, `scoring ended with ${code}: ${errors.trim()}`);
-    return undefined;
+    return score;
   }
 
-  async #outcome(all: readonly PlannedRun[], testScored: number): Promise<StudyOutcome> {
-    const keys = [...new Set(all.map(({ key }) => key))];
-    const found = await Promise.all(keys.map((key) => this.#store.find(key)));
-    const done = found.filter((f) => f !== undefined && isSettled(f.manifest)).length;
+  #fail(run: PlannedRun, message: string): void {
+    this.#failed.add(run.key);
+    this.#options.events.onFailure(run, message);
+  }
+
+  async #dota(args: string[]): ReturnType<typeof runDota> {
+    let own: (() => void) | undefined;
+    try {
+      return await runDota(args, (stop) => {
+        own = stop;
+        this.#stops.add(stop);
+      });
+    } finally {
+      if (own !== undefined) this.#stops.delete(own);
+    }
+  }
+
+  async #outcome(planned: readonly PlannedRun[]): Promise<StudyOutcome> {
+    const { study, results } = this.#options;
+    const all = uniqueRuns(planned);
+    const open = all.filter((run) => !isDone(study, run, results));
+    const ready = await Promise.all(open.map(hasBaseModel));
+    const waiting = ready.filter((is) => !is).length;
     return {
-      done,
-      total: keys.length,
+      done: all.length - open.length,
+      total: all.length,
       failed: this.#failed.size,
-      interrupted: this.#over() && done < keys.length,
-      testScored,
+      waiting,
+      interrupted: this.#over() && open.length > waiting,
+      testScored: this.#testScored,
     };
   }
 }
 
-/** Finished, or diverged: the same configuration would do the same again. */
-export function isSettled(manifest: {
-  state: string;
-  error?: { code: string } | undefined;
-}): boolean {
-  return manifest.state === 'finished' || manifest.error?.code === 'train.nonFinite';
-}
-
-export function describe(run: PlannedRun): string {
-  const what = run.ablation === undefined ? run.label : `${run.ablation}: ${run.label}`;
-  const stage = run.stage === 'sweep' ? 'sweep, ' : '';
-  return `${stage}${what}, ${run.task}, rate ${run.learningRate}, seed ${run.seed}`.slice(0, 120);
-}
-
-async function writeScores(folder: RunFolder, scores: RunScores): Promise<void> {
-  await writeFileAtomic(path.resolve(scoresFile(folder)), `${JSON.stringify(scores)}\n`);
+/** A base model whose configuration is there but not its weights is still to be made. */
+export async function hasBaseModel({ config, declared }: PlannedRun): Promise<boolean> {
+  if (declared.model_init !== 'pretrained') return true;
+  const folder = resolveModel(config.model, '.');
+  const isFile = (name: string): Promise<boolean> =>
+    stat(path.join(folder, name)).then(
+      (info) => info.isFile(),
+      () => false,
+    );
+  return (await isFile(singleFileName)) || isFile(indexFileName);
 }

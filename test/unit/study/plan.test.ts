@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { nearestRank, sizeForBudget } from '../../../src/study/budget';
 import { parseStudy } from '../../../src/study/parseStudy';
 import { chooseRates, configKey, planMain, planSweep } from '../../../src/study/plan';
-import { designHash } from '../../../src/study/store';
+import { designHash } from '../../../src/study/resultsFile';
 import { studyConfigSchema, type StudyConfigInput } from '../../../src/study/studyConfig';
 
 const sample = parseModelConfig(
@@ -165,9 +165,16 @@ describe('the plan', () => {
   });
 
   it('keys runs by what they compute, not by their name or place', () => {
-    const { config } = main[0]!;
-    expect(configKey({ ...config, name: 'x', output_dir: 'y' })).toBe(configKey(config));
-    expect(configKey({ ...config, threads: 3 })).not.toBe(configKey(config));
+    const { declared } = main[0]!;
+    expect(configKey({ ...declared, name: 'x', output_dir: 'y' })).toBe(configKey(declared));
+    expect(configKey({ ...declared, threads: 3 })).not.toBe(configKey(declared));
+  });
+
+  it('keys runs alike on another machine, where they lie elsewhere', () => {
+    const elsewhere = planMain(study, { ...context, resolve: (p) => `/elsewhere/${p}` }, rates);
+    expect(elsewhere.map(({ key }) => key)).toEqual(main.map(({ key }) => key));
+    expect(elsewhere[0]!.config.data.train).toBe('/elsewhere/a.train');
+    expect(main[0]!.config.data.train).toBe('/abs/a.train');
   });
 });
 
@@ -217,6 +224,7 @@ describe('the study file', () => {
 
   it('changes its design hash with its runs, not with its words', () => {
     expect(designHash({ ...study, name: 'Other', claims: [] })).toBe(designHash(study));
+    expect(designHash({ ...study, output_dir: 'x', results: 'y' })).toBe(designHash(study));
     expect(designHash({ ...study, seeds: [0] })).not.toBe(designHash(study));
   });
 });

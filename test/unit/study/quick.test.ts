@@ -1,8 +1,7 @@
-import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { rmSync } from 'node:fs';
 import type { StudyConfigInput } from '../../../src/study/studyConfig';
 import { runCli, startCli, until } from '../trainer/cliHarness';
 import { writeTinyModel } from '../trainer/tinyModel';
@@ -34,6 +33,7 @@ describe('dota study', () => {
     device: 'cpu',
     threads: 1,
     output_dir: 'study',
+    results: 'committed/results.jsonl',
   };
 
   beforeAll(async () => {
@@ -52,44 +52,83 @@ describe('dota study', () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  const runs = (): string[] => {
+  interface Line {
+    kind: string;
+    key: string;
+    stage?: string;
+    test?: { total: number };
+  }
+  const lines = (kind: string, at = folder): Line[] =>
+    readFileSync(path.join(at, 'committed', 'results.jsonl'), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Line)
+      .filter((line) => line.kind === kind);
+  const runs = (at = folder): string[] => {
     try {
-      return readdirSync(path.join(folder, 'study', 'runs')).filter((n) => !n.startsWith('.'));
+      return readdirSync(path.join(at, 'study', 'runs')).filter((n) => !n.startsWith('.'));
     } catch {
       return [];
     }
   };
 
   it('lists its runs and their time without running any', async () => {
-    const { code, json } = await runCli(['study', file, '--dry-run', '--json'], folder);
+    const { code, json } = await runCli(
+      ['study', file, '--dry-run', '--jobs', '1', '--json'],
+      folder,
+    );
     expect(code).toBe(0);
-    expect(json).toMatchObject({ done: 0, total: 8, measured: false });
+    // Four of the sweep, of which two are main runs as well, and two of the other seed.
+    expect(json).toMatchObject({ done: 0, total: 6, jobs: 1, measured: false });
     expect(runs()).toEqual([]);
   });
 
-  it('can be interrupted, and goes on where it was', async () => {
-    const { child, done } = startCli(['study', file, '--json'], folder);
-    await until(() => (runs().length >= 2 ? true : undefined), 'a second run');
+  it('can be interrupted with runs side by side, and goes on where it was', async () => {
+    const { child, done } = startCli(['study', file, '--jobs', '2', '--json'], folder);
+    await until(() => (runs().length >= 3 ? true : undefined), 'a third run');
     child.kill('SIGINT');
     expect((await done).code).toBe(75);
     const before = runs();
-    const { code, json } = await runCli(['study', file, '--json'], folder);
+    const { code, json } = await runCli(['study', file, '--jobs', '2', '--json'], folder);
     expect(code).toBe(0);
-    // Four of the sweep, of which two are main runs as well, and two of the other seed.
-    expect(json).toMatchObject({ done: 6, total: 6, failed: 0, interrupted: false, testScored: 4 });
+    expect(json).toMatchObject({ done: 6, total: 6, failed: 0, interrupted: false });
     expect(runs()).toHaveLength(6);
     expect(runs()).toEqual(expect.arrayContaining(before));
   });
 
-  it('skips what is done and touches the test split once', async () => {
-    const ledger = (): string =>
-      readFileSync(path.join(folder, 'study', 'test-ledger.jsonl'), 'utf8');
-    const before = ledger();
-    expect(before.trimEnd().split('\n')).toHaveLength(4);
+  it('has touched the test split once for each main run, and skips what is done', async () => {
+    expect(lines('run')).toHaveLength(6);
+    const scored = lines('run').filter(({ test }) => test !== undefined);
+    expect(scored.map(({ test }) => test?.total)).toEqual([6, 6, 6, 6]);
+    const opened = lines('test-opened').map(({ key }) => key);
+    expect([...opened].sort()).toEqual(scored.map(({ key }) => key).sort());
+    const before = readFileSync(path.join(folder, 'committed', 'results.jsonl'), 'utf8');
     const { json } = await runCli(['study', file, '--json'], folder);
     expect(json).toMatchObject({ done: 6, testScored: 0 });
-    expect(ledger()).toBe(before);
+    expect(readFileSync(path.join(folder, 'committed', 'results.jsonl'), 'utf8')).toBe(before);
     expect(runs()).toHaveLength(6);
+  });
+
+  it('goes on from its results alone in another place', async () => {
+    const other = mkdtempSync(path.join(os.tmpdir(), 'dota-study-'));
+    try {
+      for (const name of readdirSync(folder).filter((n) => n !== 'study')) {
+        cpSync(path.join(folder, name), path.join(other, name), { recursive: true });
+      }
+      const copy = path.join(other, path.basename(file));
+      // One main run is lost with the machine that it was to be done on.
+      const results = path.join(other, 'committed', 'results.jsonl');
+      const kept = readFileSync(results, 'utf8').trimEnd().split('\n').slice(0, -1);
+      writeFileSync(results, `${kept.join('\n')}\n`);
+      const { code, json } = await runCli(['study', copy, '--json'], other);
+      expect(code).toBe(0);
+      expect(json).toMatchObject({ done: 6, total: 6, testScored: 1 });
+      expect(runs(other)).toHaveLength(1);
+      const measured = ({ key, test }: Line): unknown => ({ key, test });
+      expect(lines('run', other).map(measured)).toEqual(lines('run').map(measured));
+    } finally {
+      rmSync(other, { recursive: true, force: true });
+    }
   });
 
   it('compares its runs as one guard-checked table', async () => {
@@ -99,12 +138,13 @@ describe('dota study', () => {
     expect(json?.problems).toEqual([]);
   });
 
-  it('reports from the disk alone, and decides no claim on two seeds', async () => {
+  it('reports from its results alone, and decides no claim on two seeds', async () => {
     const out = path.join(folder, 'docs');
     const { code } = await runCli(['study', file, '--report', out], folder);
     expect(code).toBe(0);
     const text = readFileSync(path.join(out, 'study.md'), 'utf8');
     expect(text).toContain('Complete: 6 runs');
+    expect(text).toContain('Accuracy % (test)');
     // Of two rates, each is an edge.
     expect(text).toContain('lies on the edge of the grid');
     expect(text).toMatch(/DoTA beats LoRA \| t \| [+-][\d.]+ ± [\d.]+ \| 2 \| undecided: 2 seeds/);
@@ -114,9 +154,12 @@ describe('dota study', () => {
   it('refuses to change the design after the test split was used', async () => {
     const changed = path.join(folder, 'changed.dota-study.json');
     writeFileSync(changed, JSON.stringify({ ...study, learning_rates: [0.001, 0.02] }));
-    const { code, json } = await runCli(['study', changed, '--json'], folder);
-    expect(code).toBe(65);
-    expect(json).toMatchObject({ error: { code: 'study.changed' } });
+    for (const fresh of [[], ['--fresh']]) {
+      const { code, json } = await runCli(['study', changed, '--json', ...fresh], folder);
+      expect(code).toBe(65);
+      expect(json).toMatchObject({ error: { code: 'study.changed' } });
+      expect(lines('run')).toHaveLength(6);
+    }
   });
 
   it('says in its report that it is incomplete', async () => {
@@ -126,6 +169,44 @@ describe('dota study', () => {
     await runCli(['study', more, '--report', out], folder);
     const text = readFileSync(path.join(out, 'study.md'), 'utf8');
     expect(text).toContain('This study is incomplete: 6 of 8 planned runs');
+    expect(text).not.toContain('Accuracy % (test)');
     expect(readFileSync(path.join(out, 'study', 't-curves.svg'), 'utf8')).toContain('incomplete');
+  });
+
+  it('leaves the runs of a base model without weights, and does them when it has some', async () => {
+    cpSync(path.join(folder, 'model'), path.join(folder, 'other'), { recursive: true });
+    const weights = path.join(folder, 'other', 'model.safetensors');
+    rmSync(weights);
+    const ablated = path.join(folder, 'ablated.dota-study.json');
+    const ablations: StudyConfigInput['ablations'] = [
+      { name: 'model', method: 'DoTA', seeds: [0], variants: { other: { model: 'other' } } },
+    ];
+    const places = { output_dir: 'ablated', results: 'ablated/results.jsonl' };
+    writeFileSync(
+      ablated,
+      JSON.stringify({ ...study, ...places, seeds: [0], learning_rates: [0.01], ablations }),
+    );
+    const first = await runCli(['study', ablated, '--json'], folder);
+    expect(first.code).toBe(65);
+    expect(first.json).toMatchObject({ done: 2, total: 3, failed: 0, waiting: 1 });
+    const listed = await runCli(['study', ablated, '--dry-run', '--json'], folder);
+    const waits = (listed.json?.['runs'] as { waits_for: string | null }[]).map((r) => r.waits_for);
+    expect(waits).toEqual([null, null, path.join(folder, 'other')]);
+    cpSync(path.join(folder, 'model', 'model.safetensors'), weights);
+    const second = await runCli(['study', ablated, '--json'], folder);
+    expect(second.code).toBe(0);
+    expect(second.json).toMatchObject({ done: 3, total: 3, waiting: 0 });
+  });
+
+  it('repeats everything from the seeds when asked to, and remembers the test split', async () => {
+    const before = lines('run').map(({ key, test }) => ({ key, test }));
+    const old = runs();
+    const { code, json } = await runCli(['study', file, '--fresh', '--json'], folder);
+    expect(code).toBe(0);
+    expect(json).toMatchObject({ done: 6, testScored: 4 });
+    expect(runs().filter((id) => old.includes(id))).toEqual([]);
+    const after = lines('run').map(({ key, test }) => ({ key, test }));
+    expect(after).toEqual(expect.arrayContaining(before));
+    expect(lines('test-opened')).toHaveLength(8);
   });
 });

@@ -26,7 +26,10 @@ function verdict(differences: readonly number[]): string | undefined {
       diverged: false,
     })),
   );
-  const results: StudyResults = { study, sweep: [], main, rates: new Map(), ledger: [] };
+  const results: StudyResults = {
+    ...{ study, sweep: [], main, rates: new Map(), openings: [] },
+    ...{ done: main.length, total: main.length, complete: false },
+  };
   return claimVerdicts(results)[0]?.verdicts[0]?.verdict;
 }
 
