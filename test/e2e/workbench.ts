@@ -355,6 +355,12 @@ export class Workbench {
     }
   }
 
+  /** Brings the editor with this title to the front. */
+  async showTab(name: string): Promise<void> {
+    await this.page.locator('.tab', { hasText: name }).first().click();
+    await this.page.locator('.tab.active', { hasText: name }).waitFor();
+  }
+
   /** A webview that shows this text: the editor's own preview of Markdown has no title. */
   async webviewShowing(text: string): Promise<Frame> {
     return until(`a webview that shows ${text}`, async () => {

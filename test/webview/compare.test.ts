@@ -102,6 +102,8 @@ describe('the guard', () => {
 describe('use', () => {
   it('says it is ready, then loads, and asks for a choice', async () => {
     view = await openWebview(browser, 'compare', { theme: dark });
+    expect(await view.page.textContent('.notice')).toContain('Reading the runs');
+    await view.post({ type: 'runs', title: '', runs: [] });
     expect(await view.page.textContent('.notice')).toContain('Nothing to compare yet');
     await view.page.click('text=Choose…');
     expect(await sent()).toEqual([{ type: 'ready' }, { type: 'choose' }]);
