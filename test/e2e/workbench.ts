@@ -326,6 +326,12 @@ export class Workbench {
       await row.locator('.monaco-tl-twistie').click();
   }
 
+  async collapse(view: string, label: string | RegExp): Promise<void> {
+    const row = this.treeRow(view, label);
+    if ((await row.getAttribute('aria-expanded')) === 'true')
+      await row.locator('.monaco-tl-twistie').click();
+  }
+
   /** The content of a webview that is shown, by its document's title. */
   async webview(title: string): Promise<Frame> {
     return until(`a webview with the title ${title}`, async () => {
