@@ -6,6 +6,7 @@ import {
   exportedPoints,
   openRun,
   pointCount,
+  savedFile,
   showCharts,
   title,
   waitForLead,
@@ -74,11 +75,23 @@ describe('from the palette to a run', () => {
     expect(count).toBe(20);
     const [folder] = project.runs();
     await until('the end', () => project.manifest(folder!)?.state === 'finished', 120_000);
-    await workbench.notification('is finished').waitFor();
+    const ended = workbench.page.locator('.notification-list-item', { hasText: 'is finished' });
+    await ended.getByRole('button', { name: 'Open Metrics' }).waitFor();
+    expect(await ended.count()).toBe(1);
+    await workbench.statusItem.waitFor({ state: 'hidden' });
     const points = await exportedPoints(workbench, project.manifest(folder!)!.name);
     expect(points.map(({ step, loss }) => ({ step, loss }))).toEqual(
       project.steps(folder!).map(({ step, loss }) => ({ step, loss })),
     );
+  });
+
+  it('saves its charts as an image', async () => {
+    await showCharts(workbench);
+    const png = readFileSync(await savedFile(workbench, 'PNG', '.png'));
+    expect(png.subarray(0, 8)).toEqual(Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'));
+    // The header's width and height: as large as the charts were, at least.
+    expect(png.readUInt32BE(16)).toBeGreaterThan(600);
+    expect(png.readUInt32BE(20)).toBeGreaterThan(300);
   });
 });
 

@@ -187,6 +187,20 @@ export class Workbench {
     });
   }
 
+  /** Presses a button at the end of a row, which appears under the pointer. */
+  async inlineAction(row: Locator, label: string): Promise<void> {
+    // A row that is drawn anew takes its buttons with it.
+    await until(`${label} of the row`, async () => {
+      try {
+        await row.hover({ timeout: 5000 });
+        await row.getByRole('button', { name: label }).click({ timeout: 5000 });
+        return true;
+      } catch {
+        return undefined;
+      }
+    });
+  }
+
   /** An entry of the context menu that is open. */
   menuEntry(label: string): Locator {
     return this.page.locator('.context-view .monaco-menu .action-item', { hasText: label }).first();
