@@ -39,6 +39,7 @@ describe.each(themes)('in $name', (theme) => {
     expect(await view.page.locator('.pareto svg circle').count()).toBe(2);
     expect(await view.page.locator('.pareto svg rect[height="10"]').count()).toBe(2);
     expect(await view.page.locator('.groups tbody tr').count()).toBe(3);
+    expect(await view.page.textContent('.groups tbody')).toContain('1,131,392');
   });
 });
 

@@ -96,6 +96,20 @@ describe('layout', () => {
     await settle();
     expect(await overflowing(view.page)).toEqual([]);
   });
+
+  it.each([1280, 900, 480])('no row of figures is left half empty at %i pixels', async (width) => {
+    await openWithRun({ width });
+    const ends = await view.page.locator('.tiles').evaluate((tiles) => {
+      const rows = new Map<number, number>();
+      for (const tile of tiles.children) {
+        const { top, right } = tile.getBoundingClientRect();
+        rows.set(Math.round(top), Math.max(rows.get(Math.round(top)) ?? 0, right));
+      }
+      const { right } = tiles.getBoundingClientRect();
+      return [...rows.values()].map((end) => Math.round(right - end));
+    });
+    expect(new Set(ends)).toEqual(new Set([0]));
+  });
 });
 
 describe('messages', () => {
