@@ -1,6 +1,5 @@
 /** From the palette to a finished run: start, watch, reload, stop, resume. */
-import { readFileSync, readdirSync } from 'node:fs';
-import path from 'node:path';
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import {
   exportedPoints,
@@ -55,10 +54,7 @@ describe('from the palette to a run', () => {
     await workbench.pick('4');
     await workbench.pick('20 steps');
     await workbench.pick('Look at it first');
-    const name = await until('a configuration', () =>
-      readdirSync(project.folder).find((n) => n.endsWith('.dota.json')),
-    );
-    const config = JSON.parse(readFileSync(path.join(project.folder, name), 'utf8')) as object;
+    const config = await until('a configuration', () => project.writtenConfig());
     expect(config).toMatchObject({
       model: 'models/tiny',
       method: 'random_mpo',
