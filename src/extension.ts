@@ -27,6 +27,7 @@ import { settings } from './host/settings';
 import { Trainer } from './host/trainer';
 import { createUi } from './host/ui';
 import { ComparePanel } from './panels/comparePanel';
+import { readComparison } from './panels/comparisonSource';
 import { ExplorerPanel } from './panels/explorerPanel';
 import { MetricsPanel } from './panels/metricsPanel';
 import { PromptPanel } from './panels/promptPanel';
@@ -104,9 +105,15 @@ export function activate(extension: ExtensionContext): void {
     extension.workspaceState,
   );
 
-  const comparePanel = new ComparePanel(extension.extensionUri, ui, () => {
-    void commands.executeCommand(commandIds.compareMethods);
-  });
+  const comparePanel = new ComparePanel(
+    extension.extensionUri,
+    ui,
+    extension.workspaceState,
+    (source) => readComparison(source, monitor, trainer),
+    () => {
+      void commands.executeCommand(commandIds.compareMethods);
+    },
+  );
   const promptPanel = new PromptPanel(
     extension.extensionUri,
     new PromptServer((handlers) => trainer.serve(['serve-prompts'], handlers)),

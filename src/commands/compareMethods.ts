@@ -4,8 +4,8 @@ import path from 'node:path';
 import { ProgressLocation, Uri, window, workspace, type QuickPickItem } from 'vscode';
 import { DotaError } from '../protocol/errors';
 import { isNumber, isObject, isString } from '../protocol/guards';
-import type { CompareRun } from '../protocol/comparison';
-import type { Comparison, ComparePanel } from '../panels/comparePanel';
+import type { ComparePanel } from '../panels/comparePanel';
+import type { ComparisonSource } from '../panels/comparisonSource';
 import type { CommandContext } from './context';
 import { commandIds } from './ids';
 import { studyFromChoice, studyMethods } from './studyFile';
@@ -75,14 +75,7 @@ async function compareRuns(context: CommandContext, panel: ComparePanel): Promis
     { title: 'DoTA: Compare Methods', placeHolder: 'Runs to compare', canPickMany: true },
   );
   if (picked === undefined || picked.length === 0) return;
-  const [{ readCompareRun }, { runFolder }] = await Promise.all([
-    import('../runs/compareRuns'),
-    import('../runs/runFolder'),
-  ]);
-  panel.open({
-    title: 'Compare runs',
-    runs: await Promise.all(picked.map(({ key }) => readCompareRun(runFolder(key)))),
-  });
+  await panel.open({ kind: 'runs', folders: picked.map(({ key }) => key) });
 }
 
 async function newStudy(context: CommandContext, panel: ComparePanel): Promise<void> {
@@ -128,16 +121,10 @@ async function startStudy(
   panel: ComparePanel,
   file: string,
 ): Promise<void> {
-  const text = await readFile(file, 'utf8');
+  const source: ComparisonSource = { kind: 'study', file };
+  await panel.open(source);
   const { parseStudy } = await import('../study/parseStudy');
-  const { name } = parseStudy(text, file);
-  const show = async (first: boolean): Promise<void> => {
-    const { json } = await context.trainer.command(['study', file, '--results']);
-    const comparison = comparisonOf(name, json);
-    if (first) panel.open(comparison);
-    else panel.update(comparison);
-  };
-  await show(true);
+  const { name } = parseStudy(await readFile(file, 'utf8'), file);
   await window.withProgress(
     { location: ProgressLocation.Notification, title: `DoTA: ${name}`, cancellable: true },
     async (progress, token) => {
@@ -155,8 +142,8 @@ async function startStudy(
             const share = (100 * event.done) / Math.max(1, event.total);
             progress.report({ message: event.now, increment: share - before });
             before = share;
-            panel.showProgress(event.text, event.done, event.total);
-            void show(false).catch((error: unknown) => {
+            panel.showProgress(source, event.text, event.done, event.total);
+            void panel.refresh(source).catch((error: unknown) => {
               context.ui.log.error(`Compare panel: ${String(error)}`);
             });
           },
@@ -168,20 +155,11 @@ async function startStudy(
           'The study was stopped with a checkpoint. Start it again to go on.',
         );
       } finally {
-        panel.endProgress();
+        panel.endProgress(source);
       }
     },
   );
-  await show(false);
-}
-
-function comparisonOf(title: string, json: unknown): Comparison {
-  const { runs, note } = isObject(json) ? json : {};
-  return {
-    title,
-    runs: Array.isArray(runs) ? (runs as CompareRun[]) : [],
-    ...(isString(note) ? { note } : {}),
-  };
+  await panel.refresh(source);
 }
 
 /** A line of `--stream`. */

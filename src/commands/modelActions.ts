@@ -5,7 +5,13 @@ import { requestOf, type Decomposer } from '../host/decomposer';
 import { settings } from '../host/settings';
 import { DotaError } from '../protocol/errors';
 import { isObject, isOneOf } from '../protocol/guards';
-import { modulesToDecompose, type ModelEntry, type ModelNode } from '../views/modelTree';
+import {
+  childrenOf,
+  modulesToDecompose,
+  textOf,
+  type ModelEntry,
+  type ModelNode,
+} from '../views/modelTree';
 import type { CommandContext } from './context';
 import { commandIds } from './ids';
 
@@ -35,7 +41,7 @@ export function registerModelActions(context: CommandContext, decomposer: Decomp
     models.refresh();
   });
   register(commandIds.decomposeLayer, async (target) => {
-    const node = nodeOf(target) ?? context.modelView.selection ?? (await pickLayer(context));
+    const node = nodeOf(target) ?? (await layerToDecompose(context));
     if (node !== undefined) await decompose(node, decomposer);
   });
   register(commandIds.decomposeModel, async (target) => {
@@ -62,7 +68,11 @@ async function decompose(node: ModelNode, decomposer: Decomposer): Promise<void>
   }
   const request = requestOf(modules, settings.decomposeOptions(), false);
   await window.withProgress(
-    { location: ProgressLocation.Notification, title: 'DoTA: Decomposing', cancellable: true },
+    {
+      location: ProgressLocation.Notification,
+      title: `DoTA: Decomposing ${node.model.name}`,
+      cancellable: true,
+    },
     async (progress, token) => {
       const abort = new AbortController();
       token.onCancellationRequested(() => {
@@ -117,17 +127,20 @@ export function modelOf(target: unknown): ModelEntry | undefined {
   return nodeOf(target)?.model;
 }
 
-async function pickLayer(context: CommandContext): Promise<ModelNode | undefined> {
-  const model = await pickModel(context);
+/**
+ * Without a node of the menu: what is selected in the view, unless that is a whole model; else a layer is
+ * asked for.
+ */
+async function layerToDecompose(context: CommandContext): Promise<ModelNode | undefined> {
+  const { selection } = context.modelView;
+  if (selection !== undefined && selection.kind !== 'model') return selection;
+  const model = selection?.model ?? (await pickModel(context));
   if (model === undefined) return undefined;
-  const layers = Array.from({ length: model.numLayers ?? 0 }, (_, layer) => ({
-    label: `Layer ${layer}`,
-    layer,
-  }));
+  const layers = childrenOf({ kind: 'model', model })
+    .filter((node) => modulesToDecompose(node).length > 0)
+    .map((node) => ({ label: textOf(node).label, node }));
   const picked = await window.showQuickPick(layers, {
     title: `DoTA: Decompose Layer of ${model.name}`,
   });
-  if (picked === undefined) return undefined;
-  const modules = (model.tensors ?? []).filter((t) => t.name.includes(`layers.${picked.layer}.`));
-  return { kind: 'layer', model, layer: picked.layer, modules };
+  return picked?.node;
 }

@@ -65,7 +65,7 @@ export function curvesSvg(groups: readonly RunGroup[], options: CurveOptions): s
   const frame: Frame = {
     height: Math.max(360, 70 + 20 * groups.length),
     x: { ...range(xs, false), title: axisTitles[options.axis] },
-    y: { ...range(ys, log), title: 'validation loss, nats a token' },
+    y: { ...range(ys, log), title: 'validation loss, nats per token' },
     title: options.title,
     style,
   };
@@ -104,7 +104,7 @@ export function paretoSvg(
   const frame: Frame = {
     height: Math.max(360, 70 + 20 * groups.length),
     x: { ...range(parameters, true), title: 'trainable parameters' },
-    y: { ...range(bars.flat(), false), title: 'best validation loss, nats a token' },
+    y: { ...range(bars.flat(), false), title: 'best validation loss, nats per token' },
     title: options.title,
     style,
   };
@@ -200,16 +200,18 @@ function axes(frame: Frame): string {
   const { height, style, x, y } = frame;
   const bottom = height - plot.bottom;
   const right = width - plot.right;
-  const vertical = ticks(y).map((value) => {
+  const rows = ticks(y);
+  const columns = ticks(x);
+  const vertical = rows.map((value) => {
     const at = n(plot.top + (bottom - plot.top) * (1 - share(y, value)));
     return (
       `<line x1="${plot.left}" x2="${right}" y1="${at}" y2="${at}" stroke="${style.grid}"/>` +
-      `<text x="${plot.left - 6}" y="${n(Number(at) + 4)}" text-anchor="end" fill="${style.muted}">${tickText(value)}</text>`
+      `<text x="${plot.left - 6}" y="${n(Number(at) + 4)}" text-anchor="end" fill="${style.muted}">${tickText(value, y, rows)}</text>`
     );
   });
-  const horizontal = ticks(x).map((value) => {
+  const horizontal = columns.map((value) => {
     const at = n(plot.left + (right - plot.left) * share(x, value));
-    return `<text x="${at}" y="${bottom + 18}" text-anchor="middle" fill="${style.muted}">${tickText(value)}</text>`;
+    return `<text x="${at}" y="${bottom + 18}" text-anchor="middle" fill="${style.muted}">${tickText(value, x, columns)}</text>`;
   });
   const middle = n((plot.top + bottom) / 2);
   return [
@@ -238,11 +240,15 @@ function ticks({ min, max, log }: Axis): number[] {
   return Array.from({ length: Math.floor(max / step) - first + 1 }, (_, i) => (first + i) * step);
 }
 
-function tickText(value: number): string {
+/** In thousands and millions where that is shorter; below, all of a linear axis with the same digits. */
+function tickText(value: number, { log }: Axis, all: readonly number[]): string {
   const size = Math.abs(value);
   if (size >= 1e6) return `${Number((value / 1e6).toPrecision(3))}M`;
   if (size >= 1e3) return `${Number((value / 1e3).toPrecision(3))}k`;
-  return String(Number(value.toPrecision(3)));
+  const shortest = (v: number): string => String(Number(v.toPrecision(3)));
+  if (log) return shortest(value);
+  const digits = Math.max(...all.map((v) => shortest(v).split('.')[1]?.length ?? 0));
+  return value.toFixed(digits);
 }
 
 function legend(frame: Frame, labels: readonly string[], points = false): string {

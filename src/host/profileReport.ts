@@ -1,6 +1,7 @@
 /** The report of `dota profile --json` as Markdown, for people. */
 import { DotaError } from '../protocol/errors';
 import { isNumber, isObject, isString } from '../protocol/guards';
+import { formatCount } from '../views/format';
 
 /** @throws DotaError `protocol.invalid` where the report lacks something */
 export function profileMarkdown(config: string, report: unknown): string {
@@ -14,7 +15,7 @@ export function profileMarkdown(config: string, report: unknown): string {
   return [
     `# Profile of ${escaped(config)}`,
     '',
-    `**${escaped(report.device)}**: a step takes ${step}, that is ${number('tokensPerSecond').toFixed(0)} tokens/s.`,
+    `**${escaped(report.device)}**: a step takes ${step}, that is ${formatCount(Math.round(number('tokensPerSecond')))} tokens/s.`,
     '',
     `A step is ${number('gflopPerStep').toFixed(2)} GFLOP of matrix products. On their own they run at ` +
       `${number('gemmGflops').toFixed(1)} GFLOP/s and take ` +
@@ -38,6 +39,8 @@ function rowsOf(value: unknown): [string, number][] {
 
 function table(title: string, unit: string, rows: [string, number][], shares: boolean): string[] {
   const total = rows.reduce((sum, [, amount]) => sum + amount, 0);
+  // A column has one number of digits; operators of small models take hundredths of a millisecond.
+  const digits = shares && Math.max(...rows.map(([, amount]) => amount)) < 10 ? 3 : 1;
   return [
     `## ${title}`,
     '',
@@ -45,7 +48,7 @@ function table(title: string, unit: string, rows: [string, number][], shares: bo
     `| --- | ---: |${shares ? ' ---: |' : ''}`,
     ...rows.map(([name, amount]) => {
       const share = shares ? ` ${((100 * amount) / total).toFixed(1)} % |` : '';
-      return `| ${escaped(name)} | ${amount.toFixed(1)} |${share}`;
+      return `| ${escaped(name)} | ${amount.toFixed(digits)} |${share}`;
     }),
     '',
   ];

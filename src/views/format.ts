@@ -11,7 +11,7 @@ export function formatCount(n: number): string {
 export function formatShort(n: number): string {
   if (n < 10_000) return formatCount(n);
   for (const [unit, size] of [
-    ['K', 1e3],
+    ['k', 1e3],
     ['M', 1e6],
     ['B', 1e9],
   ] as const) {

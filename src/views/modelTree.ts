@@ -168,7 +168,10 @@ export function textOf(node: ModelNode): NodeText {
       return {
         label: model.name,
         description,
-        spoken: `Model ${model.name}, ${description.replaceAll(' ·', ',')} parameters`,
+        spoken:
+          model.problem === undefined
+            ? `Model ${model.name}, ${description.replaceAll(' ·', ',')} parameters`
+            : `Model ${model.name}, ${description}`,
         context: `model${model.removable ? ' removable' : ''}${model.problem === undefined ? '' : ' broken'}`,
         icon: model.problem === undefined ? 'package' : 'warning',
         collapsible: true,
@@ -188,13 +191,12 @@ export function textOf(node: ModelNode): NodeText {
     case 'layer': {
       const label = node.layer === undefined ? 'Outside of the layers' : `Layer ${node.layer}`;
       const done = node.modules.filter((t) => model.decompositions.has(moduleOf(t.name))).length;
-      const description = `${formatShort(countParameters(node.modules))}${
-        done === 0 ? '' : ` · ${done} decomposed`
-      }`;
+      const size = formatShort(countParameters(node.modules));
+      const decomposed = done === 0 ? [] : [`${done} decomposed`];
       return {
         label,
-        description,
-        spoken: `${label}, ${description.replaceAll(' ·', ' parameters,')}`,
+        description: [size, ...decomposed].join(' · '),
+        spoken: [label, `${size} parameters`, ...decomposed].join(', '),
         context: node.modules.some(canDecompose) ? 'layer canDecompose' : 'layer',
         icon: 'layers',
         collapsible: true,

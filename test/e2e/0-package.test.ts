@@ -1,19 +1,22 @@
 /** The VSIX: what is in it, what is not, and that its trainer needs nothing else. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  readdirSync,
   realpathSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { unzip, zipEntries } from '../support/unzip';
+import { until } from './workbench';
 // @ts-expect-error a script without types
 import * as packaging from '../../scripts/package.mjs';
 
@@ -160,6 +163,50 @@ require('node:fs').appendFileSync(${JSON.stringify(calls)}, JSON.stringify(proce
     expect(more).toEqual([]);
     expect(existsSync(vsix) && existsSync(readme)).toBe(true);
     expect(run.stdout).toContain(`Opened ${workspace} in VS Code.`);
+  });
+
+  it('serves VS Code from npm where there is no code, and prints its address', async () => {
+    // Node and npm alone: a machine with VS Code would open that.
+    const bin = path.join(folder, 'alone');
+    mkdirSync(bin);
+    symlinkSync(process.execPath, path.join(bin, 'node'));
+    const child = spawn(process.execPath, ['scripts/start.mjs'], {
+      env: { ...process.env, PATH: bin },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    try {
+      let said = '';
+      const address = await new Promise<string>((resolve, reject) => {
+        const listen = (data: Buffer): void => {
+          said += data.toString();
+          const [found] = /http:\/\/127\.0\.0\.1:\d+\/\S*(?=\n)/.exec(said) ?? [];
+          if (found !== undefined) resolve(found);
+        };
+        child.stdout.on('data', listen);
+        child.stderr.on('data', listen);
+        child.on('exit', (status) => {
+          reject(new Error(`npm start ended with ${status}: ${said}`));
+        });
+      });
+      expect(decodeURIComponent(address)).toContain(path.resolve('out/sample-workspace'));
+      const page = await fetch(address);
+      expect(page.status).toBe(200);
+      expect(await page.text()).toContain('workbench');
+      const installed = readdirSync(path.resolve('.vscode-test/start/extensions'));
+      expect(installed.filter((name) => name.includes('dota-vscode'))).not.toEqual([]);
+      // Ctrl+C ends the editor with it.
+      const ended = new Promise((resolve) => child.once('exit', resolve));
+      child.kill('SIGINT');
+      expect(await ended).toBe(0);
+      await until('the end of the server', () =>
+        fetch(address).then(
+          () => undefined,
+          () => true,
+        ),
+      );
+    } finally {
+      child.kill('SIGKILL');
+    }
   });
 
   it('says what VS Code said where the installation fails', () => {

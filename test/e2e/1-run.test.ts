@@ -1,11 +1,11 @@
 /** From the palette to a finished run: start, watch, reload, stop, resume. */
-import { readFileSync, readdirSync } from 'node:fs';
-import path from 'node:path';
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import {
   exportedPoints,
   openRun,
   pointCount,
+  savedFile,
   showCharts,
   title,
   waitForLead,
@@ -54,10 +54,7 @@ describe('from the palette to a run', () => {
     await workbench.pick('4');
     await workbench.pick('20 steps');
     await workbench.pick('Look at it first');
-    const name = await until('a configuration', () =>
-      readdirSync(project.folder).find((n) => n.endsWith('.dota.json')),
-    );
-    const config = JSON.parse(readFileSync(path.join(project.folder, name), 'utf8')) as object;
+    const config = await until('a configuration', () => project.writtenConfig());
     expect(config).toMatchObject({
       model: 'models/tiny',
       method: 'random_mpo',
@@ -74,11 +71,23 @@ describe('from the palette to a run', () => {
     expect(count).toBe(20);
     const [folder] = project.runs();
     await until('the end', () => project.manifest(folder!)?.state === 'finished', 120_000);
-    await workbench.notification('is finished').waitFor();
+    const ended = workbench.page.locator('.notification-list-item', { hasText: 'is finished' });
+    await ended.getByRole('button', { name: 'Open Metrics' }).waitFor();
+    expect(await ended.count()).toBe(1);
+    await workbench.statusItem.waitFor({ state: 'hidden' });
     const points = await exportedPoints(workbench, project.manifest(folder!)!.name);
     expect(points.map(({ step, loss }) => ({ step, loss }))).toEqual(
       project.steps(folder!).map(({ step, loss }) => ({ step, loss })),
     );
+  });
+
+  it('saves its charts as an image', async () => {
+    await showCharts(workbench);
+    const png = readFileSync(await savedFile(workbench, 'PNG', '.png'));
+    expect(png.subarray(0, 8)).toEqual(Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'));
+    // The header's width and height: as large as the charts were, at least.
+    expect(png.readUInt32BE(16)).toBeGreaterThan(600);
+    expect(png.readUInt32BE(20)).toBeGreaterThan(300);
   });
 });
 

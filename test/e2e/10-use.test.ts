@@ -229,15 +229,11 @@ describe('Export…', () => {
 describe('Compare Methods', () => {
   const title = 'DoTA Compare';
 
-  it('compares finished runs with the numbers of dota compare', async () => {
-    await workbench.command('DoTA: Compare Methods');
-    await workbench.pick('Compare runs');
-    await workbench.quickPickRow('dota').waitFor();
-    for (const name of ['dota', 'lora']) await workbench.pick(name);
-    await workbench.page.locator('.quick-input-widget').getByRole('button', { name: 'OK' }).click();
+  async function showsComparison(): Promise<void> {
     const told = project.dota('compare', dota, lora) as {
       groups: { label: string; best_val_loss: { mean: number }; trainable_parameters: number }[];
     };
+    expect(told.groups).toHaveLength(2);
     await workbench.inPanel(title, async (frame) => {
       await frame.locator('h1', { hasText: 'Compare runs' }).waitFor();
       for (const { label, best_val_loss, trainable_parameters } of told.groups) {
@@ -247,6 +243,33 @@ describe('Compare Methods', () => {
         expect(text?.replaceAll(',', '')).toContain(String(trainable_parameters));
       }
     });
+  }
+
+  async function showsStudy(): Promise<void> {
+    await workbench.inPanel(title, async (frame) => {
+      await frame.locator('h1', { hasText: 'A small study' }).waitFor();
+      await until('both methods', async () => {
+        const names = await frame.locator('table.data tbody tr th').allTextContents();
+        return ['DoTA', 'LoRA'].every((method) => names.some((name) => name.includes(method)));
+      });
+      // At the end nothing is said to be running.
+      await frame.getByText('Running: ').waitFor({ state: 'hidden' });
+    });
+  }
+
+  it('compares finished runs with the numbers of dota compare', async () => {
+    await workbench.command('DoTA: Compare Methods');
+    await workbench.pick('Compare runs');
+    await workbench.quickPickRow('dota').waitFor();
+    for (const name of ['dota', 'lora']) await workbench.pick(name);
+    await workbench.page.locator('.quick-input-widget').getByRole('button', { name: 'OK' }).click();
+    await showsComparison();
+  });
+
+  it('shows them again after a reload, read from the run folders', async () => {
+    await workbench.reload('dota.compare');
+    await workbench.showTab(title);
+    await showsComparison();
   });
 
   checkLooks('compare-editor', title, async (frame) => {
@@ -263,20 +286,35 @@ describe('Compare Methods', () => {
     await workbench.openFile('small.dota-study.json');
     await workbench.command('DoTA: Compare Methods');
     await workbench.pick('small.dota-study.json');
-    await workbench.inPanel(title, async (frame) => {
-      await frame.locator('h1', { hasText: 'A small study' }).waitFor();
-      await until('both methods', async () => {
-        const names = await frame.locator('table.data tbody tr th').allTextContents();
-        return ['DoTA', 'LoRA'].every((method) => names.some((name) => name.includes(method)));
-      });
-      // At the end nothing is said to be running.
-      await frame.getByText('Running: ').waitFor({ state: 'hidden' });
-    });
+    await showsStudy();
     await workbench.notification('A small study').waitFor({ state: 'detached' });
     const told = project.dota('study', 'small.dota-study.json', '--results') as {
       runs: unknown[];
     };
     expect(told.runs.length).toBeGreaterThanOrEqual(2);
+  });
+
+  it('shows the study again after a reload, and nothing as running', async () => {
+    await workbench.reload('dota.compare');
+    await workbench.showTab(title);
+    await showsStudy();
+    expect(await workbench.notification('A small study').count()).toBe(0);
+  });
+});
+
+describe('after a reload', () => {
+  it('the prompt’s panel and the preview are back with what they were about', async () => {
+    await workbench.showTab('Try Prompt');
+    await workbench.inPanel('Try Prompt', async (frame) => {
+      await frame.locator('h1', { hasText: 'dota' }).waitFor();
+      await frame.getByLabel('Earlier prompts').locator('option', { hasText: '3 + 4 =' }).waitFor({
+        state: 'attached',
+      });
+    });
+    await workbench.showTab('Dataset Preview');
+    await workbench.inPanel('Dataset Preview', async (frame) => {
+      await frame.locator('.rows .row').first().waitFor();
+    });
   });
 });
 
@@ -287,7 +325,7 @@ describe('Profile Step', () => {
     const frame = await workbench.webviewShowing('Time by operator');
     const text = (await frame.locator('body').textContent()) ?? '';
     expect(text).toMatch(/Profile of dota\.dota\.json/);
-    expect(text).toMatch(/a step takes [\d.]+ ms for \d+ tokens, that is \d+ tokens\/s/);
+    expect(text).toMatch(/a step takes [\d.]+ ms for \d+ tokens, that is [\d,]+ tokens\/s/);
     for (const heading of ['Time by phase', 'Memory']) expect(text).toContain(heading);
     expect(await frame.locator('table').count()).toBe(3);
     await workbench.screenshot('profile');

@@ -1,7 +1,8 @@
 /** The panel and the trees in every kind of theme, at 200 % zoom, and with the keyboard alone. */
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { writeSyntheticRun } from '../support/syntheticRun';
-import { blankCharts, faintTexts, iconContrasts, overflowing, settled, themes } from './looks';
+import { faintIcons, iconContrasts } from '../webview/audit';
+import { blankCharts, faintTexts, overflowing, settled, themes } from './looks';
 import { openRun, showCharts, title, waitForPoints } from './metricsPage';
 import { Project } from './project';
 import { closeBrowser, photographFailures, until, Workbench } from './workbench';
@@ -60,13 +61,27 @@ describe('the panel and the trees', () => {
       await frame.locator(`body.${bodyClass}`).waitFor();
       await until('drawn charts', async () => (await blankCharts(frame)) === 0);
       await settled(() => faintTexts(frame));
+      await settled(() => faintIcons(frame));
     });
-    // Icons have to be told from what lies behind them (WCAG 1.4.11), all three of our colours.
-    await until('icons', async () => (await iconContrasts(workbench.page)).length >= 3);
-    await settled(async () =>
-      (await iconContrasts(workbench.page)).filter((icon) => parseFloat(icon) < 3),
-    );
     await workbench.screenshot(`panel-${name}`);
+    // What the views show of icons, with the actions that appear under the pointer.
+    const { page } = workbench;
+    for (const [place, expected] of [
+      [workbench.view('Model').locator('.pane-header'), ['Add Model Folder', 'Refresh Models']],
+      [workbench.view('Runs').locator('.pane-header'), ['Fine-tune', 'Open Metrics Panel']],
+      [workbench.treeRow('Model', 'tiny'), ['Decompose Model']],
+      [workbench.treeRow('Runs', 'dota r8'), ['Open Metrics of Run', 'pass ']],
+      [workbench.treeRow('Runs', 'lora r8'), ['Resume Run', 'warning ']],
+      [workbench.treeRow('Runs', 'arithmetic, full'), ['Open Metrics of Run', 'error ']],
+    ] as const) {
+      await place.hover();
+      await until(`icons of ${expected.join(', ')}`, async () => {
+        const shown = (await iconContrasts(page, '.sidebar .pane')).map(({ text }) => text);
+        return expected.every((label) => shown.some((text) => text.includes(label)));
+      });
+      await settled(() => faintIcons(page, '.sidebar .pane'));
+      await settled(() => faintTexts(page, '.sidebar .pane'));
+    }
   });
 
   it('shows what a run folder says as text', async () => {

@@ -1,5 +1,5 @@
 /** DoTA: Fine-tune on the sample with its defaults, and the help that a configuration file gives. */
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { waitForPoints } from './metricsPage';
@@ -42,12 +42,8 @@ describe('DoTA: Fine-tune on the sample', () => {
     await workbench.waitForStep('Ready');
     expect(await workbench.focusedRow()).toContain('starts the run and opens its metrics');
     await workbench.acceptStep('Ready');
-    const name = await until('a configuration', () =>
-      readdirSync(project.folder).find((n) => n.endsWith('.dota.json')),
-    );
-    expect(
-      JSON.parse(readFileSync(path.join(project.folder, name), 'utf8')) as object,
-    ).toMatchObject({ model: 'sample', method: 'dota', adapter: { r: 8 } });
+    const config = await until('a configuration', () => project.writtenConfig());
+    expect(config).toMatchObject({ model: 'sample', method: 'dota', adapter: { r: 8 } });
   });
 
   it('starts the run, whose points arrive in the panel', async () => {

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { writeSyntheticRun } from '../support/syntheticRun';
-import { waitForPoints } from './metricsPage';
+import { waitForLead, waitForPoints } from './metricsPage';
 import { isRunning, Project } from './project';
 import { closeBrowser, photographFailures, until, Workbench } from './workbench';
 
@@ -88,6 +88,34 @@ describe('a run that works', () => {
     await workbench.page.keyboard.press('Escape');
     await workbench.contextMenu(workbench.treeRow('Runs', 'long'), 'Stop Run');
     await until('the run as stopped', () => project.manifest(folder)?.state === 'stopped');
+  });
+});
+
+describe('the buttons of a run’s row', () => {
+  it('resume it, show its metrics and stop it', async () => {
+    const row = workbench.treeRow('Runs', 'long');
+    const folder = project.run('long');
+    const last = project.steps(folder).at(-1)!.step;
+    await until('the tree', async () => (await runText('long')).includes('stopped'));
+    await workbench.inlineAction(row, 'Resume Run');
+    await until('more steps', () => project.steps(folder).at(-1)!.step > last);
+    await workbench.command('View: Close All Editors');
+    await workbench.inlineAction(row, 'Open Metrics of Run');
+    await waitForLead(workbench, 'long');
+    await until('the tree', async () => /running|saving/.test(await runText('long')));
+    await workbench.inlineAction(row, 'Stop Run');
+    await until('the run as stopped', () => project.manifest(folder)?.state === 'stopped');
+    await workbench.statusItem.waitFor({ state: 'hidden' });
+  });
+
+  it('leave its log to be read', async () => {
+    await workbench.contextMenu(workbench.treeRow('Runs', 'long'), 'Show Log');
+    await workbench.page.locator('.tab.active', { hasText: 'log.txt' }).waitFor();
+    await workbench.command('DoTA: Show Log');
+    await workbench.page
+      .locator('.part.panel .view-lines', { hasText: 'dota train' })
+      .first()
+      .waitFor();
   });
 });
 

@@ -156,8 +156,9 @@ describe('the MPO explorer', () => {
       names.map((name) => statSync(path.join(cache, name)).mtimeMs);
     const before = entries();
     const written = times(before);
-    await workbench.keyInView('Model', 'Home');
-    await workbench.contextMenu(workbench.treeRow('Model', 'deep'), 'Decompose Model');
+    await workbench.command('DoTA: Decompose Model');
+    await workbench.waitForStep('Choose a Model');
+    await workbench.pick('deep');
     const progress = workbench.notification('DoTA: Decomposing');
     await progress.waitFor();
     await progress.waitFor({ state: 'detached' });

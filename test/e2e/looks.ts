@@ -5,44 +5,8 @@ import { lowContrast } from '../webview/audit';
 import { until } from './workbench';
 
 /** Texts whose contrast against what lies behind them is below the limit. */
-export async function faintTexts(frame: Frame): Promise<string[]> {
-  return (await lowContrast(frame)).map(({ ratio, text }) => `${ratio} ${text}`);
-}
-
-/**
- * Contrast of the runs' state icons, whose colours we choose, against the rows that they stand in, least
- * first: `2.1 crashed`.
- */
-export function iconContrasts(page: Page): Promise<string[]> {
-  return page.evaluate(() => {
-    const parse = (text: string): number[] => text.match(/[\d.]+/g)?.map(Number) ?? [0, 0, 0];
-    const luminance = (colour: readonly number[]): number => {
-      const [r = 0, g = 0, b = 0] = colour.map((c) => {
-        const s = c / 255;
-        return s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4;
-      });
-      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const behind = (element: Element): readonly number[] => {
-      for (let e: Element | null = element; e !== null; e = e.parentElement) {
-        const colour = parse(getComputedStyle(e).backgroundColor);
-        if ((colour[3] ?? 1) === 1) return colour;
-      }
-      return [255, 255, 255];
-    };
-    return [...document.querySelectorAll('.sidebar .custom-view-tree-node-item-icon')]
-      .filter((icon) => /codicon-(pass|error|warning)\b/.test(icon.className))
-      .map((icon): [number, string] => {
-        const [a, b] = [
-          luminance(parse(getComputedStyle(icon).color)),
-          luminance(behind(icon.parentElement!)),
-        ];
-        const row = icon.closest('.monaco-list-row')?.textContent ?? '';
-        return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), row];
-      })
-      .sort((x, y) => x[0] - y[0])
-      .map(([ratio, row]) => `${ratio.toFixed(2)} ${row}`);
-  });
+export async function faintTexts(where: Frame | Page, within = 'body'): Promise<string[]> {
+  return (await lowContrast(where, 4.5, within)).map(({ ratio, text }) => `${ratio} ${text}`);
 }
 
 /** Charts that show a single colour: nothing was drawn. */

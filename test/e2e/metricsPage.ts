@@ -1,6 +1,6 @@
 /** The metrics panel as a user reads it: its header, its table, its CSV. */
 import { parse } from 'csv-parse/sync';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { expect } from 'vitest';
 import { until, type Workbench } from './workbench';
 
@@ -75,21 +75,31 @@ export interface CsvPoint {
   gradNorm: number;
 }
 
-/** Saves the CSV with the editor's dialog and reads it: what the panel holds, digit by digit. */
-export async function exportedPoints(workbench: Workbench, run: string): Promise<CsvPoint[]> {
+/** Presses a button that saves, and takes what the editor's dialog proposes. @returns the file */
+export async function savedFile(
+  workbench: Workbench,
+  button: string,
+  extension: string,
+): Promise<string> {
   await workbench.inPanel(title, async (frame) => {
-    await frame.getByRole('button', { name: 'CSV' }).click();
+    await frame.getByRole('button', { name: button }).click();
   });
   // The dialog fills in its proposal a moment after it opens; that one is taken.
   const input = workbench.page.locator('.quick-input-widget input.input');
   await input.waitFor({ state: 'visible' });
   const file = await until('a proposed file name', async () => {
     const value = await input.inputValue();
-    return value.startsWith(workbench.folder) && value.endsWith('.csv') ? value : undefined;
+    return value.startsWith(workbench.folder) && value.endsWith(extension) ? value : undefined;
   });
   rmSync(file, { force: true });
   await workbench.page.locator('.quick-input-action .monaco-button').first().click();
-  await until('the CSV file', () => existsSync(file) && readFileSync(file, 'utf8').length > 0);
+  await until(`the ${button} file`, () => existsSync(file) && statSync(file).size > 0);
+  return file;
+}
+
+/** Saves the CSV with the editor's dialog and reads it: what the panel holds, digit by digit. */
+export async function exportedPoints(workbench: Workbench, run: string): Promise<CsvPoint[]> {
+  const file = await savedFile(workbench, 'CSV', '.csv');
   const rows = parse(readFileSync(file, 'utf8'), { columns: true }) as Record<string, string>[];
   return rows
     .filter((row) => row.run === run && row.kind === 'step')

@@ -108,6 +108,17 @@ export class Project {
     writeFileSync(file, JSON.stringify(study, null, 2));
   }
 
+  /** A configuration that the editor wrote at the top of the workspace; undefined until it is whole. */
+  writtenConfig(): object | undefined {
+    const name = readdirSync(this.folder).find((n) => n.endsWith('.dota.json'));
+    if (name === undefined) return undefined;
+    try {
+      return JSON.parse(readFileSync(path.join(this.folder, name), 'utf8')) as object;
+    } catch {
+      return undefined;
+    }
+  }
+
   /** The last line that a command of the trainer prints with `--json`. */
   dota(...args: string[]): unknown {
     const cli = path.resolve('dist/trainer/cli.cjs');

@@ -11,8 +11,8 @@ import type { EditorPlaces } from './globalSetup';
 
 export const screenshots = path.resolve('out/screenshots');
 
-/** Nothing here is slow by itself; a machine with other work on it may be. */
-const patienceMs = 90_000;
+/** Nothing here is slow by itself; a machine with other work on it may be, or stand still for minutes. */
+const patienceMs = 300_000;
 
 let browser: Browser | undefined;
 
@@ -70,7 +70,7 @@ export class Workbench {
 
   /** The status bar is drawn last; before it, keys are lost. */
   private async drawn(): Promise<void> {
-    await this.page.locator('.statusbar .left-items').waitFor({ timeout: 2 * patienceMs });
+    await this.page.locator('.statusbar .left-items').waitFor();
   }
 
   /**
@@ -182,6 +182,20 @@ export class Workbench {
         return true;
       } catch {
         await this.page.keyboard.press('Escape');
+        return undefined;
+      }
+    });
+  }
+
+  /** Presses a button at the end of a row, which appears under the pointer. */
+  async inlineAction(row: Locator, label: string): Promise<void> {
+    // A row that is drawn anew takes its buttons with it.
+    await until(`${label} of the row`, async () => {
+      try {
+        await row.hover({ timeout: 5000 });
+        await row.getByRole('button', { name: label }).click({ timeout: 5000 });
+        return true;
+      } catch {
         return undefined;
       }
     });
@@ -326,6 +340,12 @@ export class Workbench {
       await row.locator('.monaco-tl-twistie').click();
   }
 
+  async collapse(view: string, label: string | RegExp): Promise<void> {
+    const row = this.treeRow(view, label);
+    if ((await row.getAttribute('aria-expanded')) === 'true')
+      await row.locator('.monaco-tl-twistie').click();
+  }
+
   /** The content of a webview that is shown, by its document's title. */
   async webview(title: string): Promise<Frame> {
     return until(`a webview with the title ${title}`, async () => {
@@ -353,6 +373,12 @@ export class Workbench {
         if (attempt === 2 || !frame.isDetached()) throw error;
       }
     }
+  }
+
+  /** Brings the editor with this title to the front. */
+  async showTab(name: string): Promise<void> {
+    await this.page.locator('.tab', { hasText: name }).first().click();
+    await this.page.locator('.tab.active', { hasText: name }).waitFor();
   }
 
   /** A webview that shows this text: the editor's own preview of Markdown has no title. */
@@ -423,18 +449,23 @@ export function extensionHosts(editor: EditorPlaces): number[] {
     : descendants(desktopPid(), /--type=utility/).filter(isDesktopExtensionHost);
 }
 
-/** Waits until a condition holds; says what did not. */
+/**
+ * Waits until a condition holds; says what did not. Time in which this process stood still, with all
+ * others on the machine, is not counted.
+ */
 export async function until<T>(
   what: string,
   probe: () => Promise<T | undefined | false> | T | undefined | false,
   timeoutMs = patienceMs,
 ): Promise<T> {
-  const deadline = Date.now() + timeoutMs;
+  let waited = 0;
   for (;;) {
+    const asked = Date.now();
     const value = await probe();
     if (value !== undefined && value !== false) return value;
-    if (Date.now() > deadline) throw new Error(`Not within ${timeoutMs} ms: ${what}`);
+    if (waited > timeoutMs) throw new Error(`Not within ${timeoutMs} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 200));
+    waited += Math.min(Date.now() - asked, 10_000);
   }
 }
 

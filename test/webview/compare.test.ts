@@ -1,35 +1,18 @@
-import type { Browser } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { CompareViewMessage } from '../../src/protocol/comparePanel';
-import { canvasInk, lowContrast, overflowing, tabStops } from './audit';
+import { canvasInk, faintIcons, lowContrast, overflowing, tabStops } from './audit';
 import { compareRuns, facts } from './compareData';
-import { launchBrowser, openWebview, type Webview, type WebviewOptions } from './harness';
+import type { Webview, WebviewOptions } from './harness';
+import { drawn, testPanel } from './testPanel';
 import { themes } from './themes';
 
-const dark = themes[0]!;
-let browser: Browser;
+const show = testPanel('compare');
 let view: Webview;
 
-beforeAll(async () => {
-  browser = await launchBrowser();
-});
-afterAll(async () => {
-  await browser.close();
-});
-afterEach(async () => {
-  // No test may leave a script error or a breach of the content security policy behind.
-  expect(view.problems).toEqual([]);
-  await view.close();
-});
-
-async function settle(): Promise<void> {
-  await view.page.evaluate(
-    () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))),
-  );
-}
+const settle = (): Promise<void> => drawn(view);
 
 async function open(options: Partial<WebviewOptions> = {}): Promise<void> {
-  view = await openWebview(browser, 'compare', { theme: dark, height: 1250, ...options });
+  view = await show({ height: 1250, ...options });
   await view.post({ type: 'runs', title: 'Methods on arithmetic', runs: compareRuns() });
   await settle();
 }
@@ -49,12 +32,14 @@ describe.each(themes)('in $name', (theme) => {
     await settle();
     await view.screenshot(`compare-${theme.name}`);
     expect(await lowContrast(view.page)).toEqual([]);
+    expect(await faintIcons(view.page)).toEqual([]);
     const [ink] = await canvasInk(view.page);
     expect(ink).toBeGreaterThan(0.01);
     // The first group's mark and the second's, each once in the plot and once in its legend.
     expect(await view.page.locator('.pareto svg circle').count()).toBe(2);
     expect(await view.page.locator('.pareto svg rect[height="10"]').count()).toBe(2);
     expect(await view.page.locator('.groups tbody tr').count()).toBe(3);
+    expect(await view.page.textContent('.groups tbody')).toContain('1,131,392');
   });
 });
 
@@ -101,7 +86,9 @@ describe('the guard', () => {
 
 describe('use', () => {
   it('says it is ready, then loads, and asks for a choice', async () => {
-    view = await openWebview(browser, 'compare', { theme: dark });
+    view = await show();
+    expect(await view.page.textContent('.notice')).toContain('Reading the runs');
+    await view.post({ type: 'runs', title: '', runs: [] });
     expect(await view.page.textContent('.notice')).toContain('Nothing to compare yet');
     await view.page.click('text=Choose…');
     expect(await sent()).toEqual([{ type: 'ready' }, { type: 'choose' }]);

@@ -1,30 +1,17 @@
-import type { Browser } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { ExplorerViewMessage } from '../../src/protocol/explorerPanel';
 import { estimate, prepare } from '../../webview/explorer/cut';
 import { formatCount, formatPercent } from '../../webview/shared/format';
-import { lowContrast, overflowing, tabStops } from './audit';
+import { faintIcons, lowContrast, overflowing, tabStops } from './audit';
 import { model, modules, options, result, training } from './explorerData';
-import { launchBrowser, openWebview, type Webview, type WebviewOptions } from './harness';
+import type { Webview, WebviewOptions } from './harness';
+import { testPanel } from './testPanel';
 import { themes } from './themes';
 
-const dark = themes[0]!;
 const all = modules();
 const first = all[0]!;
-let browser: Browser;
+const show = testPanel('explorer');
 let view: Webview;
-
-beforeAll(async () => {
-  browser = await launchBrowser();
-});
-afterAll(async () => {
-  await browser.close();
-});
-afterEach(async () => {
-  // No test may leave a script error or a breach of the content security policy behind.
-  expect(view.problems).toEqual([]);
-  await view.close();
-});
 
 async function settle(): Promise<void> {
   // Longer than the delay with which the table of modules follows.
@@ -32,7 +19,7 @@ async function settle(): Promise<void> {
 }
 
 async function open(change: Partial<WebviewOptions> = {}, layers = 2): Promise<void> {
-  view = await openWebview(browser, 'explorer', { theme: dark, ...change });
+  view = await show(change);
   const list = modules(layers);
   const small = { ...model, numLayers: layers };
   await view.post({ type: 'init', model: small, modules: list, options });
@@ -50,13 +37,14 @@ const tileText = async (label: string): Promise<string> =>
 
 describe.each(themes)('in $name', (theme) => {
   it('draws a model of 32 layers while results come, and two modules side by side', async () => {
-    view = await openWebview(browser, 'explorer', { theme, height: 1100 });
+    view = await show({ theme, height: 1100 });
     expect(await view.page.textContent('body')).toContain('Reading the model');
     await view.post({ type: 'init', model, modules: all, options });
     await view.post({ type: 'training', training });
     await settle();
     await view.screenshot(`explorer-start-${theme.name}`);
     expect(await lowContrast(view.page)).toEqual([]);
+    expect(await faintIcons(view.page)).toEqual([]);
     await view.post({ type: 'results', options, results: all.slice(0, 170).map((m) => result(m)) });
     await view.post({
       type: 'progress',
@@ -69,6 +57,7 @@ describe.each(themes)('in $name', (theme) => {
     await settle();
     await view.screenshot(`explorer-${theme.name}`);
     expect(await lowContrast(view.page)).toEqual([]);
+    expect(await faintIcons(view.page)).toEqual([]);
     const four = { ...options, cores: 4 };
     await view.post({ type: 'progress', running: false, done: 224, total: 224 });
     await view.post({ type: 'results', options: four, results: [result(all[2]!, four)] });
@@ -77,6 +66,7 @@ describe.each(themes)('in $name', (theme) => {
     await settle();
     await view.screenshot(`explorer-compare-${theme.name}`);
     expect(await lowContrast(view.page)).toEqual([]);
+    expect(await faintIcons(view.page)).toEqual([]);
   });
 });
 
@@ -130,7 +120,7 @@ describe('heat map', () => {
   });
 
   it('paints cells apart by value, and pending ones not at all', async () => {
-    view = await openWebview(browser, 'explorer', { theme: dark });
+    view = await show();
     await view.post({ type: 'init', model, modules: all, options });
     await view.post({ type: 'results', options, results: all.slice(0, 7).map((m) => result(m)) });
     await settle();
@@ -301,7 +291,7 @@ describe('wide middles', () => {
 
 describe('requests', () => {
   it('decomposes one, all, cancels; a new number of cores decomposes the selected module', async () => {
-    view = await openWebview(browser, 'explorer', { theme: dark });
+    view = await show();
     await view.post({ type: 'init', model, modules: all, options });
     await settle();
     await view.page.click('button:has-text("Decompose This Module")');

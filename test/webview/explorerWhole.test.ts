@@ -1,28 +1,17 @@
 /** The explorer's numbers for the whole model, and its comparison across layers. */
-import type { Browser } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { ExplorerViewMessage } from '../../src/protocol/explorerPanel';
 import { estimate, prepare } from '../../webview/explorer/cut';
 import { formatBytes, formatCount } from '../../webview/shared/format';
 import { lowContrast, overflowing } from './audit';
 import { model, modules, options, result, training } from './explorerData';
-import { launchBrowser, openWebview, type Webview, type WebviewOptions } from './harness';
+import type { Webview, WebviewOptions } from './harness';
+import { testPanel } from './testPanel';
 import { themes } from './themes';
 
 const all = modules();
-let browser: Browser;
+const show = testPanel('explorer');
 let view: Webview;
-
-beforeAll(async () => {
-  browser = await launchBrowser();
-});
-afterAll(async () => {
-  await browser.close();
-});
-afterEach(async () => {
-  expect(view.problems).toEqual([]);
-  await view.close();
-});
 
 async function settle(): Promise<void> {
   // Longer than the delay with which the table of modules follows.
@@ -30,7 +19,7 @@ async function settle(): Promise<void> {
 }
 
 async function open(change: Partial<WebviewOptions> = {}): Promise<void> {
-  view = await openWebview(browser, 'explorer', { theme: themes[0]!, ...change });
+  view = await show(change);
   await view.post({ type: 'init', model, modules: all, options });
   await view.post({ type: 'training', training });
   await view.post({ type: 'results', options, results: all.map((m) => result(m)) });

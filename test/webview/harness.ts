@@ -13,6 +13,8 @@ const screenshots = path.resolve('out/screenshots');
 
 export { startChromium as launchBrowser } from '../support/chromium';
 
+export type PanelName = 'metrics' | 'explorer' | 'prompt' | 'preview' | 'compare';
+
 export interface WebviewOptions {
   theme: EditorTheme;
   width?: number;
@@ -51,7 +53,7 @@ function encode(value: unknown): unknown {
 
 export async function openWebview(
   browser: Browser,
-  name: 'metrics' | 'explorer' | 'prompt' | 'preview' | 'compare',
+  name: PanelName,
   options: WebviewOptions,
 ): Promise<Webview> {
   const zoom = options.zoom ?? 1;

@@ -1,38 +1,21 @@
-import type { Browser } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { MetricsViewMessage } from '../../src/protocol/metricsPanel';
-import { canvasInk, lowContrast, overflowing, tabStops } from './audit';
-import { launchBrowser, openWebview, type Webview, type WebviewOptions } from './harness';
+import { canvasInk, faintIcons, lowContrast, overflowing, tabStops } from './audit';
+import type { Webview, WebviewOptions } from './harness';
 import { dotaShape, fullShape, loraShape, rows, runs } from './metricsData';
+import { drawn, testPanel } from './testPanel';
 import { themes } from './themes';
 
-const dark = themes[0]!;
 const [dota, lora, full, old] = runs().map((r) => r.id) as [string, string, string, string];
-let browser: Browser;
+const show = testPanel('metrics');
 let view: Webview;
 
-beforeAll(async () => {
-  browser = await launchBrowser();
-});
-afterAll(async () => {
-  await browser.close();
-});
-afterEach(async () => {
-  // No test may leave a script error or a breach of the content security policy behind.
-  expect(view.problems).toEqual([]);
-  await view.close();
-});
-
 async function open(options: Partial<WebviewOptions> = {}): Promise<Webview> {
-  view = await openWebview(browser, 'metrics', { theme: dark, ...options });
+  view = await show(options);
   return view;
 }
 
-async function settle(): Promise<void> {
-  await view.page.evaluate(
-    () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))),
-  );
-}
+const settle = (): Promise<void> => drawn(view);
 
 async function openWithRun(options: Partial<WebviewOptions> = {}): Promise<void> {
   await open(options);
@@ -55,6 +38,7 @@ describe.each(themes)('in $name', (theme) => {
     await openWithRun({ theme, height: 1100 });
     await view.screenshot(`metrics-one-${theme.name}`);
     expect(await lowContrast(view.page)).toEqual([]);
+    expect(await faintIcons(view.page)).toEqual([]);
     const alone = await canvasInk(view.page);
     expect(alone).toHaveLength(5);
     for (const ink of alone) expect(ink).toBeGreaterThan(0.01);
@@ -63,6 +47,7 @@ describe.each(themes)('in $name', (theme) => {
     await settle();
     await view.screenshot(`metrics-overlay-${theme.name}`);
     expect(await lowContrast(view.page)).toEqual([]);
+    expect(await faintIcons(view.page)).toEqual([]);
     const three = await canvasInk(view.page);
     expect(three[0]).toBeGreaterThan(alone[0]!);
   });
@@ -80,14 +65,17 @@ describe.each(themes)('in $name', (theme) => {
     expect(await view.page.textContent('.notice.error')).toContain('Killed');
     await view.screenshot(`metrics-crashed-${theme.name}`);
     expect(await lowContrast(view.page)).toEqual([]);
+    expect(await faintIcons(view.page)).toEqual([]);
     await view.page.click('text=Table');
     await settle();
     await view.screenshot(`metrics-table-${theme.name}`);
     expect(await lowContrast(view.page)).toEqual([]);
+    expect(await faintIcons(view.page)).toEqual([]);
     for (const id of runs().map((r) => r.id)) await view.post({ type: 'removed', runId: id });
     await settle();
     await view.screenshot(`metrics-empty-${theme.name}`);
     expect(await lowContrast(view.page)).toEqual([]);
+    expect(await faintIcons(view.page)).toEqual([]);
     await view.page.click('text=Fine-Tune…');
     expect((await sent()).at(-1)).toEqual({ type: 'startRun' });
   });
@@ -107,6 +95,20 @@ describe('layout', () => {
     await view.page.click('text=Table');
     await settle();
     expect(await overflowing(view.page)).toEqual([]);
+  });
+
+  it.each([1280, 900, 480])('no row of figures is left half empty at %i pixels', async (width) => {
+    await openWithRun({ width });
+    const ends = await view.page.locator('.tiles').evaluate((tiles) => {
+      const rows = new Map<number, number>();
+      for (const tile of tiles.children) {
+        const { top, right } = tile.getBoundingClientRect();
+        rows.set(Math.round(top), Math.max(rows.get(Math.round(top)) ?? 0, right));
+      }
+      const { right } = tiles.getBoundingClientRect();
+      return [...rows.values()].map((end) => Math.round(right - end));
+    });
+    expect(new Set(ends)).toEqual(new Set([0]));
   });
 });
 

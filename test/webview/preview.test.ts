@@ -1,29 +1,16 @@
-import type { Browser } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { lowContrast, overflowing, tabStops } from './audit';
-import { launchBrowser, openWebview, type Webview, type WebviewOptions } from './harness';
+import { describe, expect, it } from 'vitest';
+import { faintIcons, lowContrast, overflowing, tabStops } from './audit';
+import type { Webview, WebviewOptions } from './harness';
 import { page, report, row, settings } from './previewData';
+import { testPanel } from './testPanel';
 import { themes } from './themes';
 
-const dark = themes[0]!;
 const source = { config: '/home/ada/project/run.dota.json' };
-let browser: Browser;
+const show = testPanel('preview');
 let view: Webview;
 
-beforeAll(async () => {
-  browser = await launchBrowser();
-});
-afterAll(async () => {
-  await browser.close();
-});
-afterEach(async () => {
-  // No test may leave a script error or a breach of the content security policy behind.
-  expect(view.problems).toEqual([]);
-  await view.close();
-});
-
 async function open(change: Partial<WebviewOptions> = {}): Promise<void> {
-  view = await openWebview(browser, 'preview', { theme: dark, ...change });
+  view = await show(change);
   await view.post({ type: 'init', source });
   await view.post({ type: 'busy', task: 'count', running: true, cancelled: false });
   await view.post({ type: 'settings', settings });
@@ -40,7 +27,7 @@ const last = async (): Promise<unknown> => (await view.sent()).at(-1);
 
 describe.each(themes)('in $name', (theme) => {
   it('shows rows while it still counts, then all counts', async () => {
-    view = await openWebview(browser, 'preview', { theme });
+    view = await show({ theme });
     expect(await text('.rows')).toContain('Reading rows');
     await view.close();
     await open({ theme });
@@ -49,10 +36,12 @@ describe.each(themes)('in $name', (theme) => {
     expect(await text('.progress')).toContain('Partial: counted 31,000 rows, 31 % of the file');
     await view.screenshot(`preview-partial-${theme.name}`);
     expect(await lowContrast(view.page)).toEqual([]);
+    expect(await faintIcons(view.page)).toEqual([]);
     await complete();
     expect(await view.page.locator('.progress').isVisible()).toBe(false);
     await view.screenshot(`preview-${theme.name}`);
     expect(await lowContrast(view.page)).toEqual([]);
+    expect(await faintIcons(view.page)).toEqual([]);
   });
 
   it('tells trained text, context and special tokens apart without colour', async () => {

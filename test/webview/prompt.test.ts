@@ -1,22 +1,12 @@
-import type { Browser } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { PromptViewMessage } from '../../src/protocol/promptPanel';
-import { lowContrast, overflowing } from './audit';
-import { launchBrowser, openWebview, type Webview } from './harness';
+import { faintIcons, lowContrast, overflowing } from './audit';
+import type { Webview } from './harness';
+import { testPanel } from './testPanel';
 import { themes } from './themes';
 
-let browser: Browser;
+const show = testPanel('prompt');
 let view: Webview;
-beforeAll(async () => {
-  browser = await launchBrowser();
-});
-afterAll(async () => {
-  await browser.close();
-});
-afterEach(async () => {
-  expect(view.problems).toEqual([]);
-  await view.close();
-});
 
 const init = {
   type: 'init',
@@ -28,7 +18,7 @@ const init = {
 
 describe.each(themes)('Try Prompt in $name', (theme) => {
   it('asks, shows both answers as they grow, and stops', async () => {
-    view = await openWebview(browser, 'prompt', { theme });
+    view = await show({ theme });
     await view.post(init);
     const { page } = view;
     expect(await page.inputValue('textarea')).toBe('Hello');
@@ -55,13 +45,14 @@ describe.each(themes)('Try Prompt in $name', (theme) => {
     await view.post({ type: 'error', message: 'The adapter was trained on other weights.' });
     expect(await page.textContent('[role=alert]')).toContain('other weights');
     expect(await lowContrast(page)).toEqual([]);
+    expect(await faintIcons(page)).toEqual([]);
     expect(await overflowing(page)).toEqual([]);
     await view.screenshot(`prompt-${theme.name}`);
   });
 });
 
 it('adds a run to the answers, and takes one away', async () => {
-  view = await openWebview(browser, 'prompt', { theme: themes[0]! });
+  view = await show();
   await view.post({ ...init, sides: ['Base model', 'my run', 'other run'] });
   await view.page.click('button:has-text("Add Run")');
   // The base model's answer stays.
@@ -74,7 +65,7 @@ it('adds a run to the answers, and takes one away', async () => {
 });
 
 it('takes an earlier prompt, and refuses lengths that are none', async () => {
-  view = await openWebview(browser, 'prompt', { theme: themes[0]! });
+  view = await show();
   await view.post(init);
   await view.page.selectOption('select >> nth=1', { index: 1 });
   expect(await view.page.inputValue('textarea')).toBe('an earlier prompt');

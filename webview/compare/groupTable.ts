@@ -2,6 +2,7 @@
 import type { RunGroup } from '../../src/compare/groups';
 import { comparisonColumns } from '../../src/compare/tables';
 import { h, replaceChildren, setText } from '../shared/dom';
+import { formatInteger } from '../shared/format';
 import { legendMark, styleOf } from '../shared/legendMark';
 import type { Theme } from '../shared/theme';
 
@@ -32,7 +33,7 @@ export class GroupTable {
     const columns = comparisonColumns(groups);
     setText(
       this.caption,
-      'Losses in nats a token. ± is half the 95 % interval of the mean over seeds (Student’s t); in brackets, the 95 % interval of one run’s answers (Wilson).',
+      'Losses in nats per token. ± is half the 95 % interval of the mean over seeds (Student’s t); in brackets, the 95 % interval of one run’s answers (Wilson).',
     );
     replaceChildren(
       this.head,
@@ -52,7 +53,7 @@ export class GroupTable {
           { class: hidden.includes(group.key) ? 'off' : '' },
           this.nameCell(group, slot, hidden, theme),
           ...columns.slice(1).map(({ cell, numeric }) => {
-            const text = cell(group);
+            const text = grouped(cell(group));
             return h('td', { text, class: numeric ? '' : 'text', attrs: { title: text } });
           }),
         ),
@@ -90,4 +91,9 @@ export class GroupTable {
       h('label', {}, box, legendMark(styleOf(theme, slot)), h('span', { text: group.label })),
     );
   }
+}
+
+/** Large counts in groups of three; in exported tables they stay as a program reads them. */
+function grouped(text: string): string {
+  return /^\d{4,}$/.test(text) ? formatInteger(Number(text)) : text;
 }

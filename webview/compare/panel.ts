@@ -34,6 +34,8 @@ class ComparePanel {
   private theme: Theme = readTheme();
   private title = '';
   private note: string | undefined;
+  /** Whether the host has said what there is. */
+  private loaded = false;
   private runs: readonly CompareRun[] = [];
   private groups: RunGroup[] = [];
   private shown: ShownGroup[] = [];
@@ -208,6 +210,7 @@ class ComparePanel {
   private receive(message: CompareHostMessage): void {
     switch (message.type) {
       case 'runs':
+        this.loaded = true;
         if (message.title !== this.title) {
           this.zoom = undefined;
           this.anyway = false;
@@ -265,7 +268,9 @@ class ComparePanel {
     });
     replaceChildren(
       this.notices,
-      runs.length === 0 &&
+      !this.loaded && notice('info', ['Reading the runs…']),
+      this.loaded &&
+        runs.length === 0 &&
         notice('info', ['Nothing to compare yet.', 'Choose runs, or start a study.']),
       problems.length > 0 &&
         notice(

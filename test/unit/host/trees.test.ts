@@ -92,7 +92,7 @@ describe('the model tree', () => {
     const [norm, q] = childrenOf(layer).map(textOf);
     expect(q).toMatchObject({
       label: 'self_attn.q_proj',
-      description: '128 × 128 · BF16 · 16.4 K',
+      description: '128 × 128 · BF16 · 16.4 k',
       collapsible: false,
     });
     expect(q!.context).toContain('canDecompose');
@@ -135,6 +135,10 @@ describe('the model tree', () => {
     visit(root);
     const bond = walk(root, ['Layer 0', 'self_attn.q_proj', 'MPO of 3 cores', 'Bond 1']);
     expect(textOf(bond).spoken).toBe('Bond 1, dimension 8 of 16');
+    expect(textOf(walk(root, ['Layer 0'])).spoken).toMatch(
+      /^Layer 0, .* parameters, 1 decomposed$/,
+    );
+    expect(textOf(root).spoken).toMatch(/^Model .* parameters$/);
   });
 
   it('says why a model cannot be used', () => {
@@ -267,7 +271,7 @@ describe('numbers as they are shown', () => {
   it('uses fitting units', () => {
     expect([9999, 16_384, 1_400_000, 999_999].map(formatShort)).toEqual([
       '9,999',
-      '16.4 K',
+      '16.4 k',
       '1.40 M',
       '1.00 M',
     ]);
