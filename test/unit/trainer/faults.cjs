@@ -29,7 +29,7 @@ function failing(session) {
   const run = session.run.bind(session);
   session.run = (feeds, ...rest) => {
     // The words of the runtime (std::bad_alloc) and of Dawn.
-    if (feeds.mask !== undefined && feeds.hidden.dims[0] > maxTokens) {
+    if (feeds.hidden !== undefined && feeds.cos !== undefined && feeds.hidden.dims[0] > maxTokens) {
       const text =
         "Non-zero status code returned while running Gemm node. Name:'' Status Message: ";
       throw new Error(`${text}std::bad_alloc`);
