@@ -73,7 +73,7 @@ const float = 4;
  * recompute, weights widened and in the file's type), all but one of which they meet within 10 percent.
  */
 /** Node, the bundle, onnxruntime's library and its compiled graphs. */
-const runtimeBytes = 150 * 2 ** 20;
+const runtimeBytes = 110 * 2 ** 20;
 /** Of the values that are kept for the backward pass: the last block's are used at once. */
 const keptShare = 0.8;
 /** Tensors of the size of the head's logits, what the allocator cannot use again included. */
