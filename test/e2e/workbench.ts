@@ -303,12 +303,22 @@ export class Workbench {
     return (await title.textContent()) ?? '';
   }
 
-  /** Opens the DoTA side bar. */
+  /**
+   * Opens the DoTA side bar. The icon closes it where it is open, and a window that restores its state
+   * opens it late: a click that came before that is followed by another.
+   */
   async openSideBar(): Promise<void> {
     const icon = this.page.locator('.activitybar .action-label[aria-label="DoTA"]').first();
+    const model = this.view('Model');
     await icon.waitFor();
-    if (!(await this.view('Model').isVisible())) await icon.click();
-    await this.view('Model').waitFor();
+    await until('the side bar', async () => {
+      if (await model.isVisible()) return true;
+      await icon.click();
+      return model.waitFor({ timeout: 5000 }).then(
+        () => true,
+        () => false,
+      );
+    });
   }
 
   /** The pane of a view. */
