@@ -13,28 +13,32 @@ export interface ChosenDevice {
   bufferBytes?: number | undefined;
 }
 
+const askDevice = async (kind: DeviceKind): Promise<ProbeAnswer> =>
+  probeCached(kind, await runtimeVersion());
+
 /**
+ * @param ask what a device of this machine says when it is probed
  * @throws DotaError `device.unavailable` where the device asked for cannot be used, or is a software
  *   GPU that was not allowed
  */
 export async function chooseDevice(
   config: Pick<RunConfig, 'device' | 'allow_software_gpu'>,
+  ask: (kind: DeviceKind) => Promise<ProbeAnswer> = askDevice,
 ): Promise<ChosenDevice> {
   switch (config.device) {
     case 'cpu':
       return cpu();
     case 'auto': {
       if (!hasWebGpu()) return cpu();
-      const key = await runtimeVersion();
-      const gpu = await probeCached('webgpu', key);
+      const gpu = await ask('webgpu');
       // A software GPU computes on the processor, only slower.
       if (!gpu.ok || gpu.software) return cpu();
-      const processor = await probeCached('cpu', key);
+      const processor = await ask('cpu');
       const faster = !processor.ok || gpu.gflops > processor.gflops;
       return faster ? webgpu(gpu) : cpu();
     }
     case 'webgpu': {
-      const gpu = await probeCached('webgpu', await runtimeVersion());
+      const gpu = await ask('webgpu');
       if (!gpu.ok) throw DotaError.from(gpu.error);
       if (gpu.software && !config.allow_software_gpu) {
         throw new DotaError(

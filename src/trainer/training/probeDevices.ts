@@ -127,16 +127,24 @@ const cachedAnswer = z.object({
  * was refused may have been repaired.
  * @param key what else the answer depends on, such as the runtime's version
  */
-export async function probeCached(kind: DeviceKind, key: string): Promise<ProbeAnswer> {
+export async function probeCached(
+  kind: DeviceKind,
+  key: string,
+  options: ProbeOptions = {},
+): Promise<ProbeAnswer> {
   const file = await cacheFile(kind, key);
   const known = file === undefined ? undefined : await readCached(file);
   if (known?.kind === kind) return { ...known, ok: true };
-  return rememberProbe(kind, key);
+  return rememberProbe(kind, key, options);
 }
 
 /** Probes anew and keeps a good answer. */
-export async function rememberProbe(kind: DeviceKind, key: string): Promise<ProbeAnswer> {
-  const answer = await probeInChild(kind);
+export async function rememberProbe(
+  kind: DeviceKind,
+  key: string,
+  options: ProbeOptions = {},
+): Promise<ProbeAnswer> {
+  const answer = await probeInChild(kind, options);
   const file = await cacheFile(kind, key);
   if (answer.ok && file !== undefined) {
     // A cache that cannot be written only costs the next run its probe.
