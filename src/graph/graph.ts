@@ -160,8 +160,15 @@ export class Graph {
     this.#outputs.push({ name, dtype: tensor.dtype, shape: tensor.shape, source: tensor.name });
   }
 
-  /** Drops dead nodes, constants and inputs, and serializes. */
-  build(): BuiltGraph {
+  /**
+   * Drops dead nodes, constants and inputs, and serializes. Of a node's inputs the runtime computes
+   * first the one that was created last (its order is a depth-first search backwards from the outputs,
+   * by index), so what is made of weights alone gets the smallest indices: a weight's sum with its
+   * change is then formed right before its product and is gone after it, and does not lie there from
+   * the beginning.
+   * @param isWeight which inputs are weights
+   */
+  build(isWeight: (input: string) => boolean = () => false): BuiltGraph {
     const needed = new Set(this.#outputs.map((output) => output.source));
     const live: GraphNode[] = [];
     for (const node of this.#nodes.toReversed()) {
@@ -169,7 +176,7 @@ export class Graph {
       live.push(node);
       for (const name of node.inputs) needed.add(name);
     }
-    const nodes = this.#nameOutputs(live.reverse());
+    const nodes = this.#nameOutputs(this.#weightsFirst(live.reverse(), isWeight));
     const inputs = [...this.#inputs.values()].filter(({ name }) => needed.has(name));
     const outputs = this.#outputs.map(({ name, dtype, shape }) => ({ name, dtype, shape }));
     const initializers = [...this.#initializers.values()].filter(({ name }) => needed.has(name));
@@ -179,6 +186,23 @@ export class Graph {
       outputs,
       nodes,
     };
+  }
+
+  #weightsFirst(
+    nodes: readonly GraphNode[],
+    isWeight: (input: string) => boolean,
+  ): readonly GraphNode[] {
+    const known = new Set([...this.#inputs.keys()].filter(isWeight));
+    const constant = (name: string): boolean => this.#initializers.has(name) || known.has(name);
+    const first: GraphNode[] = [];
+    const rest: GraphNode[] = [];
+    for (const node of nodes) {
+      if (node.inputs.every(constant)) {
+        first.push(node);
+        for (const name of node.outputs) known.add(name);
+      } else rest.push(node);
+    }
+    return [...first, ...rest];
   }
 
   /**

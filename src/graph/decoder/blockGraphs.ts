@@ -45,6 +45,9 @@ export const frozenInput = (name: string): string => `frozen.${name}`;
 export const savedValue = (name: string): string => `saved.${name}`;
 export const maskInput = (index: number): string => `mask.${index}`;
 
+const isWeight = (input: string): boolean =>
+  input === 'parameters' || input.startsWith(frozenInput(''));
+
 interface AssembledBlock {
   graph: Graph;
   hidden: Tensor;
@@ -159,7 +162,7 @@ export function buildBlockForward(
     return value;
   });
   graph.output('output', output);
-  return graph.build();
+  return graph.build(isWeight);
 }
 
 /**
@@ -183,5 +186,5 @@ export function buildBlockBackward(
   const parts = gradients([{ output, gradient: outputGradient }], targets);
   accumulateGradient(graph, parts.slice(0, trainable.length), plan.trainable);
   if (options.inputGradient) graph.output('input_gradient', parts.at(-1) as Tensor);
-  return graph.build();
+  return graph.build(isWeight);
 }
