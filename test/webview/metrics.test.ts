@@ -250,6 +250,22 @@ describe('view', () => {
     expect(Number(shown)).toBeCloseTo(loss, 3);
   });
 
+  it('draws on logarithmic axes, and on linear ones again', async () => {
+    await openWithRun({ height: 1100 });
+    await overlay();
+    const linear = await canvasInk(view.page);
+    await view.page.check('text=Log scale');
+    await settle();
+    await view.screenshot('metrics-log');
+    const logarithmic = await canvasInk(view.page);
+    expect(logarithmic).toHaveLength(linear.length);
+    for (const ink of logarithmic) expect(ink).toBeGreaterThan(0.01);
+    expect(logarithmic[0]).not.toBe(linear[0]);
+    await view.page.uncheck('text=Log scale');
+    await settle();
+    expect(await canvasInk(view.page)).toEqual(linear);
+  });
+
   it('survives hiding: settings come back, rows are asked for again', async () => {
     await openWithRun();
     await view.page.selectOption('.toolbar select', 'tokens');

@@ -179,6 +179,8 @@ export class LineChart {
         },
         {
           ...axis,
+          // Every tick has its label: uPlot would drop some on a logarithmic scale, leaving null there.
+          filter: (_u, splits) => splits,
           size: (_u, values) => Math.max(34, ...(values ?? []).map((v) => v.length * 6.6 + 14)),
           splits: () => {
             const count = Math.max(2, Math.floor((this.host.clientHeight - 40) / 34));
