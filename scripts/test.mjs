@@ -1,6 +1,6 @@
 // Runs every suite of `npm test` and closes with one line: N passed, N failed, N skipped.
 // Usage: node scripts/test.mjs [--full | --e2e | --desktop] [vitest filters...]
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { findDesktopVsCode } from './desktop.mjs';
@@ -17,10 +17,26 @@ mkdirSync(reports, { recursive: true });
 
 const total = { passed: 0, failed: 0, skipped: 0 };
 
+/** The suite that runs; it is told what this process is told, and ends what it started. */
+let running;
+let killed = false;
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => end(signal));
+// A shell between npm and this process passes nothing on; whoever ended npm meant all of it.
+const starter = process.ppid;
+setInterval(() => {
+  if (process.ppid !== starter) end('SIGTERM');
+}, 2000).unref();
+
+function end(signal) {
+  killed = true;
+  if (running === undefined) process.exit(1);
+  running.kill(signal);
+}
+
 /** Runs one vitest configuration and adds its counts; a suite that reports nothing counts as failed. */
-function suite(name, config) {
+async function suite(name, config) {
   const report = path.join(reports, `${name}.json`);
-  const run = spawnSync(
+  running = spawn(
     process.execPath,
     [
       'node_modules/vitest/vitest.mjs',
@@ -34,6 +50,13 @@ function suite(name, config) {
     ],
     { stdio: 'inherit', env: { ...process.env, DOTA_FULL: full ? '1' : '' } },
   );
+  const status = await new Promise((resolve) => running.once('close', resolve));
+  running = undefined;
+  if (killed) {
+    console.error(`${name}: ended from outside`);
+    total.failed += 1;
+    finish();
+  }
   let result;
   try {
     result = JSON.parse(readFileSync(report, 'utf8'));
@@ -50,7 +73,7 @@ function suite(name, config) {
     (f) => f.status === 'failed' && f.assertionResults.every((a) => a.status !== 'failed'),
   ).length;
   total.failed += brokenFiles;
-  if (run.status !== 0 && result.numFailedTests + brokenFiles === 0) total.failed += 1;
+  if (status !== 0 && result.numFailedTests + brokenFiles === 0) total.failed += 1;
 }
 
 /** Why the real VS Code cannot be set up here, or undefined. */
@@ -73,25 +96,25 @@ if (desktop) {
     console.error(`test:desktop did not run: ${error.message}`);
     process.exit(69);
   }
-  suite('desktop', 'test/e2e/vitest.config.mts');
+  await suite('desktop', 'test/e2e/vitest.config.mts');
   finish();
 }
 if (!e2e) {
-  suite('unit', 'vitest.config.mts');
-  suite('webview', 'test/webview/vitest.config.mts');
+  await suite('unit', 'vitest.config.mts');
+  await suite('webview', 'test/webview/vitest.config.mts');
 }
 // The real VS Code is part of the full tests: it has yet to be green three times in a row on a busy
 // machine before it decides over every change.
 if (e2e || full) {
   const reason = noEditor();
   if (reason === undefined) {
-    suite('e2e', 'test/e2e/vitest.config.mts');
+    await suite('e2e', 'test/e2e/vitest.config.mts');
   } else {
     console.log(`e2e: skipped, ${reason}`);
     total.skipped += 1;
   }
 }
-if (full) suite('full', 'vitest.full.config.mts');
+if (full) await suite('full', 'vitest.full.config.mts');
 
 finish();
 

@@ -23,8 +23,13 @@ export const printStyle: FigureStyle = {
   font: 'system-ui, sans-serif',
 };
 
-const width = 760;
-const plot = { left: 62, top: 34, right: 236, bottom: 46 };
+/** Pixels across of a figure that nobody asks for in another width. */
+const usualWidth = 760;
+/** Room around the plot; the legend takes the right, as much as its labels need. */
+const plot = { left: 62, top: 34, bottom: 46 };
+const longestLabel = 30;
+/** Pixels before a label of the legend, with its mark. */
+const labelStart = 42;
 
 interface Axis {
   min: number;
@@ -34,7 +39,10 @@ interface Axis {
 }
 
 interface Frame {
+  width: number;
   height: number;
+  /** What the legend says of each group. */
+  labels: readonly string[];
   x: Axis;
   y: Axis;
   title: string;
@@ -47,12 +55,17 @@ const axisTitles: Readonly<Record<CurveAxis, string>> = {
   elapsed: 'seconds of training',
 };
 
-export interface CurveOptions {
-  axis: CurveAxis;
+export interface FigureOptions {
   title: string;
   style?: FigureStyle;
   /** Stands on the drawing itself, e.g. that a study is incomplete. */
   note?: string;
+  /** Pixels across; the letters keep their size. */
+  width?: number;
+}
+
+export interface CurveOptions extends FigureOptions {
+  axis: CurveAxis;
 }
 
 /** Mean validation loss of each group with a band of one standard deviation over its seeds. */
@@ -63,7 +76,9 @@ export function curvesSvg(groups: readonly RunGroup[], options: CurveOptions): s
   const ys = curves.flatMap(({ low, high }) => [...low, ...high]).filter((y) => y > 0);
   const log = ys.length > 0 && Math.max(...ys) / Math.min(...ys) > 8;
   const frame: Frame = {
+    width: options.width ?? usualWidth,
     height: Math.max(360, 70 + 20 * groups.length),
+    labels: groups.map(({ label, runs }) => `${shortened(label)} (n = ${runs.length})`),
     x: { ...range(xs, false), title: axisTitles[options.axis] },
     y: { ...range(ys, log), title: 'validation loss, nats per token' },
     title: options.title,
@@ -85,15 +100,11 @@ export function curvesSvg(groups: readonly RunGroup[], options: CurveOptions): s
       `<polyline points="${points.join(' ')}" fill="none" stroke="${color}" stroke-width="2"${dashed}/>`,
     ].join('');
   });
-  const counts = groups.map(({ label, runs }) => `${label} (n = ${runs.length})`);
-  return svg(frame, [...marks, legend(frame, counts), noteText(frame, options.note)]);
+  return svg(frame, [...marks, legend(frame), noteText(frame, options.note)]);
 }
 
 /** Parameters against best validation loss, with error bars over seeds and the front joined. */
-export function paretoSvg(
-  groups: readonly RunGroup[],
-  options: { title: string; style?: FigureStyle; note?: string },
-): string {
+export function paretoSvg(groups: readonly RunGroup[], options: FigureOptions): string {
   const style = options.style ?? printStyle;
   const shown = groups.filter((g) => (g.parameters ?? 0) > 0 && g.best !== undefined);
   const bars = shown.map(({ best }) => {
@@ -102,7 +113,9 @@ export function paretoSvg(
   });
   const parameters = shown.map((g) => g.parameters ?? NaN);
   const frame: Frame = {
+    width: options.width ?? usualWidth,
     height: Math.max(360, 70 + 20 * groups.length),
+    labels: groups.map(({ label }) => shortened(label)),
     x: { ...range(parameters, true), title: 'trainable parameters' },
     y: { ...range(bars.flat(), false), title: 'best validation loss, nats per token' },
     title: options.title,
@@ -127,8 +140,21 @@ export function paretoSvg(
     front.length < 2
       ? ''
       : `<polyline points="${front.join(' ')}" fill="none" stroke="${style.muted}" stroke-width="1" stroke-dasharray="3 3"/>`;
-  const labels = groups.map((g) => g.label);
-  return svg(frame, [joined, ...marks, legend(frame, labels, true), noteText(frame, options.note)]);
+  return svg(frame, [joined, ...marks, legend(frame, true), noteText(frame, options.note)]);
+}
+
+/** Pixels across below which the labels of the axis run into each other. */
+export function leastParetoWidth(groups: readonly RunGroup[]): number {
+  return plot.left + 220 + legendRoom(groups.map(({ label }) => shortened(label)));
+}
+
+function shortened(label: string): string {
+  return label.length > longestLabel ? `${label.slice(0, longestLabel - 1)}…` : label;
+}
+
+/** Pixels that the legend takes, at 12 pixels a line: a letter is 6.6 wide on the average, at most. */
+function legendRoom(labels: readonly string[]): number {
+  return labelStart + 8 + Math.ceil(6.6 * Math.max(0, ...labels.map(({ length }) => length)));
 }
 
 /** Marks differ in form as well as in colour. */
@@ -170,8 +196,8 @@ function range(
   return { min: min - pad, max: max + pad, log };
 }
 
-function placer({ height, x, y }: Frame): (vx: number, vy: number) => string {
-  const across = width - plot.left - plot.right;
+function placer({ width, height, labels, x, y }: Frame): (vx: number, vy: number) => string {
+  const across = width - plot.left - legendRoom(labels);
   const down = height - plot.top - plot.bottom;
   return (vx, vy) =>
     `${n(plot.left + across * share(x, vx))},${n(plot.top + down * (1 - share(y, vy)))}`;
@@ -184,7 +210,7 @@ function share({ min, max, log }: Axis, value: number): number {
 }
 
 function svg(frame: Frame, parts: readonly string[]): string {
-  const { height, style, title } = frame;
+  const { width, height, style, title } = frame;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="${escapeXml(style.font)}" font-size="12" role="img" aria-label="${escapeXml(title)}">`,
     `<rect width="${width}" height="${height}" fill="${style.background}"/>`,
@@ -197,9 +223,9 @@ function svg(frame: Frame, parts: readonly string[]): string {
 }
 
 function axes(frame: Frame): string {
-  const { height, style, x, y } = frame;
+  const { width, height, labels, style, x, y } = frame;
   const bottom = height - plot.bottom;
-  const right = width - plot.right;
+  const right = width - legendRoom(labels);
   const rows = ticks(y);
   const columns = ticks(x);
   const vertical = rows.map((value) => {
@@ -251,9 +277,8 @@ function tickText(value: number, { log }: Axis, all: readonly number[]): string 
   return value.toFixed(digits);
 }
 
-function legend(frame: Frame, labels: readonly string[], points = false): string {
-  const { style } = frame;
-  const x = width - plot.right + 14;
+function legend({ width, labels, style }: Frame, points = false): string {
+  const x = width - legendRoom(labels) + labelStart - 28;
   return labels
     .map((label, i) => {
       const y = plot.top + 10 + 20 * i;
@@ -263,13 +288,12 @@ function legend(frame: Frame, labels: readonly string[], points = false): string
       const mark = points
         ? shape(i, x + 11, y, color)
         : `<line x1="${x}" x2="${x + 22}" y1="${y}" y2="${y}" stroke="${color}" stroke-width="2"${dashed}/>`;
-      const shown = label.length > 30 ? `${label.slice(0, 29)}…` : label;
-      return `${mark}<text x="${x + 28}" y="${y + 4}" fill="${style.foreground}">${escapeXml(shown)}</text>`;
+      return `${mark}<text x="${x + 28}" y="${y + 4}" fill="${style.foreground}">${escapeXml(label)}</text>`;
     })
     .join('\n');
 }
 
-function noteText({ style, height }: Frame, note: string | undefined): string {
+function noteText({ style, width, height }: Frame, note: string | undefined): string {
   if (note === undefined) return '';
   return `<text x="${width - 10}" y="${height - 8}" text-anchor="end" font-style="italic" fill="${style.muted}">${escapeXml(note)}</text>`;
 }

@@ -131,6 +131,8 @@ export class MetricsPanel implements Disposable {
           this.subscribe(message.since);
           return;
         case 'subscribe':
+          // What the panel shows now, it shows again when it was hidden: not what it was opened with.
+          this.selected = Object.keys(message.since);
           this.subscribe(message.since);
           return;
         case 'command':
@@ -182,7 +184,6 @@ export class MetricsPanel implements Disposable {
       this.feeds.set(key, feed);
       this.changed.add(key);
     }
-    if (this.selected.length === 0) this.selected = [...this.feeds.keys()];
     this.update();
   }
 

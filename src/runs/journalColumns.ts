@@ -69,8 +69,13 @@ export class Columns<Field extends string> {
     this.#length = 0;
   }
 
-  #grow(): void {
-    this.#capacity *= 2;
+  /** Makes room for so many more rows at once. */
+  reserve(rows: number): void {
+    if (this.#length + rows > this.#capacity) this.#grow(this.#length + rows);
+  }
+
+  #grow(capacity = 2 * this.#capacity): void {
+    this.#capacity = capacity;
     for (const field of this.fields) {
       const larger = new Float64Array(this.#capacity);
       larger.set(this.#columns[field]);

@@ -116,8 +116,12 @@ export class JournalReader {
         length = Math.min(length * 2, size - this.#offset);
         continue;
       }
+      const before = this.steps.length;
       this.#takeLines(buffer.subarray(0, end), delta);
       this.#offset += end;
+      // Growing again and again would copy all rows as often; the rest of the file is like this part.
+      const rows = this.steps.length - before;
+      if (rows > 0) this.steps.reserve(Math.ceil(((size - this.#offset) / end) * rows));
       length = Math.min(chunkBytes, size - this.#offset);
     }
   }

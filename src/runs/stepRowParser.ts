@@ -21,9 +21,11 @@ const deviceMemory = pattern(Buffer.from(',"deviceMb":', 'latin1'));
 
 const newline = 0x0a;
 const [minus, point, zero, nine, closing, exponent] = [0x2d, 0x2e, 0x30, 0x39, 0x7d, 0x65];
-// Powers of ten up to 22 and integers up to 2^53 are exact doubles, so one division rounds correctly.
-const powers = Array.from({ length: 23 }, (_, k) => Number(`1e${k}`));
-const largestExact = Number.MAX_SAFE_INTEGER;
+// Powers of ten up to 22 and integers of 15 digits are exact doubles, so one division rounds correctly.
+const powers = Float64Array.from({ length: 23 }, (_, k) => Number(`1e${k}`));
+const exactDigits = 15;
+/** Most digits that the shortest text of a double has. */
+const mostDigits = 17;
 
 export class StepRowParser {
   /** `seq` and then the step fields, of the line parsed last. */
@@ -73,14 +75,19 @@ export class StepRowParser {
     let at = start;
     const negative = bytes[at] === minus;
     if (negative) at += 1;
+    // The first 15 digits that count, and those after them.
     let mantissa = 0;
+    let rest = 0;
     let digits = 0;
+    let seen = false;
     let decimals = -1;
     let byte = bytes[at] ?? newline;
     for (;;) {
       if (byte >= zero && byte <= nine) {
-        mantissa = mantissa * 10 + (byte - zero);
-        digits += 1;
+        seen = true;
+        if (digits < exactDigits) mantissa = mantissa * 10 + (byte - zero);
+        else rest = rest * 10 + (byte - zero);
+        if (mantissa > 0) digits += 1;
         if (decimals >= 0) decimals += 1;
       } else if (byte === point && decimals < 0) {
         decimals = 0;
@@ -90,9 +97,15 @@ export class StepRowParser {
       at += 1;
       byte = bytes[at] ?? newline;
     }
-    if (digits === 0) return NaN;
+    if (!seen) return NaN;
     decimals = Math.max(0, decimals);
-    if (byte === exponent || mantissa > largestExact || decimals > 22) {
+    const value =
+      byte === exponent || decimals > 22 || digits > mostDigits
+        ? NaN
+        : digits <= exactDigits
+          ? mantissa / (powers[decimals] as number)
+          : quotient(mantissa, rest, digits - exactDigits, decimals);
+    if (Number.isNaN(value)) {
       while (byte !== 0x2c && byte !== closing && byte !== newline) {
         at += 1;
         byte = bytes[at] ?? newline;
@@ -101,7 +114,42 @@ export class StepRowParser {
       return Number(bytes.toString('latin1', start, at));
     }
     this.#at = at;
-    const value = mantissa / (powers[decimals] as number);
     return negative ? -value : value;
   }
+}
+
+/** Veltkamp's splitting: the upper half of a double's bits. */
+function upper(value: number): number {
+  const scaled = value * 134217729;
+  return scaled - (scaled - value);
+}
+const powersUpper = powers.map(upper);
+
+/**
+ * (head * 10^more + rest) / 10^decimals, correctly rounded, in arithmetic of two doubles: a long loss
+ * costs a tenth of what making a string of it does. `head` has 15 digits, `rest` at most two.
+ * @returns NaN where the two doubles don't decide how to round
+ */
+function quotient(head: number, rest: number, more: number, decimals: number): number {
+  const scale = powers[more] as number;
+  // Both products are exact: `head` has 50 bits, of which the lower 26 and the upper 24 are taken apart.
+  const low = head % 67108864;
+  const big = (head - low) * scale;
+  const small = low * scale + rest;
+  const sum = big + small;
+  const sumError = small - (sum - big);
+  const divisor = powers[decimals] as number;
+  const first = sum / divisor;
+  // Dekker's product: what `first * divisor` lacks.
+  const product = first * divisor;
+  const a = upper(first);
+  const b = first - a;
+  const c = powersUpper[decimals] as number;
+  const d = divisor - c;
+  const productError = a * c - product + a * d + b * c + b * d;
+  const second = (sum - product - productError + sumError) / divisor;
+  // What is lost above is below 2^-100 of the value.
+  const doubt = first * 2 ** -95;
+  const value = first + (second - doubt);
+  return value === first + (second + doubt) ? value : NaN;
 }

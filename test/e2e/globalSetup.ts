@@ -1,10 +1,12 @@
 /** Packages the extension, installs it into the real VS Code and starts that once for the suite. */
-import { mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, openSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { spawnSync } from 'node:child_process';
 import { resolveCliArgsFromVSCodeExecutablePath } from '@vscode/test-electron';
 import type { TestProject } from 'vitest/node';
+import { claim, clear, clearLeftovers, endProcessesOf, prefix } from './leftovers';
+import { descendants } from './project';
 import { baseSettings } from './settings';
 // @ts-expect-error a script without types
 import { buildForPackage, packageTarget, thisTarget } from '../../scripts/package.mjs';
@@ -57,10 +59,13 @@ function installIntoDesktop(vsix: string, userDataDir: string, extensionsDir: st
 }
 
 export async function setup(project: TestProject): Promise<() => void> {
+  clearLeftovers();
   const server = desktop === '' ? (ensureCodeServer() as unknown) : undefined;
   buildForPackage();
   const vsix = packageTarget(thisTarget) as string;
-  const home = mkdtempSync(path.join(tmpdir(), 'dota-e2e-'));
+  const home = mkdtempSync(path.join(tmpdir(), prefix));
+  claim(home);
+  endWhenKilled(home);
   const userDataDir = path.join(home, 'user');
   const extensionsDir = path.join(home, 'extensions');
   const workspaces = path.join(home, 'workspaces');
@@ -84,6 +89,7 @@ export async function setup(project: TestProject): Promise<() => void> {
       trust: false,
     })) as { pid: number };
     serverPid = child.pid;
+    claim(home, serverPid);
     url = `http://127.0.0.1:${port}`;
   }
   project.provide('editor', {
@@ -100,13 +106,39 @@ export async function setup(project: TestProject): Promise<() => void> {
     serverPid,
   });
   return () => {
-    try {
-      // The server's own group: what it started goes with it.
-      if (serverPid !== 0) process.kill(-serverPid, 'SIGTERM');
-    } catch {
-      // It is gone already.
-    }
-    if (process.env.DOTA_E2E_KEEP === '1') console.log(`Kept: ${home}`);
-    else rmSync(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 300 });
+    tidyUp(home);
   };
+}
+
+function tidyUp(home: string): void {
+  if (process.env.DOTA_E2E_KEEP === '1') {
+    writeFileSync(path.join(home, 'keep'), '');
+    endProcessesOf(home);
+    console.log(`Kept: ${home}`);
+  } else clear(home);
+}
+
+/**
+ * A suite that is ended from outside tidies up before it goes, the tests that are under way first. It
+ * has to be done when the handler returns: vitest has handlers too, which end the process.
+ */
+function endWhenKilled(home: string): void {
+  for (const [signal, status] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+    ['SIGHUP', 129],
+  ] as const) {
+    process.once(signal, () => {
+      for (const pid of descendants(process.pid, /./)) {
+        if (pid === process.pid) continue;
+        try {
+          process.kill(pid, 'SIGKILL');
+        } catch {
+          // It ended with another.
+        }
+      }
+      tidyUp(home);
+      process.exit(status);
+    });
+  }
 }

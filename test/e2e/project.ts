@@ -231,6 +231,11 @@ export function processGroup(pid: number): number {
   return fieldOf(pid, 2);
 }
 
+/** When a process started, in ticks since the machine did; 0 where it has ended. */
+export function startTicks(pid: number): number {
+  return fieldOf(pid, 19);
+}
+
 export function isRunning(pid: number): boolean {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');

@@ -51,8 +51,59 @@ describe('layout', () => {
   ])('nothing overflows at %i pixels and zoom %i', async (width, zoom) => {
     await open({ width, zoom });
     expect(await overflowing(view.page)).toEqual([]);
+    // What explains the table can be read without scrolling it.
+    const words = (await view.page.locator('.groups caption span').boundingBox())!;
+    const seen = (await view.page.locator('.groups').boundingBox())!;
+    expect(words.x + words.width).toBeLessThanOrEqual(seen.x + seen.width);
     await view.screenshot(`compare-${width}-zoom${zoom}`);
   });
+});
+
+describe('the drawings', () => {
+  it.each([1800, 1280, 700])('reach from side to side at %i pixels, unscaled', async (width) => {
+    await open({ width });
+    // From wide to narrow and back, as a side bar that opens and closes.
+    for (const now of [width, 640, width]) {
+      await view.page.setViewportSize({ width: now, height: 1250 });
+      await settle();
+      await settle();
+    }
+    const room = await view.page.locator('.pareto').evaluate((e) => e.getBoundingClientRect());
+    const figure = (await view.page.locator('.pareto svg').boundingBox())!;
+    expect(figure.x).toBe(room.x);
+    expect(figure.width).toBeCloseTo(room.width, 0);
+    const drawnWidth = await view.page.locator('.pareto svg').getAttribute('viewBox');
+    expect(Number(drawnWidth?.split(' ')[2])).toBeCloseTo(figure.width, 0);
+    // The legend ends where the figure does, and begins where the plot ends.
+    const texts = await view.page
+      .locator('.pareto svg text')
+      .evaluateAll((all) => all.map((text) => text.getBoundingClientRect().right));
+    expect(Math.max(...texts)).toBeLessThan(room.right);
+    expect(Math.max(...texts)).toBeGreaterThan(room.right - 60);
+    const axis = (await view.page.locator('.pareto svg line').first().boundingBox())!;
+    const marks = view.page.locator('.pareto svg circle');
+    expect((await marks.last().boundingBox())!.x - (axis.x + axis.width)).toBeLessThan(40);
+    const chart = (await view.page.locator('[data-chart=loss] canvas').boundingBox())!;
+    const card = (await view.page.locator('[data-chart=loss] .chart-plot').boundingBox())!;
+    expect(chart.width).toBeCloseTo(card.width, 0);
+    await view.screenshot(`compare-wide-${width}`);
+  });
+});
+
+it('tells the values of the evaluation nearest to the pointer, and which one it is', async () => {
+  await open();
+  const plot = (await view.page.locator('[data-chart=loss] .u-over').boundingBox())!;
+  // Evaluated every 20 steps, to 200.
+  await view.page.mouse.move(plot.x + (plot.width * 47) / 200, plot.y + 30);
+  await settle();
+  expect(await view.page.textContent('[data-chart=loss] .chart-at')).toBe('Step 40');
+  const losses = compareRuns().slice(0, 3);
+  const mean = losses.reduce((sum, { curve }) => sum + curve.loss[2]!, 0) / losses.length;
+  expect(await view.page.textContent('[data-chart=loss] .legend .value >> nth=0')).toContain(
+    mean.toFixed(4),
+  );
+  const cursor = (await view.page.locator('[data-chart=loss] .chart-cursor').boundingBox())!;
+  expect(Math.abs(cursor.x - (plot.x + (plot.width * 40) / 200))).toBeLessThan(2);
 });
 
 describe('the guard', () => {

@@ -156,6 +156,14 @@ export async function openWebview(
     state: () => page.evaluate(() => (window as unknown as { __state: () => unknown }).__state()),
     screenshot: async (file) => {
       mkdirSync(screenshots, { recursive: true });
+      // What is far below is drawn when it comes into sight.
+      await page.evaluate(async () => {
+        for (let y = 0; y < document.documentElement.scrollHeight; y += window.innerHeight / 2) {
+          window.scrollTo(0, y);
+          await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        }
+        window.scrollTo(0, 0);
+      });
       await page.screenshot({ path: path.join(screenshots, `${file}.png`), fullPage: true });
     },
     close: () => context.close(),

@@ -112,6 +112,19 @@ describe('layout', () => {
   });
 });
 
+it('draws the charts that a higher window, or scrolling, brings into sight', async () => {
+  await openWithRun({ height: 500 });
+  const all = (): Promise<number[]> => canvasInk(view.page);
+  expect((await all()).length).toBeLessThan(5);
+  expect(await view.page.locator('.chart-hole:visible').count()).toBe(0);
+  await view.page.mouse.wheel(0, 10_000);
+  await expect.poll(all).toHaveLength(5);
+  await openWithRun({ height: 500 });
+  await view.page.setViewportSize({ width: 1280, height: 1300 });
+  await expect.poll(all).toHaveLength(5);
+  for (const ink of await all()) expect(ink).toBeGreaterThan(0.01);
+});
+
 describe('messages', () => {
   it('says it is ready, shows loading, subscribes to what it shows', async () => {
     await open();
@@ -250,6 +263,22 @@ describe('view', () => {
     expect(Number(shown)).toBeCloseTo(loss, 3);
   });
 
+  it('draws on logarithmic axes, and on linear ones again', async () => {
+    await openWithRun({ height: 1100 });
+    await overlay();
+    const linear = await canvasInk(view.page);
+    await view.page.check('text=Log scale');
+    await settle();
+    await view.screenshot('metrics-log');
+    const logarithmic = await canvasInk(view.page);
+    expect(logarithmic).toHaveLength(linear.length);
+    for (const ink of logarithmic) expect(ink).toBeGreaterThan(0.01);
+    expect(logarithmic[0]).not.toBe(linear[0]);
+    await view.page.uncheck('text=Log scale');
+    await settle();
+    expect(await canvasInk(view.page)).toEqual(linear);
+  });
+
   it('survives hiding: settings come back, rows are asked for again', async () => {
     await openWithRun();
     await view.page.selectOption('.toolbar select', 'tokens');
@@ -354,6 +383,21 @@ describe('keyboard only', () => {
     await view.page.keyboard.press('End');
     await settle();
     expect(await view.page.textContent('[data-chart=loss] .chart-at')).toBe('step 412');
+  });
+
+  it('keeps the cursor where the keys put it while rows arrive under a resting pointer', async () => {
+    await openWithRun();
+    await view.page.hover('[data-chart=loss] .u-over', { position: { x: 400, y: 60 } });
+    await view.page.focus('[data-chart=loss] .chart-plot');
+    await view.page.keyboard.press('Home');
+    await view.post(rows(dota, dotaShape, 412, 420));
+    await settle();
+    const at = (): Promise<string | null> => view.page.textContent('[data-chart=loss] .chart-at');
+    expect(await at()).toBe('step 1');
+    await view.page.mouse.move(700, 500);
+    await view.page.hover('[data-chart=loss] .u-over', { position: { x: 300, y: 60 } });
+    await settle();
+    expect(await at()).not.toBe('step 1');
   });
 
   it('shows and hides runs, and keeps the focus there', async () => {

@@ -38,17 +38,29 @@ export function alignLines(lines: readonly Points[], positiveOnly: boolean): Ali
   }
 }
 
-/** Range of all finite values, padded; for a logarithmic axis padded by a factor. */
-export function valueRange(lines: readonly Points[], log: boolean): [number, number] {
+/**
+ * Range of all finite values, padded; for a logarithmic axis padded by a factor.
+ * @param seen part of x that is drawn: points outside count only where none is inside
+ */
+export function valueRange(
+  lines: readonly Points[],
+  log: boolean,
+  seen?: { min: number; max: number },
+): [number, number] {
   let low = Infinity;
   let high = -Infinity;
-  for (const { y } of lines) {
-    for (const value of y) {
+  for (const { x, y } of lines) {
+    for (let i = 0; i < y.length; i++) {
+      const at = x[i] as number;
+      if (seen !== undefined && (at < seen.min || at > seen.max)) continue;
+      const value = y[i] as number;
       if (!Number.isFinite(value) || (log && value <= 0)) continue;
       if (value < low) low = value;
       if (value > high) high = value;
     }
   }
+  // Between two points far apart, a line is all that is seen.
+  if (low > high && seen !== undefined) return valueRange(lines, log);
   if (low > high) return log ? [0.1, 1] : [0, 1];
   if (log) {
     const factor = Math.max(1.05, (high / low) ** 0.06);

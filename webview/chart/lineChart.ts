@@ -40,6 +40,8 @@ export class LineChart {
   private x: Range = { min: 0, max: 1 };
   private y: [number, number] = [0, 1];
   private log = false;
+  /** Where the pointer was told to be, in pixels from the left of the plot. */
+  private pointer: number | undefined;
   private cursorX: number | undefined;
   private readonly cursor: HTMLElement;
 
@@ -85,7 +87,7 @@ export class LineChart {
     this.x = x.max > x.min ? x : { min: x.min - 0.5, max: x.max + 0.5 };
     this.log = log;
     const visible = lines.map((l) => l.points);
-    this.y = valueRange(visible, log);
+    this.y = valueRange(visible, log, this.x);
     const aligned = alignLines(visible, log);
     const data = [aligned.x, ...aligned.ys] as uPlot.AlignedData;
     const signature = JSON.stringify([
@@ -179,6 +181,8 @@ export class LineChart {
         },
         {
           ...axis,
+          // Every tick has its label: uPlot would drop some on a logarithmic scale, leaving null there.
+          filter: (_u, splits) => splits,
           size: (_u, values) => Math.max(34, ...(values ?? []).map((v) => v.length * 6.6 + 14)),
           splits: () => {
             const count = Math.max(2, Math.floor((this.host.clientHeight - 40) / 34));
@@ -225,6 +229,9 @@ export class LineChart {
         setCursor: [
           (u) => {
             const { left } = u.cursor;
+            // Told at every drawing too: a pointer that rests leaves the cursor to the keys.
+            if (left === this.pointer) return;
+            this.pointer = left;
             this.events.hover(left === undefined || left < 0 ? undefined : u.posToVal(left, 'x'));
           },
         ],

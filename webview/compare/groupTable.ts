@@ -8,7 +8,7 @@ import type { Theme } from '../shared/theme';
 
 export class GroupTable {
   readonly element: HTMLElement;
-  private readonly caption = h('caption');
+  private readonly caption = h('span');
   private readonly head = h('thead');
   private readonly body = h('tbody');
   private signature = '';
@@ -20,7 +20,7 @@ export class GroupTable {
         class: 'table-scroll groups',
         attrs: { tabindex: 0, role: 'region', 'aria-label': 'Compared groups' },
       },
-      h('table', { class: 'data' }, this.caption, this.head, this.body),
+      h('table', { class: 'data' }, h('caption', {}, this.caption), this.head, this.body),
     );
   }
 

@@ -1,6 +1,12 @@
 /** The compare panel: guard first, then curves, Pareto plot and table of the groups. */
 import { comparisonProblems, describeProblem } from '../../src/compare/comparable';
-import { curvesSvg, paretoSvg, printStyle, type FigureStyle } from '../../src/compare/figure';
+import {
+  curvesSvg,
+  leastParetoWidth,
+  paretoSvg,
+  printStyle,
+  type FigureStyle,
+} from '../../src/compare/figure';
 import { groupRuns, type CurveAxis, type RunGroup } from '../../src/compare/groups';
 import {
   comparisonColumns,
@@ -15,6 +21,7 @@ import {
 } from '../../src/protocol/comparePanel';
 import type { CompareRun } from '../../src/protocol/comparison';
 import type { Range } from '../chart/lineChart';
+import { nearestIndex } from '../chart/reduce';
 import { ChartCard } from '../metrics/chartCard';
 import { button, h, icon, replaceChildren, setText } from '../shared/dom';
 import { connect, type EditorApi } from '../shared/editorApi';
@@ -82,7 +89,10 @@ class ComparePanel {
           this.draw();
         },
         hover: (x) => {
-          this.cursor = x;
+          const places = this.places();
+          // On a place that was evaluated: what is said there is of nowhere else.
+          this.cursor =
+            x === undefined ? undefined : places[nearestIndex(places, places.length, x)];
           this.drawLegend();
         },
         step: (rows) => {
@@ -188,17 +198,21 @@ class ComparePanel {
       { class: 'toolbar', attrs: { role: 'toolbar', 'aria-label': 'View and export' } },
       h('label', { class: 'field' }, 'X axis', this.axis),
       h('label', { class: 'field' }, this.log, 'Log scale'),
-      h('span', { class: 'spring' }),
-      save('Curves SVG', 'Save the curves as a figure', 'curves.svg', curves),
-      save('Pareto SVG', 'Save the Pareto plot as a figure', 'pareto.svg', pareto),
-      save('CSV', 'Save every run at full precision', 'comparison.csv', () =>
-        comparisonCsv(this.groups),
-      ),
-      save('Markdown', 'Save the table as Markdown', 'comparison.md', () =>
-        comparisonMarkdown(this.groups, comparisonColumns(this.groups)),
-      ),
-      save('LaTeX', 'Save the table as LaTeX', 'comparison.tex', () =>
-        comparisonLatex(this.groups, comparisonColumns(this.groups)),
+      // Together, so that a narrow panel puts them into a row of their own.
+      h(
+        'div',
+        { class: 'trailing' },
+        save('Curves SVG', 'Save the curves as a figure', 'curves.svg', curves),
+        save('Pareto SVG', 'Save the Pareto plot as a figure', 'pareto.svg', pareto),
+        save('CSV', 'Save every run at full precision', 'comparison.csv', () =>
+          comparisonCsv(this.groups),
+        ),
+        save('Markdown', 'Save the table as Markdown', 'comparison.md', () =>
+          comparisonMarkdown(this.groups, comparisonColumns(this.groups)),
+        ),
+        save('LaTeX', 'Save the table as LaTeX', 'comparison.tex', () =>
+          comparisonLatex(this.groups, comparisonColumns(this.groups)),
+        ),
       ),
     );
   }
@@ -334,21 +348,24 @@ class ComparePanel {
     const groups = this.groups.map((group) =>
       hidden.has(group.key) ? { ...group, parameters: undefined } : group,
     );
-    const text = paretoSvg(groups, { title: '', style, ...this.noted() });
+    // As wide as the panel, so that nothing is scaled; narrower, its labels would run into each other.
+    const width = Math.max(leastParetoWidth(groups), this.pareto.clientWidth);
+    const text = paretoSvg(groups, { title: '', style, width, ...this.noted() });
     const parsed = new DOMParser().parseFromString(text, 'image/svg+xml').documentElement;
     parsed.setAttribute(
       'aria-label',
       `Parameters against best validation loss of ${plural(this.groups.length, 'group')}; the table below has the values.`,
     );
-    // In line with the curves above, not in the middle.
-    parsed.setAttribute('preserveAspectRatio', 'xMinYMin');
-    parsed.removeAttribute('width');
-    parsed.removeAttribute('height');
     replaceChildren(this.pareto, document.importNode(parsed, true));
   }
 
+  /** Where any of the shown groups was evaluated, ascending. */
+  private places(): Float64Array {
+    return Float64Array.from(new Set(this.shown.flatMap(({ curve }) => curve.x))).sort();
+  }
+
   private step(rows: number): void {
-    const xs = [...new Set(this.shown.flatMap(({ curve }) => curve.x))].sort((a, b) => a - b);
+    const xs = this.places();
     if (xs.length === 0) return;
     const { cursor } = this;
     const now = cursor === undefined ? xs.length - 1 : xs.findIndex((x) => x >= cursor);

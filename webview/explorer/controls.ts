@@ -180,10 +180,8 @@ export class Controls {
         h('span', { class: 'field' }, this.rule, this.slider, this.value, this.unit),
         h('label', { class: 'field' }, 'Cores', this.cores, this.coresValue),
         h('label', { class: 'field' }, 'Rows run over', this.orientation),
-        h('span', { class: 'spring' }),
-        this.cancel,
-        this.all,
-        this.use,
+        // Together, so that a narrow panel puts them into a row of their own.
+        h('div', { class: 'trailing' }, this.cancel, this.all, this.use),
       ),
       this.totals.element,
     );

@@ -63,7 +63,7 @@ export function table(
     h(
       'table',
       { class: 'data' },
-      h('caption', { text: caption }),
+      h('caption', {}, h('span', { text: caption })),
       h(
         'thead',
         {},

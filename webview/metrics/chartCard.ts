@@ -57,6 +57,8 @@ export class ChartCard {
       },
     });
     this.plot.removeAttribute('title');
+    // Not before it is known.
+    this.hole.hidden = true;
     this.chart = new LineChart(this.plot, theme, formatX, spec.format, events);
     this.element = h(
       'figure',

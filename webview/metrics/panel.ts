@@ -109,6 +109,8 @@ export function startMetricsPanel(root: HTMLElement): void {
   });
   new ResizeObserver(schedule).observe(chartGrid);
   window.addEventListener('scroll', schedule, { passive: true });
+  // A higher window shows charts that were beyond its edge.
+  window.addEventListener('resize', schedule);
   render();
   api.post({ type: 'ready', since: {} });
 

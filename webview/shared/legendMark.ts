@@ -10,10 +10,12 @@ export interface Style {
 /** How the series in colour slot `slot` is drawn; dashes and markers only where colour is not enough. */
 export function styleOf(theme: Theme, slot: number): Style {
   const distinct = theme.highContrast || slot >= theme.series.length;
+  // Where the colours begin again, the others are one further on.
+  const turn = Math.floor(slot / theme.series.length);
   return {
     color: cycle(theme.series, slot),
-    dash: distinct ? cycle(dashes, slot) : [],
-    marker: distinct ? cycle(markers, slot) : undefined,
+    dash: distinct ? cycle(dashes, slot + turn) : [],
+    marker: distinct ? cycle(markers, slot + turn) : undefined,
   };
 }
 

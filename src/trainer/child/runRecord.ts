@@ -41,19 +41,22 @@ export class RunRecord {
   /** @throws DotaError `file.diskFull`, `file.unreadable` */
   append(row: NewRow): JournalRow {
     const written = this.#journal.append(row);
-    if (row.kind === 'step') {
-      if (row.deviceMb !== undefined) {
-        const peakDeviceMb = Math.max(this.#manifest.peakDeviceMb ?? 0, Math.round(row.deviceMb));
+    if (written.kind === 'step') {
+      if (written.deviceMb !== undefined) {
+        const peakDeviceMb = Math.max(
+          this.#manifest.peakDeviceMb ?? 0,
+          Math.round(written.deviceMb),
+        );
         this.#manifest = { ...this.#manifest, peakDeviceMb };
       }
-      this.#tensorboard?.scalars(row.step, {
-        'train/loss': row.loss,
-        'train/learning_rate': row.learningRate,
-        'train/grad_norm': row.gradNorm,
-        'train/tokens_per_second': row.tokensPerSecond,
+      this.#tensorboard?.scalars(written.step, {
+        'train/loss': written.loss,
+        'train/learning_rate': written.learningRate,
+        'train/grad_norm': written.gradNorm,
+        'train/tokens_per_second': written.tokensPerSecond,
       });
-    } else if (row.kind === 'eval') {
-      this.#tensorboard?.scalars(row.step, { 'eval/loss': row.loss });
+    } else if (written.kind === 'eval') {
+      this.#tensorboard?.scalars(written.step, { 'eval/loss': written.loss });
     }
     return written;
   }

@@ -8,6 +8,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { JournalReader } from '../../../src/runs/journalReader';
 import { StepRowParser } from '../../../src/runs/stepRowParser';
@@ -85,6 +86,47 @@ describe('journal', () => {
       (n, i) => JSON.parse(JSON.stringify(n)) !== reader.steps.column('loss')[i],
     );
     expect(wrong).toEqual([]);
+  });
+
+  it('reads every number as JSON.parse does, to the last bit', () => {
+    const parser = new StepRowParser();
+    const read = (text: string): number | undefined => {
+      const line = `${JSON.stringify({ ...step(1), kind: 'step', seq: 0 })}\n`;
+      const fields = ['seq', 'step', 'epoch', 'loss', 'learningRate', 'gradNorm'];
+      fields.push('tokens', 'tokensPerSecond', 'rssMb', 'elapsed');
+      const row = JSON.parse(line) as Record<string, unknown>;
+      const ordered = fields.map((f) => `"${f}":${f === 'loss' ? text : JSON.stringify(row[f])}`);
+      const bytes = Buffer.from(`{"kind":"step",${ordered.join(',')}}\n`);
+      return parser.parse(bytes, 0) ? parser.values[3] : undefined;
+    };
+    const check = (text: string): void => {
+      expect(read(text), text).toBe(JSON.parse(text));
+    };
+    // As runs write them, of every size; and digits as no program would print them.
+    const digits = fc.bigInt({ min: 0n, max: 10n ** 21n });
+    const shifted = fc.tuple(digits, fc.integer({ min: 1, max: 24 })).map(([n, places]) => {
+      const text = n.toString().padStart(places + 1, '0');
+      return `${text.slice(0, -places)}.${text.slice(-places)}`;
+    });
+    const near = fc.tuple(fc.double({ min: 0, max: 20, noNaN: true }), fc.integer({ max: 9 }));
+    fc.assert(
+      fc.property(fc.double({ noNaN: true, noDefaultInfinity: true }), (value) => {
+        check(JSON.stringify(value));
+      }),
+      { numRuns: 5000 },
+    );
+    fc.assert(
+      fc.property(near, ([value, power]) => {
+        check(JSON.stringify(value * 10 ** Math.max(-9, power % 10)));
+      }),
+      { numRuns: 5000 },
+    );
+    fc.assert(fc.property(shifted, check), { numRuns: 5000 });
+    // Halfway between two doubles, and a hair beside it.
+    for (const text of ['9007199254740993', '9007199254740993.0', '900719925474099.25'])
+      check(text);
+    for (const text of ['0.50000000000000005551', '0.1000000000000000055', '-0.0', '0'])
+      check(text);
   });
 
   it('reads a GPU’s rows on the fast path as well', async () => {

@@ -198,6 +198,19 @@ describe('valueRange', () => {
       }),
     );
   });
+
+  it('leaves out what a zoom does not show, unless there is nothing else', () => {
+    // A short run ended high, before the part that is zoomed into; its last point is kept for the line.
+    const ended = { x: Float64Array.from([3]), y: Float64Array.from([50]) };
+    const line = { x: Float64Array.from([9, 10, 20, 21]), y: Float64Array.from([90, 1, 2, -40]) };
+    const [low, high] = valueRange([ended, line], false, { min: 10, max: 20 });
+    expect(low).toBeLessThanOrEqual(1);
+    expect(low).toBeGreaterThan(0);
+    expect(high).toBeGreaterThanOrEqual(2);
+    expect(high).toBeLessThan(3);
+    const between = valueRange([ended, line], false, { min: 12, max: 15 });
+    expect(between).toEqual(valueRange([ended, line], false));
+  });
 });
 
 describe('ColumnStore', () => {
