@@ -38,6 +38,7 @@ describe('an empty view', () => {
     const { view, screenshot } = bound(await open('no-runs'));
     await view('Runs').getByText('No runs yet').waitFor();
     await view('Runs').getByRole('button', { name: 'Fine-tune' }).waitFor();
+    await view('Model').getByText('sample').first().waitFor();
     await screenshot('empty-no-run-dark');
   });
 
@@ -99,6 +100,7 @@ describe('the walkthrough', () => {
       .locator('.getting-started-step.expanded')
       .getByRole('button', { name: 'Fine-tune' })
       .waitFor();
+    await workbench!.view('Runs').getByText('No runs yet').waitFor();
     await workbench!.screenshot('walkthrough-dark');
     await page
       .locator('.getting-started-step.expanded')
