@@ -73,7 +73,11 @@ export async function runExport(what: string, options: ExportOptions): Promise<v
     const state =
       config.method === 'full'
         ? undefined
-        : await readCheckpointAdapter(checkpoint, config.method, config.adapter, model.config);
+        : await readCheckpointAdapter(
+            checkpoint,
+            { ...config, method: config.method },
+            model.config,
+          );
     const form = { format: options.format, ggufType: options.ggufType, rank };
     const result = await writeExport(source, state, form, out);
     for (const note of notesOf(result)) process.stderr.write(`${note}\n`);
