@@ -181,8 +181,8 @@ export async function readAdapterFolder(
         checkCores(name, chain, outFeatures, inFeatures, dota.orientation, file.path);
       }
       const { orientation } = dota;
-      const replaces = dota.method === 'mpop';
-      const update = { kind: 'mpo', cores, initialCores, orientation, replaces } as const;
+      const replaces = dota.method === 'mpop' ? { replaces: true } : {};
+      const update = { kind: 'mpo', cores, initialCores, orientation, ...replaces } as const;
       modules.push({ path: name, outFeatures, inFeatures, update });
     }
     return {

@@ -45,7 +45,8 @@ export type ExportResult =
   | { changed: number; worst_rounding: number | null }
   | { modules: { path: string; rank: number; relative_error: number }[] }
   | { modules: number }
-  | { tensors: number; notes?: readonly string[] };
+  /** `relative_error`: what the file's types took of the merged weights, measured. */
+  | { tensors: number; relative_error?: number; notes?: readonly string[] };
 
 /**
  * @param state undefined for full fine-tuning
@@ -160,9 +161,10 @@ async function gguf(
 ): Promise<ExportResult> {
   const { model, manifest, onProgress } = source;
   const description = { name: manifest.name, license: await readLicense(model.folder) };
-  return withChanges(source, state, (changes) =>
+  const { tensors, relativeError, notes } = await withChanges(source, state, (changes) =>
     writeGguf(model, changes, out, type, description, onProgress),
   );
+  return { tensors, relative_error: relativeError, notes };
 }
 
 /** What training changed in the base model, for as long as `use` runs. */
