@@ -114,7 +114,7 @@ async function main(): Promise<void> {
       await writeGguf(model, {}, gguf, 'f16', { name: 'bench', license: undefined });
     }
     const wanted = [...expectedWeights(config)].map(([name, shape]) => ({ name, shape }));
-    const weights = await FrozenWeights.load(reader, wanted, Infinity);
+    const weights = await FrozenWeights.load(reader, wanted, true);
     const decoder = new CachedDecoder({ config, device: openDevice({ kind: 'cpu', threads }) });
     const engine = await createEngine({
       config,

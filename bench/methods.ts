@@ -12,6 +12,7 @@ import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { countTrainable } from '../src/adapters/plan';
 import { runConfigSchema } from '../src/config/runConfig';
+import { computeEnvironment } from '../src/trainer/child/childEnvironment';
 import { decoderOf, runWorker, type WorkerOptions } from './methods/worker';
 
 type Reply = Record<string, number>;
@@ -27,8 +28,7 @@ class Worker {
       ['--expose-gc', script, '--worker', JSON.stringify(options)],
       {
         stdio: ['pipe', 'pipe', 'inherit'],
-        // glibc: keep freed pages, as the trainer does.
-        env: { ...process.env, MALLOC_MMAP_MAX_: '0', MALLOC_TRIM_THRESHOLD_: '17179869184' },
+        env: computeEnvironment(process.env),
       },
     );
     if (!this.#child.stdout) throw new Error('no output');

@@ -42,10 +42,10 @@ export interface ModuleAdapter {
    */
   readonly subtractsInitialDelta: boolean;
   /**
-   * True where `apply` is the product with `weight + delta`, and forming that sum beforehand saves
-   * memory: an engine may put it in place of the weight.
+   * Whether `apply` to so many tokens is the product with `weight + delta`, so that forming the sum
+   * beforehand saves memory: an engine may put it in place of the weight. Never, where absent.
    */
-  readonly formsSum?: boolean;
+  formsSum?(tokens: number): boolean;
   /**
    * The same function on `W - delta(initial tensors)`, with fewer operations a step: for an engine
    * that holds a copy of the weight of its own. Itself, or absent, where there is no such form.

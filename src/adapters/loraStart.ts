@@ -1,7 +1,9 @@
 /** Where LoRA's two matrices start: PEFT's `init_lora_weights`. */
+import type { Gemm } from '../core/gemm';
 import { matrixToLora } from '../core/mpo/lora';
 import { Rng } from '../core/rng';
 import type { LinearModule } from './adapter';
+import type { LoraPair } from './loraPair';
 import type { AttachContext } from './method';
 
 export interface LoraStart {
@@ -49,19 +51,29 @@ function random(
   };
 }
 
-/**
- * PiSSA (Meng et al., arXiv 2404.02948): the r leading singular triples of W / scaling, the square
- * roots of the singular values on both sides; W - scaling B A is frozen.
- */
 async function principal(
   module: LinearModule,
   rank: number,
   scaling: number,
   { weight, gemm }: AttachContext,
 ): Promise<LoraStart> {
-  const { inFeatures, outFeatures } = module;
-  const values = await weight(module);
-  const found = await matrixToLora(values, outFeatures, inFeatures, rank, gemm);
+  const pair = await principalPair(await weight(module), module, rank, scaling, gemm);
+  return { ...pair, takenFromWeight: true };
+}
+
+/**
+ * PiSSA (Meng et al., arXiv 2404.02948): the r leading singular triples of W / scaling, the square
+ * roots of the singular values on both sides; W - scaling B A is frozen.
+ * @param weight `[out, in]`
+ */
+export async function principalPair(
+  weight: Float32Array,
+  { outFeatures, inFeatures }: Pick<LinearModule, 'outFeatures' | 'inFeatures'>,
+  rank: number,
+  scaling: number,
+  gemm: Gemm,
+): Promise<LoraPair> {
+  const found = await matrixToLora(weight, outFeatures, inFeatures, rank, gemm);
   const root = Math.sqrt(1 / scaling);
   // A rank-deficient weight gives fewer triples: the rest of the rank starts at zero.
   const a = new Float32Array(rank * inFeatures);
@@ -71,5 +83,5 @@ async function principal(
     const row = Math.floor(i / found.rank);
     b[row * rank + (i % found.rank)] = value * root;
   });
-  return { a, b, takenFromWeight: true };
+  return { a, b, rank, factor: scaling };
 }

@@ -13,6 +13,7 @@ import { gemm } from '../graph/ops/matmul';
 import { dimension, sizeOf } from '../graph/shape';
 import type { AdapterTensor, LinearModule, ModuleAdapter, TensorLookup } from './adapter';
 import { loraRank, loraScaling } from './lora';
+import { type LoraPair, pairDifference, transposed } from './loraPair';
 import type { AdapterMethod, AdapterOptions } from './method';
 
 type Side = 'lora_A' | 'lora_B';
@@ -71,33 +72,96 @@ function coreDeviation(
 
 export const loretta: AdapterMethod = {
   help: 'LoRA whose two matrices are tensor trains: very few parameters.',
-  attach(module, { options, seed }) {
-    const rank = loraRank(module, options);
-    const trains = sides(module, rank, options.tensor_rank);
-    const tensors = trains.flatMap(({ side, shapes }) =>
-      shapes.map((shape, k): AdapterTensor => {
-        const zero =
-          options.init_random === 'zero_core' && side === 'lora_B' && k === shapes.length - 1;
-        const deviation = zero ? 0 : coreDeviation(module, side, rank, shapes, k, options);
-        return {
-          name: coreName(side, k),
-          shape,
-          initial: new Rng(seed, `${module.path}.${side}`, k).normals(sizeOf(shape), deviation),
-          trainable: true,
-          learningRateFactor: 1,
-        };
-      }),
-    );
-    const scaling = loraScaling(rank, options);
-    const copy = options.init_random === 'frozen_copy';
-    return Promise.resolve(new LorettaAdapter(module, rank, scaling, copy, tensors));
-  },
+  attach: (module, { options, seed }) => Promise.resolve(lorettaAdapter(module, options, seed)),
   trainableCount(module, options) {
     return sides(module, loraRank(module, options), options.tensor_rank)
       .flatMap(({ shapes }) => shapes)
       .reduce((sum, shape) => sum + sizeOf(shape), 0);
   },
 };
+
+function lorettaAdapter(
+  module: LinearModule,
+  options: AdapterOptions,
+  seed: number,
+): LorettaAdapter {
+  const rank = loraRank(module, options);
+  const tensors = sides(module, rank, options.tensor_rank).flatMap(({ side, shapes }) =>
+    shapes.map((shape, k): AdapterTensor => {
+      const zero =
+        options.init_random === 'zero_core' && side === 'lora_B' && k === shapes.length - 1;
+      const deviation = zero ? 0 : coreDeviation(module, side, rank, shapes, k, options);
+      return {
+        name: coreName(side, k),
+        shape,
+        initial: new Rng(seed, `${module.path}.${side}`, k).normals(sizeOf(shape), deviation),
+        trainable: true,
+        learningRateFactor: 1,
+      };
+    }),
+  );
+  const copy = options.init_random === 'frozen_copy';
+  return new LorettaAdapter(module, rank, loraScaling(rank, options), copy, tensors);
+}
+
+/**
+ * The trained trains as a pair of LoRA, without loss: `factor` B A is the change of the weight. A frozen
+ * copy of the start is a second pair beside the first, so that the rank doubles.
+ * @param trained value of a tensor that trained, by its name in the module
+ */
+export async function lorettaPair(
+  module: LinearModule,
+  options: AdapterOptions,
+  seed: number,
+  trained: (name: string) => Promise<Float32Array>,
+): Promise<LoraPair> {
+  const { outFeatures, inFeatures } = module;
+  const { tensors, rank, scaling: factor } = lorettaAdapter(module, options, seed);
+  const values = new Map<string, Float32Array>();
+  for (const { name, initial, trainable } of tensors) {
+    values.set(name, trainable ? await trained(name) : initial);
+  }
+  const matrix = (side: Side, kind: string): Float32Array =>
+    trainValues(
+      tensors
+        .filter(({ name }) => name.startsWith(`${side}.${kind}.`))
+        .map(({ name, shape }) => ({
+          data: values.get(name) as Float32Array,
+          shape: shape as CoreShape,
+        })),
+    );
+  const pair = (kind: string): LoraPair => ({
+    a: transposed(matrix('lora_A', kind), inFeatures, rank),
+    b: transposed(matrix('lora_B', kind), rank, outFeatures),
+    rank,
+    factor,
+  });
+  return options.init_random === 'frozen_copy'
+    ? pairDifference(pair('tt_cores'), pair('tt_initial_cores'))
+    : pair('tt_cores');
+}
+
+/** The cores multiplied from the left, flattened. */
+function trainValues(cores: readonly { data: Float32Array; shape: CoreShape }[]): Float32Array {
+  let left = Float32Array.of(1);
+  for (const { data, shape } of cores) {
+    const [bond, mode, right] = shape;
+    const width = mode * right;
+    const rows = left.length / bond;
+    const product = new Float32Array(rows * width);
+    for (let row = 0; row < rows; row++) {
+      for (let col = 0; col < width; col++) {
+        let sum = 0;
+        for (let t = 0; t < bond; t++) {
+          sum += (left[row * bond + t] as number) * (data[t * width + col] as number);
+        }
+        product[row * width + col] = sum;
+      }
+    }
+    left = product;
+  }
+  return left;
+}
 
 class LorettaAdapter implements ModuleAdapter {
   readonly tensors: readonly AdapterTensor[];
@@ -106,8 +170,8 @@ class LorettaAdapter implements ModuleAdapter {
 
   constructor(
     readonly module: LinearModule,
-    private readonly rank: number,
-    private readonly scaling: number,
+    readonly rank: number,
+    readonly scaling: number,
     private readonly subtractsCopy: boolean,
     cores: readonly AdapterTensor[],
   ) {

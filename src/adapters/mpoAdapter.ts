@@ -33,7 +33,6 @@ export class MpoAdapter implements ModuleAdapter {
   readonly tensors: readonly AdapterTensor[];
   readonly signature: string;
   readonly subtractsInitialDelta: boolean;
-  readonly formsSum: boolean;
   readonly #cores: readonly Core[];
   readonly #options: MpoAdapterOptions;
   readonly #layout: MpoLayout;
@@ -61,7 +60,6 @@ export class MpoAdapter implements ModuleAdapter {
       .filter((_, k) => current[k]?.trainable);
     this.tensors = form === 'implicit' ? [...current, ...initial] : current;
     this.subtractsInitialDelta = form === 'explicit';
-    this.formsSum = form === 'implicit';
     const shapes = current.map(
       ({ shape, trainable }) => `${shape.join('x')}${trainable ? '' : ' frozen'}`,
     );
@@ -83,6 +81,10 @@ export class MpoAdapter implements ModuleAdapter {
         ? this.#merge(tensor, coreName)
         : add(weight, this.delta(tensor, weight));
     return gemm(x, adapted, { transposeB: true });
+  }
+
+  formsSum(tokens: number): boolean {
+    return this.#options.form !== 'replace' && !this.#appliesSequentially(tokens);
   }
 
   /** A copy that is subtracted would have to go the same way, at twice the cost. */

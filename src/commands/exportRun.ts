@@ -5,6 +5,7 @@ import type { RunView } from '../host/runView';
 import { isNumber, isObject } from '../protocol/guards';
 import { chooseRun } from './chooseRun';
 import type { CommandContext } from './context';
+import { exportLoss } from './exportLoss';
 import { freeName } from './exportName';
 import { commandIds } from './ids';
 
@@ -98,7 +99,7 @@ async function exportTo(
   out: string,
 ): Promise<void> {
   const title = `DoTA: Exporting “${run.manifest.name}” (${form.label})`;
-  const done = await window.withProgress(
+  const exported = await window.withProgress(
     { location: ProgressLocation.Notification, title, cancellable: true },
     async (progress, token) => {
       const abort = new AbortController();
@@ -114,17 +115,20 @@ async function exportTo(
       };
       const args = ['export', run.key, ...form.args, '--out', out, '--stream'];
       try {
-        await trainer.command(args, { signal: abort.signal, onLine });
-        return true;
+        const { json } = await trainer.command(args, {
+          signal: abort.signal,
+          onLine,
+        });
+        return { json };
       } catch (error) {
-        if (abort.signal.aborted) return false;
+        if (abort.signal.aborted) return undefined;
         throw error;
       }
     },
   );
-  if (!done) return;
+  if (exported === undefined) return;
   const reveal = 'Reveal';
-  const text = `DoTA: exported to ${path.basename(out)}.`;
+  const text = `DoTA: exported to ${path.basename(out)}.${exportLoss(exported.json)}`;
   if ((await window.showInformationMessage(text, reveal)) !== reveal) return;
   await commands.executeCommand(
     env.remoteName === undefined ? 'revealFileInOS' : 'revealInExplorer',

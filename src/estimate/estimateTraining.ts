@@ -124,7 +124,10 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
 
   const streamed = !resident;
   const held = resident ? float : shape.bytesPerWeight;
-  const scratch = streamed ? Math.max(blockNumbers, streamedColumns(config) * hiddenSize) : 0;
+  const scratch = Math.max(
+    streamed || quantized !== undefined ? blockNumbers : 0,
+    streamed ? streamedColumns(config) * hiddenSize : 0,
+  );
   const formsChange = (method !== 'lora' && method !== 'loretta') || adapter.use_dora;
   const size = attentionSize(config, { batch, sequence });
   const cut = attentionCut(size, shape.scoresBytes ?? MAX_SCORES_BYTES.cpu);
@@ -133,8 +136,8 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
   // Attention in pieces keeps its result as well.
   const saved = savedWidth(config) + (isCut(size, cut) ? config.numHeads * config.headDim : 0);
   const kept = float * tokens * trainedLayers * (hiddenSize + (recompute ? 0 : saved));
-  // An implicit residual's sums lie where the weights were widened.
-  const summed = implicit && (method === 'dota' || method === 'random_mpo');
+  // The sums lie where the weights were widened.
+  const summed = streamed && (method === 'dota' || method === 'random_mpo');
   const changes = formsChange ? (summed ? 0 : blockNumbers) + changeTensors * largest : 0;
   const block =
     blockFragmentation *

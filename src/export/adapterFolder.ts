@@ -20,6 +20,10 @@ import { pythonLoader, pythonLoaderName } from './pythonLoader';
 export const adapterConfigName = 'adapter_config.json';
 export const adapterModelName = 'adapter_model.safetensors';
 
+/** Methods whose adapters are chains of cores. */
+const nativeMethods = ['dota', 'random_mpo', 'mpop'] as const;
+type NativeMethod = (typeof nativeMethods)[number];
+
 const size = z.int().min(1).max(1_000_000);
 const configSchema = z.object({
   peft_type: z.literal('DOTA'),
@@ -30,7 +34,8 @@ const configSchema = z.object({
   target_modules: z.array(z.string()),
   dota: z.object({
     format_version: z.literal(1),
-    method: z.enum(['dota', 'random_mpo']),
+    /** With `mpop` the cores' product stands in place of the weight, else it is added. */
+    method: z.enum(nativeMethods),
     orientation: z.enum(['out', 'in']),
     /** SHA-256 of the base weights, to notice another base. */
     base_weights: z.string().optional(),
@@ -81,9 +86,8 @@ export async function writeAdapterFolder(
     };
     for (const { shape } of update.cores) largestBond = Math.max(largestBond, shape[3]);
   }
-  if (state.method !== 'dota' && state.method !== 'random_mpo') {
-    throw notTensor(state.modules[0]?.path ?? 'the adapter');
-  }
+  const { method } = state;
+  if (!isNative(method)) throw notTensor(state.modules[0]?.path ?? 'the adapter');
   const config: z.input<typeof configSchema> = {
     peft_type: 'DOTA',
     task_type: 'CAUSAL_LM',
@@ -93,7 +97,7 @@ export async function writeAdapterFolder(
     target_modules: targetModules(state.modules),
     dota: {
       format_version: 1,
-      method: state.method,
+      method,
       orientation,
       ...(info.baseWeights === undefined ? {} : { base_weights: info.baseWeights }),
       modules,
@@ -106,6 +110,11 @@ export async function writeAdapterFolder(
     path.join(folder, adapterConfigName),
     `${JSON.stringify(config, null, 2)}\n`,
   );
+}
+
+/** Whether a method's adapters are written in this format; those of the others in PEFT's. */
+export function isNative(method: AdapterState['method']): method is NativeMethod {
+  return nativeMethods.some((native) => native === method);
 }
 
 function notTensor(name: string): DotaError {
@@ -121,7 +130,7 @@ function addCores(tensors: TensorToWrite[], name: string, cores: readonly Core[]
 }
 
 /** Last parts of the module paths, sorted: what PEFT's `target_modules` holds. */
-export function targetModules(modules: readonly AdaptedModule[]): string[] {
+export function targetModules(modules: readonly { path: string }[]): string[] {
   return [
     ...new Set(modules.map(({ path: name }) => name.slice(name.lastIndexOf('.') + 1))),
   ].sort();
@@ -171,7 +180,9 @@ export async function readAdapterFolder(
       for (const chain of [cores, ...(initialCores === undefined ? [] : [initialCores])]) {
         checkCores(name, chain, outFeatures, inFeatures, dota.orientation, file.path);
       }
-      const update = { kind: 'mpo', cores, initialCores, orientation: dota.orientation } as const;
+      const { orientation } = dota;
+      const replaces = dota.method === 'mpop' ? { replaces: true } : {};
+      const update = { kind: 'mpo', cores, initialCores, orientation, ...replaces } as const;
       modules.push({ path: name, outFeatures, inFeatures, update });
     }
     return {

@@ -1,4 +1,6 @@
 /** A trained adapter as tensors, independent of the engine, and what it adds to each weight. */
+import type { LoraPair } from '../adapters/loraPair';
+import { principalPair } from '../adapters/loraStart';
 import { subtract } from '../core/mpo/algebra';
 import { contractToWeight } from '../core/mpo/contract';
 import type { Method } from '../config/runConfig';
@@ -8,27 +10,31 @@ import { DotaError } from '../protocol/errors';
 
 export type AdapterMethodName = Exclude<Method, 'full'>;
 
+/** A pair of matrices in the sense of LoRA. */
+export interface LoraUpdate extends LoraPair {
+  kind: 'lora';
+  /** PiSSA: the pair began as the weight's leading singular triples, which were taken out of it. */
+  startsPrincipal?: boolean;
+  /** DoRA: the norm of each row of the adapted weight, `[out]`. */
+  magnitude?: Float32Array | undefined;
+}
+
+/** A chain of cores. */
+export interface MpoUpdate {
+  kind: 'mpo';
+  cores: readonly Core[];
+  /** Cores whose product was taken out of the weight: it changes by MPO(cores) - MPO(initialCores). */
+  initialCores: readonly Core[] | undefined;
+  orientation: Orientation;
+  /** MPOP: the cores' product stands in place of the weight. */
+  replaces?: boolean;
+}
+
 /** The trained tensors of one linear layer. */
-export type ModuleUpdate =
-  /** The weight changes by MPO(cores) - MPO(initialCores); without initial ones by MPO(cores). */
-  | {
-      kind: 'mpo';
-      cores: readonly Core[];
-      initialCores: readonly Core[] | undefined;
-      orientation: Orientation;
-    }
-  /** The weight changes by `factor` B A. */
-  | {
-      kind: 'lora';
-      /** `[rank, in]` */
-      a: Float32Array;
-      /** `[out, rank]` */
-      b: Float32Array;
-      rank: number;
-      factor: number;
-    }
-  /** The change is known as a whole only, `[out, in]`. */
-  | { kind: 'dense'; change: () => Promise<Float32Array> };
+export type ModuleUpdate = MpoUpdate | LoraUpdate;
+
+/** Reads a pretrained weight by its module's path, `[out, in]` in fp32. */
+export type ReadWeight = (path: string) => Promise<Float32Array>;
 
 export interface AdaptedModule {
   /** Full path, e.g. `model.layers.0.self_attn.q_proj`. */
@@ -40,6 +46,8 @@ export interface AdaptedModule {
 
 export interface AdapterState {
   method: AdapterMethodName;
+  /** rsLoRA: the factor of a pair is meant as alpha / sqrt(rank). */
+  usesRslora?: boolean;
   modules: readonly AdaptedModule[];
 }
 
@@ -51,40 +59,115 @@ export function mpoOf(cores: readonly Core[]): Mpo {
   };
 }
 
-/** What training changed, as one operator (bonds of trained and initial cores add up). */
-export function updateOperator(update: Extract<ModuleUpdate, { kind: 'mpo' }>): Mpo {
+/** MPO(cores) - MPO(initialCores) as one operator (bonds of trained and initial cores add up). */
+export function updateOperator(update: MpoUpdate): Mpo {
   const trained = mpoOf(update.cores);
   return update.initialCores === undefined
     ? trained
     : subtract(trained, mpoOf(update.initialCores));
 }
 
-/** The dense change of a weight, `[out, in]` in fp32. */
-export async function denseUpdate(module: AdaptedModule, gemm: Gemm): Promise<Float32Array> {
-  const { update, outFeatures, inFeatures } = module;
+/** Whether the change of a weight can only be told from the pretrained weight itself. */
+export function dependsOnWeight(update: ModuleUpdate): boolean {
+  switch (update.kind) {
+    case 'mpo':
+      return update.replaces === true;
+    case 'lora':
+      return update.startsPrincipal === true || update.magnitude !== undefined;
+  }
+}
+
+/**
+ * The dense change of a weight, `[out, in]` in fp32.
+ * @param weight asked only where the change depends on it
+ */
+export async function denseUpdate(
+  module: AdaptedModule,
+  gemm: Gemm,
+  weight: ReadWeight,
+): Promise<Float32Array> {
+  const { update, path } = module;
   switch (update.kind) {
     case 'mpo': {
-      const dense = (cores: readonly Core[]): Promise<Float32Array> =>
-        contractToWeight(mpoOf(cores), outFeatures, inFeatures, update.orientation, gemm);
-      const result = await dense(update.cores);
+      const result = await contract(module, update.cores, update, gemm);
+      if (update.replaces === true) subtractFrom(result, await weight(path));
       if (update.initialCores !== undefined) {
-        const initial = await dense(update.initialCores);
-        for (let i = 0; i < result.length; i++) {
-          result[i] = (result[i] as number) - (initial[i] as number);
-        }
+        subtractFrom(result, await contract(module, update.initialCores, update, gemm));
       }
       return result;
     }
     case 'lora': {
-      const { data } = await gemm.f32(
-        { data: update.b, rows: outFeatures, cols: update.rank },
-        { data: update.a, rows: update.rank, cols: inFeatures },
-      );
-      return data.map((value) => update.factor * value);
+      const change = await product(module, update, gemm);
+      if (!dependsOnWeight(update)) return change;
+      const pretrained = await weight(path);
+      if (update.startsPrincipal === true) {
+        const start = await principalStart(module, update, pretrained, gemm);
+        subtractFrom(change, await product(module, start, gemm));
+      }
+      return update.magnitude === undefined
+        ? change
+        : magnified(pretrained, change, update.magnitude);
     }
-    case 'dense':
-      return update.change();
   }
+}
+
+/** The pair that PiSSA began with. */
+export function principalStart(
+  { outFeatures, inFeatures }: AdaptedModule,
+  { rank, factor }: LoraPair,
+  weight: Float32Array,
+  gemm: Gemm,
+): Promise<LoraPair> {
+  return principalPair(weight, { outFeatures, inFeatures }, rank, factor, gemm);
+}
+
+function contract(
+  { outFeatures, inFeatures }: AdaptedModule,
+  cores: readonly Core[],
+  { orientation }: MpoUpdate,
+  gemm: Gemm,
+): Promise<Float32Array> {
+  return contractToWeight(mpoOf(cores), outFeatures, inFeatures, orientation, gemm);
+}
+
+async function product(
+  { outFeatures, inFeatures }: AdaptedModule,
+  { a, b, rank, factor }: LoraPair,
+  gemm: Gemm,
+): Promise<Float32Array> {
+  const { data } = await gemm.f32(
+    { data: b, rows: outFeatures, cols: rank },
+    { data: a, rows: rank, cols: inFeatures },
+  );
+  return data.map((value) => factor * value);
+}
+
+function subtractFrom(target: Float32Array, other: Float32Array): void {
+  for (let i = 0; i < target.length; i++) {
+    target[i] = (target[i] as number) - (other[i] as number);
+  }
+}
+
+/** What brings each row of `weight + change` to its magnitude: the change of the weight by DoRA. */
+function magnified(
+  weight: Float32Array,
+  change: Float32Array,
+  magnitude: Float32Array,
+): Float32Array {
+  const width = weight.length / magnitude.length;
+  const result = new Float32Array(weight.length);
+  for (let row = 0; row < magnitude.length; row++) {
+    let squares = 0;
+    for (let i = row * width; i < (row + 1) * width; i++) {
+      squares += ((weight[i] as number) + (change[i] as number)) ** 2;
+    }
+    const factor = squares > 0 ? (magnitude[row] as number) / Math.sqrt(squares) : 0;
+    for (let i = row * width; i < (row + 1) * width; i++) {
+      const own = weight[i] as number;
+      result[i] = factor * (own + (change[i] as number)) - own;
+    }
+  }
+  return result;
 }
 
 /**

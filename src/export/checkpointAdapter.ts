@@ -1,9 +1,11 @@
 /** The adapter (or the whole weights) that a checkpoint of a run holds. */
 import path from 'node:path';
+import { linearModules } from '../adapters/targets';
+import type { LinearModule } from '../adapters/adapter';
 import { loraScaling } from '../adapters/lora';
+import { lorettaPair } from '../adapters/loretta';
 import type { RunConfig } from '../config/runConfig';
 import type { Core } from '../core/mpo/types';
-import { expectedWeights } from '../models/config';
 import { toFloat32 } from '../models/dtype';
 import type { DecoderConfig } from '../models/modelConfig';
 import { SafetensorsFile } from '../models/safetensors/reader';
@@ -14,87 +16,86 @@ import {
   type AdaptedModule,
   type AdapterMethodName,
   type AdapterState,
+  type LoraUpdate,
   type ModuleUpdate,
+  type MpoUpdate,
 } from './adapterState';
 import type { WeightChanges } from './weightChanges';
 
+/** PEFT's name, which checkpoints have too. */
+const magnitudeName = 'lora_magnitude_vector';
 const firstTensor = /^(.+)\.(?:mpo_cores\.0|lora_A\.weight|lora_A\.tt_cores\.0)$/;
 
 /**
  * Reads `adapter_model.safetensors` of a checkpoint.
+ * @param run of a method that trains adapters
  * @param config the base model's
  * @throws DotaError `file.missing`, `file.malformed`, `adapter.shape`
  */
 export async function readCheckpointAdapter(
   folder: string,
-  method: AdapterMethodName,
-  options: RunConfig['adapter'],
+  run: Pick<RunConfig, 'adapter' | 'training'> & { method: AdapterMethodName },
   config: DecoderConfig,
 ): Promise<AdapterState> {
   const file = await SafetensorsFile.open(path.join(folder, adapterModelName));
   try {
-    const weights = expectedWeights(config);
+    const known = new Map(linearModules(config).map((module) => [module.path, module]));
     const modules: AdaptedModule[] = [];
     for (const name of file.names) {
-      const module = firstTensor.exec(name)?.[1];
-      if (module === undefined) continue;
-      const [outFeatures, inFeatures] = weights.get(`${module}.weight`) ?? [];
-      if (outFeatures === undefined || inFeatures === undefined) {
-        throw new DotaError('adapter.shape', `The base model has no module ${module}.`, {
+      const adapted = firstTensor.exec(name)?.[1];
+      if (adapted === undefined) continue;
+      const module = known.get(adapted);
+      if (module === undefined) {
+        throw new DotaError('adapter.shape', `The base model has no module ${adapted}.`, {
           where: file.path,
           next: 'Check that the run belongs to this model.',
         });
       }
-      const update = await readUpdate(file, module, method, options, outFeatures, inFeatures);
-      modules.push({ path: module, outFeatures, inFeatures, update });
+      const { outFeatures, inFeatures } = module;
+      const update = await readUpdate(file, module, run);
+      modules.push({ path: adapted, outFeatures, inFeatures, update });
     }
     modules.sort((a, b) => a.path.localeCompare(b.path, 'en', { numeric: true }));
-    return { method, modules };
+    const usesRslora = run.method === 'lora' && run.adapter.use_rslora;
+    return { method: run.method, modules, usesRslora };
   } finally {
     await file.close();
   }
 }
 
-/** Methods whose change is no pair or chain by itself have it filled in by who can compute it. */
 async function readUpdate(
   file: SafetensorsFile,
-  module: string,
-  method: AdapterMethodName,
-  options: RunConfig['adapter'],
-  outFeatures: number,
-  inFeatures: number,
+  module: LinearModule,
+  { method, adapter: options, training }: Parameters<typeof readCheckpointAdapter>[1],
 ): Promise<ModuleUpdate> {
   switch (method) {
     case 'dota':
-      return readChains(file, module, options, outFeatures, inFeatures);
-    case 'random_mpo':
-      return options.init_random === 'plain'
-        ? unknownChange(module)
-        : readChains(file, module, options, outFeatures, inFeatures);
+      return readChains(file, module, options);
+    case 'random_mpo': {
+      const chains = await readChains(file, module, options);
+      // The checkpoint has the cores at step 0 in any case; here they were never taken out.
+      return options.init_random === 'plain' ? { ...chains, initialCores: undefined } : chains;
+    }
+    case 'mpop': {
+      const chains = await readChains(file, module, options);
+      return { ...chains, initialCores: undefined, replaces: true };
+    }
     case 'lora':
-      return options.use_dora || options.init_lora_weights === 'pissa'
-        ? unknownChange(module)
-        : readPair(file, module, options);
-    case 'mpop':
-    case 'loretta':
-      return unknownChange(module);
+      return readPair(file, module, options);
+    case 'loretta': {
+      const pair = await lorettaPair(module, options, training.seed, async (name) =>
+        toFloat32(await file.read(`${module.path}.${name}`)),
+      );
+      return { kind: 'lora', ...pair };
+    }
   }
-}
-
-function unknownChange(module: string): ModuleUpdate {
-  return {
-    kind: 'dense',
-    change: () => Promise.reject(new Error(`the change of ${module} was not filled in`)),
-  };
 }
 
 async function readChains(
   file: SafetensorsFile,
-  module: string,
+  { path: module, outFeatures, inFeatures }: LinearModule,
   { orientation }: RunConfig['adapter'],
-  outFeatures: number,
-  inFeatures: number,
-): Promise<ModuleUpdate> {
+): Promise<MpoUpdate> {
   const cores = await readChain(file, `${module}.mpo_cores`);
   const initial = await readChain(file, `${module}.mpo_initial_cores`);
   for (const chain of initial.length === 0 ? [cores] : [cores, initial]) {
@@ -120,9 +121,9 @@ async function readChain(file: SafetensorsFile, prefix: string): Promise<Core[]>
 
 async function readPair(
   file: SafetensorsFile,
-  module: string,
+  { path: module }: LinearModule,
   options: RunConfig['adapter'],
-): Promise<ModuleUpdate> {
+): Promise<LoraUpdate> {
   const a = await file.read(`${module}.lora_A.weight`);
   const b = await file.read(`${module}.lora_B.weight`);
   const [rank = 1] = a.shape;
@@ -132,6 +133,10 @@ async function readPair(
     b: toFloat32(b),
     rank,
     factor: loraScaling(rank, options),
+    startsPrincipal: options.init_lora_weights === 'pissa',
+    magnitude: options.use_dora
+      ? toFloat32(await file.read(`${module}.${magnitudeName}`))
+      : undefined,
   };
 }
 

@@ -33,7 +33,10 @@ def contract(cores, rows, cols):
 
 
 def deltas(folder=None):
-    """Yields (module path, change of its weight [out_features, in_features])."""
+    """Yields (module path, matrix [out_features, in_features], whether it replaces the weight).
+
+    A matrix that does not replace the weight is added to it.
+    """
     folder = pathlib.Path(folder or pathlib.Path(__file__).parent)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["dota"]
     tensors = load_file(str(folder / "adapter_model.safetensors"))
@@ -50,14 +53,15 @@ def deltas(folder=None):
         delta = matrix("mpo_cores")
         if module["initial_cores"]:
             delta = delta - matrix("mpo_initial_cores")
-        yield path, delta
+        yield path, delta, config["method"] == "mpop"
 
 
 @torch.no_grad()
 def apply_adapter(model, folder=None):
-    """Adds the change to every adapted weight of the model, in place."""
-    for path, delta in deltas(folder):
+    """Changes every adapted weight of the model, in place."""
+    for path, matrix, replaces in deltas(folder):
         weight = model.get_submodule(path).weight
-        weight.add_(delta.to(device=weight.device, dtype=weight.dtype))
+        matrix = matrix.to(device=weight.device, dtype=weight.dtype)
+        weight.copy_(matrix) if replaces else weight.add_(matrix)
     return model
 `;

@@ -1,6 +1,7 @@
 /**
- * LoRA adapters that PEFT wrote: plain, rsLoRA and DoRA. What changes the base model in another way
- * (PiSSA's residual, biases, embeddings) is refused: applied half, an adapter is silently wrong.
+ * LoRA adapters that PEFT wrote: plain, rsLoRA, DoRA and PiSSA. What changes the base model in another
+ * way (another start's residual, biases, embeddings) is refused: applied half, an adapter is silently
+ * wrong.
  */
 import path from 'node:path';
 import * as z from 'zod';
@@ -10,7 +11,7 @@ import { SafetensorsFile } from '../models/safetensors/reader';
 import { parseStrictJson } from '../models/strictJson';
 import { DotaError } from '../protocol/errors';
 import { adapterConfigName, adapterModelName } from './adapterFolder';
-import type { AdaptedModule } from './adapterState';
+import type { AdaptedModule, LoraUpdate } from './adapterState';
 
 const pattern = z.record(z.string().max(1000), z.number()).nullish();
 /** Fields of LoraConfig that change what the tensors mean; all others are about training. */
@@ -45,14 +46,17 @@ const unsupportedFields = [
 ];
 /** Starts that leave the base weights as they are. */
 const plainStarts: readonly unknown[] = [undefined, null, true, false, 'gaussian', 'orthogonal'];
+/**
+ * The start that takes the leading singular triples out of the weight. (Of its fast form,
+ * `pissa_niter_<n>`, nobody can tell afterwards what was taken: it depends on random numbers.)
+ */
+const principalStart = 'pissa';
 
 const tensorName =
   /^base_model\.model\.(.+)\.(lora_A\.weight|lora_B\.weight|lora_magnitude_vector(?:\.weight)?)$/;
 
 export interface PeftLoraModule extends AdaptedModule {
-  update: Extract<AdaptedModule['update'], { kind: 'lora' }>;
-  /** DoRA's norms of the weight's rows, `[out]`. */
-  magnitude: Float32Array | undefined;
+  update: LoraUpdate;
 }
 
 /**
@@ -97,7 +101,10 @@ function checkSupported(config: LoraConfig, where: string): void {
   const merge = 'Merge it with PEFT (merge_and_unload) and use the merged model.';
   if (set !== undefined) refuse(`the option ${set}, which is not supported`, merge);
   if ((config.bias ?? 'none') !== 'none') refuse(`biases (bias "${config.bias ?? ''}")`, merge);
-  if (!plainStarts.includes(config.init_lora_weights)) {
+  if (config.init_lora_weights === principalStart && config.use_dora === true) {
+    refuse('the start "pissa" together with use_dora', merge);
+  }
+  if (![...plainStarts, principalStart].includes(config.init_lora_weights)) {
     refuse(
       `the start "${String(config.init_lora_weights).slice(0, 40)}", which changes the base weights`,
       'Convert it to plain LoRA when saving (path_initial_model_for_weight_conversion).',
@@ -167,8 +174,9 @@ async function readModule(
       b: b.data,
       rank,
       factor: config.use_rslora === true ? alpha / Math.sqrt(rank) : alpha / rank,
+      startsPrincipal: config.init_lora_weights === principalStart,
+      magnitude,
     },
-    magnitude,
   };
 }
 
@@ -196,27 +204,4 @@ function byPattern(
     }
   }
   return undefined;
-}
-
-/**
- * What a DoRA module puts in place of a weight: each row of W + s B A at the norm that was learned.
- * @param weight `[out, in]`
- * @param change s B A, `[out, in]`; becomes the result
- */
-export function applyMagnitude(
-  weight: Float32Array,
-  change: Float32Array,
-  magnitude: Float32Array,
-): Float32Array {
-  const width = weight.length / magnitude.length;
-  for (let row = 0; row < magnitude.length; row++) {
-    let squares = 0;
-    for (let i = row * width; i < (row + 1) * width; i++) {
-      change[i] = (change[i] as number) + (weight[i] as number);
-      squares += (change[i] as number) ** 2;
-    }
-    const scale = (magnitude[row] as number) / Math.sqrt(squares);
-    for (let i = row * width; i < (row + 1) * width; i++) change[i] = (change[i] as number) * scale;
-  }
-  return change;
 }

@@ -95,6 +95,7 @@ export function detailsOfRun(run: RunView): [string, string][] {
       ? undefined
       : `${formatCount(manifest.trainable.parameters)} (${formatPercent(manifest.trainable.fraction)})`,
   );
+  add('Error of 4-bit weights at step 0', fourBitError(manifest.quantization));
   add(
     'Best validation loss',
     manifest.best === undefined
@@ -119,6 +120,13 @@ export function detailsOfRun(run: RunView): [string, string][] {
   add('Error', manifest.error === undefined ? undefined : formatError(manifest.error));
   add('Control', run.controlDisabledReason);
   return lines;
+}
+
+/** Beside it what NF4 of the weights themselves, without an adapter, would lose. */
+function fourBitError(measured: RunView['manifest']['quantization']): string | undefined {
+  if (measured === undefined) return undefined;
+  const { relativeError, plainRelativeError } = measured;
+  return `${formatPercent(relativeError)} of their norm (NF4 of the weights themselves: ${formatPercent(plainRelativeError)})`;
 }
 
 /** The one status bar item: text and tooltip, or undefined while nothing runs. */

@@ -1,5 +1,5 @@
 /** Weights in the element types of GGUF. */
-import { f32ToF16 } from '../../models/dtype';
+import { f16ToF32, f32ToF16 } from '../../models/dtype';
 import { DotaError } from '../../protocol/errors';
 import { q8BlockSize, type GgufTensorType } from './format';
 
@@ -54,6 +54,36 @@ function encodeQ8(values: Float32Array, name: string): Uint8Array {
     if ((word & 0x7c00) === 0x7c00) throw notFinite(name, 'Q8_0');
     out[block * (2 + q8BlockSize)] = word & 0xff;
     out[block * (2 + q8BlockSize) + 1] = word >>> 8;
+  }
+  return out;
+}
+
+/** The values that a reader of the file gets. */
+export function decodeRows(type: GgufTensorType, bytes: Uint8Array): Float32Array {
+  switch (type) {
+    case 'F32':
+      return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+    case 'F16':
+      return f16ToF32(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2));
+    case 'Q8_0':
+      return decodeQ8(bytes);
+  }
+}
+
+function decodeQ8(bytes: Uint8Array): Float32Array {
+  const stride = 2 + q8BlockSize;
+  const blocks = bytes.length / stride;
+  const words = Uint16Array.from({ length: blocks }, (_, block) => {
+    const at = block * stride;
+    return (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
+  });
+  const scales = f16ToF32(words);
+  const out = new Float32Array(blocks * q8BlockSize);
+  for (let block = 0; block < blocks; block++) {
+    for (let i = 0; i < q8BlockSize; i++) {
+      const code = bytes[block * stride + 2 + i] as number;
+      out[block * q8BlockSize + i] = (scales[block] as number) * (code < 128 ? code : code - 256);
+    }
   }
   return out;
 }

@@ -8,7 +8,7 @@ import { loadTokenizer, readTokenizerFile, tokenizerFileName } from '../../model
 import { DotaError } from '../../protocol/errors';
 import { writeStreamAtomic } from '../../runs/atomicFile';
 import { mergedTensor, type WeightChanges } from '../weightChanges';
-import { encodeRows } from './encodeRows';
+import { decodeRows, encodeRows } from './encodeRows';
 import { encodeHeader, padding, tensorBytes, type GgufTensor } from './format';
 import { modelMetadata, type GgufDescription } from './modelMetadata';
 import {
@@ -25,6 +25,8 @@ const chunkValues = 4 * 1024 * 1024;
 
 export interface GgufReport {
   tensors: number;
+  /** ||file - merged||_F / ||merged||_F over all tensors: what the file's types took, measured. */
+  relativeError: number;
   /** What the reader of the file will do differently, in sentences. */
   notes: readonly string[];
 }
@@ -62,6 +64,7 @@ export async function writeGguf(
       : [{ name: 'rope_freqs.weight', type: 'F32', shape: [factors.length] }];
   const total = planned.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
   let written = 0;
+  const error = new StorageError();
   await writeStreamAtomic(file, async (write) => {
     await write(encodeHeader(metadata, [...extra, ...planned]));
     if (factors !== undefined) {
@@ -70,7 +73,7 @@ export async function writeGguf(
     }
     for (const tensor of planned) {
       const raw = await mergedTensor(weights, changes, tensor.source);
-      for (const bytes of encodeTensor(tensor, raw, config.headDim)) {
+      for (const bytes of encodeTensor(tensor, raw, config.headDim, error)) {
         await write(bytes);
         written += bytes.length;
         onProgress?.(written / total);
@@ -78,7 +81,26 @@ export async function writeGguf(
       await write(padding(tensorBytes(tensor)));
     }
   });
-  return { tensors: planned.length + extra.length, notes: notesOf(model) };
+  const notes = notesOf(model);
+  return { tensors: planned.length + extra.length, relativeError: error.relative, notes };
+}
+
+/** Squares of what is stored and of what it lost, in fp64. */
+class StorageError {
+  private lost = 0;
+  private energy = 0;
+
+  add(exact: Float32Array, stored: Float32Array): void {
+    for (let i = 0; i < exact.length; i++) {
+      const value = exact[i] as number;
+      this.lost += (value - (stored[i] as number)) ** 2;
+      this.energy += value * value;
+    }
+  }
+
+  get relative(): number {
+    return this.energy === 0 ? 0 : Math.sqrt(this.lost / this.energy);
+  }
 }
 
 /** The bytes of a tensor in parts of whole rows. */
@@ -86,6 +108,7 @@ function* encodeTensor(
   tensor: PlannedTensor,
   raw: RawTensor,
   headDim: number,
+  error: StorageError,
 ): Generator<Uint8Array> {
   const [rows = 1] = tensor.shape;
   const width = raw.data.length / rows;
@@ -101,7 +124,9 @@ function* encodeTensor(
         values.set(floats(raw, from, from + width, tensor.source), (row - begin) * width);
       }
     }
-    yield encodeRows(tensor.type, values, tensor.source);
+    const bytes = encodeRows(tensor.type, values, tensor.source);
+    error.add(values, decodeRows(tensor.type, bytes));
+    yield bytes;
   }
 }
 

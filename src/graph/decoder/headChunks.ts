@@ -1,5 +1,6 @@
 /** How the head's work is cut, so that the logits of all tokens at once never exist. */
 import type { DecoderConfig } from '../../models/modelConfig';
+import { linearPaths, linearShape } from './block';
 
 /** Rows a chunk: enough for efficient products, few enough to waste little on the last one. */
 const maxRows = 256;
@@ -18,16 +19,26 @@ export function headRows(config: DecoderConfig, labelled: number, tokens: number
   return chunk;
 }
 
-/** Vocabulary entries whose rows of the projection are widened at once; a multiple of 64. */
-export function streamedColumns({ hiddenSize, vocabSize }: DecoderConfig): number {
-  const affordable = Math.floor(maxProjectionBytes / 4 / hiddenSize / 64) * 64;
+/**
+ * Vocabulary entries whose rows of the projection are widened at once; a multiple of 64. They take no
+ * more than a block's matrices, whose place they are widened to.
+ */
+export function streamedColumns(config: DecoderConfig): number {
+  const matrices = linearPaths
+    .map((path) => linearShape(config, path))
+    .reduce((sum, [rows, columns]) => sum + rows * columns, 0);
+  return columnsWithin(config, Math.min(maxProjectionBytes, 4 * matrices));
+}
+
+function columnsWithin({ hiddenSize, vocabSize }: DecoderConfig, bytes: number): number {
+  const affordable = Math.floor(bytes / 4 / hiddenSize / 64) * 64;
   return Math.min(vocabSize, Math.max(64, affordable));
 }
 
 /** Rows of a part of the vocabulary that fits a device's largest buffer as fp32. */
 export function slicedColumns(config: DecoderConfig, bufferBytes: number): number {
   const affordable = Math.floor(bufferBytes / 4 / config.hiddenSize);
-  return Math.max(1, Math.min(streamedColumns(config), affordable));
+  return Math.max(1, Math.min(columnsWithin(config, maxProjectionBytes), affordable));
 }
 
 /**

@@ -10,15 +10,16 @@ import { TokenCache } from '../../data/tokenCache';
 import { TensorCache } from '../../models/tensorCache';
 import { DotaError } from '../../protocol/errors';
 import type { Scoring } from '../../protocol/evaluation';
+import { openGreedyAnswers } from '../evaluation/greedyAnswers';
 import { namesSets } from '../evaluation/sets';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { enableGarbageCollection } from '../garbageCollection';
 import { meanLoss } from '../loop';
 import { resolveModel } from '../training/modelPath';
-import { loadCheckpoint, restoreEngine } from '../training/checkpointFiles';
+import { type LoadedCheckpoint, loadCheckpoint, restoreEngine } from '../training/checkpointFiles';
 import { cacheFolder } from '../training/cacheFolder';
 import { buildEngine, endTokens, openModel } from '../training/prepareModel';
-import { scoreFile } from '../training/scoreFile';
+import { type FileScore, scoreFile, type ScoreOptions } from '../training/scoreFile';
 import { evaluationBatches } from '../training/stepBatches';
 import { findTarget, type Target } from '../training/target';
 import { runEvaluateSets } from './evaluateSets';
@@ -89,23 +90,16 @@ async function evaluateRun(target: Target, options: EvaluateOptions) {
   try {
     const checkpoint =
       target.checkpoint === undefined ? undefined : await loadCheckpoint(target.checkpoint);
-    // Without a checkpoint the base model is asked, which is what every adapter is at step 0.
-    const { engine } = await buildEngine(config, model, {
-      shouldStop: () => false,
-      baseOnly: checkpoint === undefined,
-      ...(checkpoint === undefined ? {} : { initialCores: checkpoint.initialCores }),
-    });
-    if (target.checkpoint !== undefined) {
-      await restoreEngine(target.checkpoint, engine, { optimizer: false });
-    }
-    const loss = options.loss ? await validationLoss(target, model, engine) : undefined;
+    const loss = options.loss ? await validationLoss(target, model, checkpoint) : undefined;
     const file = options.data?.[0] ?? config.data.test ?? config.data.validation;
+    const onProgress = (done: number, total: number): void => {
+      line.progress({ phase: 'evaluating', step: 0, totalSteps: 0, epoch: 0, done, total });
+    };
     const score =
       options.accuracy && file !== undefined
-        ? await scoreFile(
-            engine,
-            model.tokenizer,
-            config.data,
+        ? await greedyScore(
+            target,
+            model,
             // As given on the command line, or relative to the configuration.
             options.data === undefined ? path.resolve(directory, file) : path.resolve(file),
             {
@@ -113,21 +107,11 @@ async function evaluateRun(target: Target, options: EvaluateOptions) {
               ...(limit === undefined ? {} : { limit }),
               ...(maxNewTokens === undefined ? {} : { maxNewTokens }),
               ...(batchSize === undefined ? {} : { batchSize }),
-              onProgress: (done, total) => {
-                line.progress({
-                  phase: 'evaluating',
-                  step: 0,
-                  totalSteps: 0,
-                  epoch: 0,
-                  done,
-                  total,
-                });
-              },
+              onProgress,
             },
           )
         : undefined;
     line.end();
-    await engine.dispose();
     return {
       run: target.run?.path ?? null,
       checkpoint: checkpoint?.loop.step ?? null,
@@ -187,12 +171,11 @@ async function isModelFolder(what: string): Promise<boolean> {
 }
 
 type Model = Awaited<ReturnType<typeof openModel>>;
-type BuiltEngine = Awaited<ReturnType<typeof buildEngine>>['engine'];
 
 async function validationLoss(
-  { config, directory }: Target,
+  { config, directory, checkpoint: folder }: Target,
   model: Model,
-  engine: BuiltEngine,
+  checkpoint: LoadedCheckpoint | undefined,
 ): Promise<{ loss: number; lossTokens: number } | undefined> {
   const data = await prepareDataset(config.data, model.tokenizer, {
     directory,
@@ -203,7 +186,33 @@ async function validationLoss(
     }),
   });
   const batches = evaluationBatches(data.validation, config, model.tokenizer);
-  return batches === undefined ? undefined : meanLoss(engine, batches());
+  if (batches === undefined) return undefined;
+  // Without a checkpoint the base model is asked, which is what every adapter is at step 0.
+  const { engine } = await buildEngine(config, model, {
+    shouldStop: () => false,
+    baseOnly: checkpoint === undefined,
+    ...(checkpoint === undefined ? {} : { initialCores: checkpoint.initialCores }),
+  });
+  try {
+    if (folder !== undefined) await restoreEngine(folder, engine, { optimizer: false });
+    return await meanLoss(engine, batches());
+  } finally {
+    await engine.dispose();
+  }
+}
+
+async function greedyScore(
+  target: Target,
+  model: Model,
+  file: string,
+  options: ScoreOptions,
+): Promise<FileScore> {
+  const { answer, dispose } = await openGreedyAnswers(target, model);
+  try {
+    return await scoreFile(answer, model.tokenizer, target.config.data, file, options);
+  } finally {
+    await dispose();
+  }
 }
 
 function printPlain(result: {

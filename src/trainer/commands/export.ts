@@ -73,32 +73,48 @@ export async function runExport(what: string, options: ExportOptions): Promise<v
     const state =
       config.method === 'full'
         ? undefined
-        : await readCheckpointAdapter(checkpoint, config.method, config.adapter, model.config);
+        : await readCheckpointAdapter(
+            checkpoint,
+            { ...config, method: config.method },
+            model.config,
+          );
     const form = { format: options.format, ggufType: options.ggufType, rank };
     const result = await writeExport(source, state, form, out);
-    for (const note of notesOf(result)) process.stderr.write(`${note}\n`);
+    const fourBit = config.quantization.load_in_4bit ? manifest.quantization : undefined;
+    const notes = [
+      ...notesOf(result),
+      ...(fourBit === undefined ? [] : [fourBitNote(fourBit, options.format)]),
+    ];
+    for (const note of notes) process.stderr.write(`${note}\n`);
     const { step } = (await loadCheckpoint(checkpoint)).loop;
     const seconds = (performance.now() - started) / 1000;
     if (options.json === true) {
-      printJson({ run: run.path, checkpoint: step, to: options.format, out, ...result, seconds });
+      const error = fourBit === undefined ? {} : { four_bit_error: fourBit.relativeError };
+      const common = { run: run.path, checkpoint: step, to: options.format, out };
+      printJson({ ...common, ...result, ...error, notes, seconds });
     } else {
       progress.end();
       printLine(`${out}${summary(result)}`);
-    }
-    if (
-      config.quantization.load_in_4bit &&
-      (options.format === 'adapter' || options.format === 'lora')
-    ) {
-      process.stderr.write(
-        'The run trained on 4-bit weights: with the full-precision base this adapter differs from ' +
-          'what was trained by the error of the 4-bit storage. --to merged has no such difference.\n',
-      );
     }
   } finally {
     progress.end();
     await gemm.dispose();
     await model.weights.close();
   }
+}
+
+/** What 4-bit weights mean for this export, with their error as it was measured at step 0. */
+function fourBitNote(
+  { relativeError }: NonNullable<RunManifest['quantization']>,
+  format: ExportFormat,
+): string {
+  const error = `${(100 * relativeError).toPrecision(3)} % of the weights’ norm, measured`;
+  return format === 'adapter' || format === 'lora'
+    ? 'The run trained on 4-bit weights: with the full-precision base this adapter differs from ' +
+        `what was trained by the error of the 4-bit storage (${error}). ` +
+        '--to merged has no such difference.'
+    : 'The run trained on 4-bit weights, which the adapter was merged into: the result computes what ' +
+        `was trained, and differs from a merge into the full-precision base by their error (${error}).`;
 }
 
 /** An adapter on another base than it was trained on is silently wrong. */
@@ -172,7 +188,14 @@ function summary(result: ExportResult): string {
       loss === null ? '' : `, rounding took at most ${(100 * loss).toPrecision(2)} % of a change`;
     return `: ${result.changed} tensors changed${rounded}`;
   }
-  if ('tensors' in result) return `: ${result.tensors} tensors`;
+  if ('tensors' in result) {
+    const { tensors, relative_error: error } = result;
+    const lost =
+      error === undefined
+        ? ''
+        : `, storing them took ${(100 * error).toPrecision(2)} % of the weights’ norm`;
+    return `: ${tensors} tensors${lost}`;
+  }
   if (typeof result.modules === 'number') return `: ${result.modules} modules`;
   const worst = Math.max(0, ...result.modules.map((module) => module.relative_error));
   return `: ${result.modules.length} modules, the conversion lost at most ${(100 * worst).toPrecision(2)} % (norm) of a change`;

@@ -1,7 +1,7 @@
 /** The forms of `dota export`, each from the same source. */
 import path from 'node:path';
 import type { RunConfig } from '../../config/runConfig';
-import { writeAdapterFolder } from '../../export/adapterFolder';
+import { isNative, writeAdapterFolder } from '../../export/adapterFolder';
 import { type AdapterState } from '../../export/adapterState';
 import { openReplacements } from '../../export/checkpointAdapter';
 import type { GgufFileType } from '../../export/gguf/tensors';
@@ -12,6 +12,7 @@ import { writeOnnx } from '../../export/onnx/writeOnnx';
 import { writePeftLora, type LoraModuleReport, type LoraRank } from '../../export/peftLora';
 import type { WeightChanges } from '../../export/weightChanges';
 import { countParameters, expectedWeights } from '../../models/config';
+import { toFloat32 } from '../../models/dtype';
 import { readLicense, type ModelFolder } from '../../models/modelFolder';
 import { DotaError } from '../../protocol/errors';
 import type { RunManifest } from '../../protocol/runFiles';
@@ -44,7 +45,8 @@ export type ExportResult =
   | { changed: number; worst_rounding: number | null }
   | { modules: { path: string; rank: number; relative_error: number }[] }
   | { modules: number }
-  | { tensors: number; notes?: readonly string[] };
+  /** `relative_error`: what the file's types took of the merged weights, measured. */
+  | { tensors: number; relative_error?: number; notes?: readonly string[] };
 
 /**
  * @param state undefined for full fine-tuning
@@ -71,7 +73,7 @@ export async function writeExport(
 }
 
 async function adapter(
-  { model, manifest, config, checkpoint, gemm }: ExportSource,
+  { model, manifest, config, gemm }: ExportSource,
   state: AdapterState | undefined,
   { format, rank }: ExportForm,
   out: string,
@@ -86,13 +88,15 @@ async function adapter(
     baseWeights: manifest.fingerprint?.baseWeights,
     layers: model.config.numLayers,
   };
-  if (format === 'adapter' && (state.method === 'dota' || state.method === 'random_mpo')) {
+  if (format === 'adapter' && isNative(state.method)) {
     await writeAdapterFolder(out, state, info);
     return { modules: state.modules.length };
   }
-  const report = await withDenseChanges(config, model, checkpoint, state, (known) =>
-    writePeftLora(out, known, rank, info, gemm),
-  );
+  const weight = async (module: string): Promise<Float32Array> => {
+    const name = `${module}.weight`;
+    return toFloat32(await model.weights.read(name), name);
+  };
+  const report = await writePeftLora(out, state, rank, info, { gemm, weight });
   return {
     modules: report.map((m: LoraModuleReport) => ({
       path: m.path,
@@ -100,27 +104,6 @@ async function adapter(
       relative_error: m.relativeError,
     })),
   };
-}
-
-/** Fills in the changes of methods that are neither a pair nor a chain of cores. */
-async function withDenseChanges<T>(
-  config: RunConfig,
-  model: ModelFolder,
-  checkpoint: string,
-  state: AdapterState,
-  use: (state: AdapterState) => Promise<T>,
-): Promise<T> {
-  if (state.modules.every(({ update }) => update.kind !== 'dense')) return use(state);
-  const adapters = await TrainedAdapters.open(config, model, checkpoint);
-  try {
-    const modules = state.modules.map((module) => ({
-      ...module,
-      update: { kind: 'dense', change: () => adapters.change(module.path) } as const,
-    }));
-    return await use({ ...state, modules });
-  } finally {
-    await adapters.dispose();
-  }
 }
 
 async function merged(
@@ -178,9 +161,10 @@ async function gguf(
 ): Promise<ExportResult> {
   const { model, manifest, onProgress } = source;
   const description = { name: manifest.name, license: await readLicense(model.folder) };
-  return withChanges(source, state, (changes) =>
+  const { tensors, relativeError, notes } = await withChanges(source, state, (changes) =>
     writeGguf(model, changes, out, type, description, onProgress),
   );
+  return { tensors, relative_error: relativeError, notes };
 }
 
 /** What training changed in the base model, for as long as `use` runs. */

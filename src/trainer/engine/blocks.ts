@@ -25,6 +25,7 @@ import type { FrozenWeights } from './frozenWeights';
 import { layerPrefix } from './parameterLayout';
 import type { ParameterStore } from './parameterStore';
 import type { SessionCache } from './sessionCache';
+import { dimension } from '../../graph/shape';
 import { storageSignature } from '../../graph/layers/storedWeight';
 import { add } from '../../graph/ops/elementwise';
 import { gemm } from '../../graph/ops/matmul';
@@ -44,10 +45,11 @@ interface Block {
   /** Frozen adapter tensors under their input names. */
   adapterFeeds: Values;
   /**
-   * Layers whose sum of weight and change is formed before the block runs, in the very memory that the
-   * weight was widened to: inside of the block's graphs it would be there beside the weight.
+   * Layers whose sum of weight and change is formed before the block runs on so many tokens, in the very
+   * memory that the weight was widened to: inside of the block's graphs it would be there beside the
+   * weight.
    */
-  summed: readonly LinearPath[];
+  summed: (tokens: number) => readonly LinearPath[];
   sum: LayerSum;
 }
 
@@ -144,7 +146,7 @@ export class Blocks {
   async #feeds(layer: number, hidden: Value, context: BatchContext): Promise<Values> {
     const { frozen, store } = this.#options;
     const { baseNames, adapterFeeds, summed } = this.#blocks[layer] as Block;
-    const { cos, sin, masks } = context;
+    const { cos, sin, masks, batch, sequence } = context;
     const prefix = layerPrefix(layer);
     const group = store.layout.blocks[layer];
     const weights: Values = {
@@ -152,7 +154,7 @@ export class Blocks {
       ...adapterFeeds,
       ...(group && group.size > 0 && { parameters: store.group(group).parameters.value }),
     };
-    const sums = summed.length === 0 ? {} : await this.#sums(layer, weights);
+    const sums = await this.#sums(layer, weights, summed(batch * sequence));
     return { hidden, cos, sin, ...masks, ...weights, ...sums };
   }
 
@@ -160,10 +162,10 @@ export class Blocks {
    * Adds the changes to the widened weights where they lie, one layer after the other: the runtime's
    * binding hands out a copy of what it has written, and of all layers at once that would be a block.
    */
-  async #sums(layer: number, weights: Values): Promise<Values> {
+  async #sums(layer: number, weights: Values, summed: readonly LinearPath[]): Promise<Values> {
     const block = this.#blocks[layer] as Block;
     const sums: Record<string, Value> = {};
-    for (const path of block.summed) {
+    for (const path of summed) {
       const session = await this.#options.sessions.get(`sum ${path} ${block.signature}`, () =>
         buildSum(block, path),
       );
@@ -220,11 +222,9 @@ async function planBlock(
   const trainsBase = adapters.trainsBaseWeights;
   const biases = new Set(base.map(({ name }) => name).filter((name) => name.endsWith('.bias')));
 
-  const summed = [...own]
-    .filter(([path, { formsSum }]) => {
-      return formsSum === true && frozen.widens(`${layerPrefix(layer)}${path}.weight`);
-    })
-    .map(([path]) => path);
+  const widened = [...own].filter(([path]) => frozen.widens(`${layerPrefix(layer)}${path}.weight`));
+  const summed: Block['summed'] = (tokens) =>
+    widened.filter(([, adapter]) => adapter.formsSum?.(tokens) === true).map(([path]) => path);
   const sum: LayerSum = (path, tensor) => {
     const weight = tensor(`${path}.weight`);
     const adapter = own.get(path) as ModuleAdapter;
@@ -236,7 +236,7 @@ async function planBlock(
   const linear: BlockPlan['linear'] = (path, x, tensor) => {
     const weight = tensor(`${path}.weight`);
     const adapter = own.get(path);
-    const product: Tensor = summed.includes(path)
+    const product: Tensor = summed(dimension(x.shape, 0)).includes(path)
       ? gemm(x, givenSum(path, sum(path, tensor)), { transposeB: true })
       : adapter
         ? adapter.apply(x, weight, (name) => tensor(`${path}.${name}`))

@@ -1,7 +1,7 @@
 /** Puts an engine together from a model, an adapter plan and a device. */
 import type { AdapterPlan } from '../../adapters/adapter';
 import { DEFAULT_RESIDENT_LIMIT } from '../../estimate/residentLimit';
-import { expectedWeights } from '../../models/config';
+import { countParameters, expectedWeights } from '../../models/config';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Engine } from '../engine';
 import { type Device, openDevice } from '../ort/device';
@@ -33,8 +33,8 @@ export interface EngineOptions {
   /** Recompute a block's activations in its backward pass: less memory, more arithmetic. */
   recompute?: boolean;
   /**
-   * Frozen weights that take fewer bytes as fp32 are widened once; larger ones stay in the file's
-   * type and are widened a block at a time.
+   * Frozen weights of a model that takes no more bytes as fp32 are widened once; those of a larger one
+   * stay in the file's type and are widened a block at a time.
    */
   residentLimit?: number;
   /** Polled between two blocks. */
@@ -66,7 +66,8 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     [...expectedWeights(config)]
       .map(([name, shape]) => ({ name, shape }))
       .filter(({ name }) => !trainable.has(name) && !quantized.has(name)),
-    options.residentLimit ?? DEFAULT_RESIDENT_LIMIT,
+    // By the whole model, those of its matrices that are stored in 4 bits included.
+    4 * countParameters(config) <= (options.residentLimit ?? DEFAULT_RESIDENT_LIMIT),
     { narrow: device.kind !== 'cpu' },
   );
   await initialiseParameters(store, weights, options.adapters);

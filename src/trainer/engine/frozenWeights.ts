@@ -93,16 +93,15 @@ export class FrozenWeights {
   }
 
   /**
-   * @param residentLimit bytes as fp32 up to which all weights are widened once
+   * @param widen whether all weights are widened once; else they stay in the file's type
    * @param options.narrow keep 16-bit tensors as they are in any case
    */
   static async load(
     weights: WeightReader,
     wanted: readonly NamedShape[],
-    residentLimit: number,
+    widen: boolean,
     { narrow = false }: { narrow?: boolean } = {},
   ): Promise<FrozenWeights> {
-    const bytes = wanted.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
     const raw = new Map<string, RawTensor>();
     const widened = new Map<string, Float32Array>();
     const own = new Set<string>();
@@ -110,7 +109,7 @@ export class FrozenWeights {
       const tensor = await readChecked(weights, item);
       // Nothing writes to frozen weights, so fp32 tensors are shared with the reader.
       const keep = narrow && (tensor.dtype === 'BF16' || tensor.dtype === 'F16');
-      if (bytes <= residentLimit && !keep) {
+      if (widen && !keep) {
         const values = toFloat32(tensor, item.name);
         const copied = values !== tensor.data;
         widened.set(item.name, values);
@@ -164,9 +163,12 @@ export class FrozenWeights {
     this.#scratch = new Float32Array(0);
   }
 
-  /** Whether `read` widens a weight into its buffer, where the caller may change it. */
+  /**
+   * Whether `read` widens a weight into its buffer, where the caller may change it to save memory. (In a
+   * model that is small enough to be resident it costs more time than its memory is worth.)
+   */
   widens(name: string): boolean {
-    return this.#raw.has(name);
+    return this.#raw.has(name) || (this.#quantized.has(name) && !this.resident);
   }
 
   /** How a weight enters a graph; undefined where it is fed in fp32. */

@@ -7,6 +7,7 @@ import type { AdapterPlan, LinearModule } from '../../adapters/adapter';
 import { linearModules } from '../../adapters/targets';
 import type { DecoderConfig } from '../../models/modelConfig';
 import { DotaError } from '../../protocol/errors';
+import { releaseArray } from '../ort/releaseArray';
 import { DenseDeltas } from './denseDeltas';
 import { readFloat32, squaredError, type FrozenWeights, type WeightReader } from './frozenWeights';
 
@@ -63,7 +64,10 @@ export async function quantizeBlocks(
   let energy = 0;
   let restored = new Float32Array(0);
   const errorOf = (tensor: Nf4Tensor, of: Float32Array): ReturnType<typeof squaredError> => {
-    if (restored.length < of.length) restored = new Float32Array(of.length);
+    if (restored.length < of.length) {
+      releaseArray(restored);
+      restored = new Float32Array(of.length);
+    }
     const view = restored.subarray(0, of.length);
     dequantizeNf4(tensor, view);
     return squaredError(of, view);
@@ -78,20 +82,24 @@ export async function quantizeBlocks(
         adapter?.subtractsInitialDelta === true ? await deltas.residual(adapter, weight) : weight;
       const tensor = quantizeNf4(residual, undefined, doubleQuantization);
       frozen.store(name, tensor);
-      if (onMeasured === undefined) continue;
-      // The adapter restores exactly what was taken out of the weight, so the error of the model at
-      // step 0 is the error of what is stored.
-      const own = errorOf(tensor, residual);
-      stored += own.squaredError;
-      const direct =
-        residual === weight
-          ? own
-          : errorOf(quantizeNf4(weight, undefined, doubleQuantization), weight);
-      plain += direct.squaredError;
-      energy += direct.energy;
+      if (onMeasured !== undefined) {
+        // The adapter restores exactly what was taken out of the weight, so the error of the model at
+        // step 0 is the error of what is stored.
+        const own = errorOf(tensor, residual);
+        stored += own.squaredError;
+        const direct =
+          residual === weight
+            ? own
+            : errorOf(quantizeNf4(weight, undefined, doubleQuantization), weight);
+        plain += direct.squaredError;
+        energy += direct.energy;
+      }
+      if (residual !== weight) releaseArray(residual);
+      releaseArray(weight);
     }
   } finally {
     await deltas.dispose();
+    releaseArray(restored);
   }
   onMeasured?.({
     relativeError: Math.sqrt(stored / energy),

@@ -9,7 +9,7 @@ import {
 } from '../../export/adapterFolder';
 import { denseUpdate, type AdaptedModule } from '../../export/adapterState';
 import { openReplacements } from '../../export/checkpointAdapter';
-import { applyMagnitude, readPeftLora } from '../../export/readPeftLora';
+import { readPeftLora } from '../../export/readPeftLora';
 import type { WeightChanges } from '../../export/weightChanges';
 import type { Gemm } from '../../core/gemm';
 import { expectedWeights } from '../../models/config';
@@ -86,7 +86,7 @@ export async function adapterIdentity(
 }
 
 function dense(
-  adapted: readonly (AdaptedModule & { magnitude?: Float32Array | undefined })[],
+  adapted: readonly AdaptedModule[],
   model: ModelFolder,
   gemm: Gemm,
   what: string,
@@ -103,19 +103,15 @@ function dense(
       { where: what, next: 'Choose the base model that the adapter was trained on.' },
     );
   }
+  const weight = async (path: string): Promise<Float32Array> => {
+    const name = `${path}.weight`;
+    return toFloat32(await model.weights.read(name), name);
+  };
   const delta: WeightChanges['delta'] = (name) => {
     const module = modules.get(name);
-    return module === undefined ? undefined : denseUpdate(module, gemm);
+    return module === undefined ? undefined : denseUpdate(module, gemm, weight);
   };
-  const replacement: WeightChanges['replacement'] = (name) => {
-    const module = modules.get(name);
-    const magnitude = module?.magnitude;
-    if (module === undefined || magnitude === undefined) return undefined;
-    return Promise.all([model.weights.read(name), denseUpdate(module, gemm)]).then(
-      ([weight, change]) => applyMagnitude(toFloat32(weight, name), change, magnitude),
-    );
-  };
-  return { changes: { delta, replacement }, close: () => Promise.resolve() };
+  return { changes: { delta }, close: () => Promise.resolve() };
 }
 
 /** An adapter on another base than it was trained on is silently wrong. */

@@ -77,8 +77,8 @@ export class GenerationSession {
       const tokenizer = await loadTokenizer(folder, config.vocabSize);
       const wanted = [...expectedWeights(config)].map(([name, shape]) => ({ name, shape }));
       // Weights are read for every token, so that widening them each time would cost most of it.
-      const limit = 4 * countParameters(config) <= RESIDENT_SHARE * os.freemem() ? Infinity : 0;
-      const base = await FrozenWeights.load(model.weights, wanted, limit);
+      const widen = 4 * countParameters(config) <= RESIDENT_SHARE * os.freemem();
+      const base = await FrozenWeights.load(model.weights, wanted, widen);
       return new GenerationSession(model, tokenizer, base, data, options);
     } catch (error) {
       await model.weights.close();

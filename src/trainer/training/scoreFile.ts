@@ -10,8 +10,17 @@ import { exactMatch, scoreOutputs, type Score } from '../../evaluation/score';
 import { ruleForAnswers } from '../../evaluation/tasks';
 import type { Tokenizer } from '../../models/tokenizer';
 import { DotaError } from '../../protocol/errors';
-import type { Engine } from '../engine';
-import { generateGreedy } from '../generate';
+
+/**
+ * Continues prompts greedily until an end token or so many new tokens.
+ * @returns the new token ids of each prompt, without the end token
+ */
+export type GreedyAnswers = (
+  prompts: readonly (readonly number[])[],
+  eosTokenIds: readonly number[],
+  maxNewTokens: number,
+  shouldStop: () => boolean,
+) => Promise<number[][]>;
 
 export interface ScoreOptions {
   /** Longest answer in tokens; by default the longest expected one and a few more. */
@@ -45,7 +54,7 @@ export interface Item {
  * @throws DotaError `data.empty`, `data.malformed`, `run.stopped`
  */
 export async function scoreFile(
-  engine: Engine,
+  answer: GreedyAnswers,
   tokenizer: Tokenizer,
   data: RunConfig['data'],
   file: string,
@@ -56,7 +65,7 @@ export async function scoreFile(
   requireRows(items.length, file, 'The test file');
   const longest = Math.max(...items.map(({ completion }) => tokenizer.encode(completion).length));
   const maxNewTokens = options.maxNewTokens ?? longest + 8;
-  const generated = await answerAll(engine, tokenizer, items, maxNewTokens, options);
+  const generated = await answerAll(answer, tokenizer, items, maxNewTokens, options);
   const rule = ruleForAnswers(items.map(({ answer }) => answer));
   const outputs = items.map(({ answer }, i) => ({
     generated: generated[i] ?? '',
@@ -114,7 +123,7 @@ function completionOf(
 }
 
 async function answerAll(
-  engine: Engine,
+  answer: GreedyAnswers,
   tokenizer: Tokenizer,
   items: readonly Item[],
   maxNewTokens: number,
@@ -128,7 +137,7 @@ async function answerAll(
     if (shouldStop()) throw new DotaError('run.stopped', 'Stopped while scoring.');
     const chosen = order.slice(start, start + batchSize);
     const prompts = chosen.map((i) => items[i]?.prompt ?? []);
-    const ids = await generateGreedy(engine, prompts, eosTokenIds, maxNewTokens, shouldStop);
+    const ids = await answer(prompts, eosTokenIds, maxNewTokens, shouldStop);
     chosen.forEach((i, k) => {
       answers[i] = tokenizer.decode(ids[k] ?? [], { skipSpecialTokens: true });
     });

@@ -39,6 +39,7 @@ import {
   type EngineParts,
   type ModelParts,
 } from './prepareModel';
+import { generateGreedy } from '../generate';
 import { scoreFile } from './scoreFile';
 import { evaluationBatches, firstBatches, totalSteps, trainingBatches } from './stepBatches';
 import type { EndReason, Silence, WorkerData, WorkerMessages } from './workerMessages';
@@ -232,7 +233,7 @@ async function scoreTest(
   const file = path.resolve(directory, config.data.test ?? '');
   try {
     const { accuracy, correct, total } = await scoreFile(
-      engine,
+      (...question) => generateGreedy(engine, ...question),
       model.tokenizer,
       config.data,
       file,

@@ -76,13 +76,6 @@ export class TrainedAdapters {
     };
   }
 
-  /** What an adapter adds to the full-precision weight, dense, `[out, in]`. */
-  async change(module: string): Promise<Float32Array> {
-    const weight = await this.#weight(module);
-    const merged = await this.#merged(module, false);
-    return merged.map((value, i) => value - (weight[i] as number));
-  }
-
   dispose(): Promise<void> {
     return this.#deltas.dispose();
   }

@@ -29,10 +29,11 @@ describe.runIf(process.env['DOTA_FULL'])('transformers, PEFT and the Python load
       await writeModel(folder('base'), { dtype: 'F32', sharded });
       const model = await loadModelFolder(folder('base'));
       const modules = allModules(orientation);
+      const unread = (): Promise<never> => Promise.reject(new Error('no weight is needed'));
       const state = { method: 'dota' as const, modules };
       const delta = (tensor: string) => {
         const module = modules.find((m) => `${m.path}.weight` === tensor);
-        return module && denseUpdate(module, plainGemm);
+        return module && denseUpdate(module, plainGemm, unread);
       };
       await writeMergedModel(model, { delta }, folder('merged'), () => '# x\n');
       await model.weights.close();
@@ -42,7 +43,7 @@ describe.runIf(process.env['DOTA_FULL'])('transformers, PEFT and the Python load
         state,
         { r: 8 },
         { baseModel: folder('base'), layers: 2 },
-        plainGemm,
+        { gemm: plainGemm, weight: unread },
       );
       const script = path.join(import.meta.dirname, '../../fixtures/export/judge.py');
       const folders = ['base', 'merged', 'adapter', 'lora'].map(folder);

@@ -18,6 +18,8 @@ interface Reference {
   offset: number;
   blockScales: number[];
   scales: number[];
+  /** Blocks with every float32 that lies halfway between two entries, and its neighbours. */
+  ties: { weights: number[]; codes: number[]; exact: number };
 }
 const reference = JSON.parse(readFileSync('test/fixtures/nf4/nf4.json', 'utf8')) as Reference;
 
@@ -86,11 +88,24 @@ describe('NF4', () => {
     }
   });
 
-  it('takes the lower code on a tie', () => {
-    // Halfway between 0 and the next entry: exact in float32, being half of one.
-    const tie = (NF4_VALUES[8] ?? 0) / 2;
-    expect(Math.fround(tie)).toBe(tie);
-    expect(unpack(quantizeNf4(Float32Array.of(1, tie), 64, false).codes)).toEqual([15, 7]);
+  it('takes the lower code exactly halfway between two, and the nearer one beside that', () => {
+    const { weights: given, codes, exact } = reference.ties;
+    expect(exact).toBeGreaterThanOrEqual(10);
+    expect(unpack(quantizeNf4(Float32Array.from(given), 64, false).codes)).toEqual(codes);
+  });
+
+  it.each([true, false])('gives zeros for a block of zeros (double quantisation: %s)', (double) => {
+    const values = new Rng(5, 'nf4').normals(4 * 64, 0.3);
+    values.fill(0, 64, 128);
+    const tensor = quantizeNf4(values, 64, double);
+    expect(unpack(tensor.codes).slice(64, 128)).toEqual(new Array(64).fill(7));
+    const out = new Float32Array(values.length);
+    dequantizeNf4(tensor, out);
+    expect(out.subarray(64, 128)).toEqual(new Float32Array(64));
+    expect(Math.max(...out.subarray(128).map(Math.abs))).toBeGreaterThan(0.3);
+    const nothing = new Float32Array(64).fill(1);
+    dequantizeNf4(quantizeNf4(new Float32Array(64), 64, double), nothing);
+    expect(nothing).toEqual(new Float32Array(64));
   });
 
   it('stores 4.127 bits a weight with double quantisation', () => {

@@ -25,8 +25,8 @@ async function heads(config: DecoderConfig, columns: number) {
   const wanted = [...expectedWeights(config)].map(([name, shape]) => ({ name, shape }));
   const store = await ParameterStore.create(planParameters(config, nothing), device);
   const sessions = new SessionCache(device, 16);
-  const widened = await FrozenWeights.load(weights, wanted, Infinity);
-  const raw = await FrozenWeights.load(weights, wanted, 0);
+  const widened = await FrozenWeights.load(weights, wanted, true);
+  const raw = await FrozenWeights.load(weights, wanted, false);
   return {
     whole: new Head({ config, frozen: widened, store, sessions, device }),
     streamed: new StreamedHead({ config, frozen: raw, sessions, device, columns }),

@@ -94,8 +94,49 @@ describe('dota export', () => {
         folder,
       );
       expect(note.stderr).toContain('4-bit');
+      // Both say by how much, as it was measured; the matrices have no bits of their own to spare.
+      const error = Number(result['four_bit_error']);
+      expect(error).toBeGreaterThan(0.03);
+      expect(error).toBeLessThan(0.12);
+      for (const said of [note.stderr, String(result['notes'])]) {
+        expect(said).toContain(`${(100 * error).toPrecision(3)} % of the weights’ norm`);
+      }
     },
   );
+
+  it.each([
+    ['lora', { lora_alpha: 8 }],
+    ['lora', { lora_alpha: 8, use_rslora: true }],
+    ['lora', { use_dora: true }],
+    ['lora', { init_lora_weights: 'pissa', lora_alpha: 4 }],
+    ['loretta', { lora_alpha: 16 }],
+    ['loretta', { init_random: 'frozen_copy' }],
+    ['mpop', { r: 16 }],
+    ['random_mpo', { init_random: 'plain', init_std: 0.3 }],
+    ['random_mpo', { init_random: 'frozen_copy' }],
+  ])('of a run with %s %j as an adapter loses nothing', async (method, adapter) => {
+    const run = await train(method, adapter);
+    const out = path.join(run, 'adapter');
+    const result = await dota([
+      ...['export', run, '--to', 'adapter', '--out', out],
+      ...['--checkpoint', 'last'],
+    ]);
+    const { modules } = result as { modules: number | { relative_error: number }[] };
+    if (typeof modules !== 'number') {
+      expect(modules.map((module) => module.relative_error)).toEqual([0, 0, 0, 0]);
+    }
+    // The folder on the base answers as the run does: the likelihood of the same text.
+    const perplexity = async (adapterOf: string): Promise<number> => {
+      const options = ['--adapter', adapterOf, '--checkpoint', 'last', '--data', 'train.json'];
+      const scored = await dota([
+        ...['evaluate', 'model', '--scoring', 'perplexity', '--limit', '8'],
+        ...options,
+      ]);
+      return (scored['results'] as { perplexity: number }[])[0]!.perplexity;
+    };
+    const [own, trained] = [await perplexity(out), await perplexity(run)];
+    expect(Math.abs(own / trained - 1)).toBeLessThan(1e-5);
+  });
 
   it('writes the native adapter and its conversion, with what each module lost', async () => {
     const run = await train('dota', {});

@@ -31,6 +31,10 @@ function difference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   }
   return gap / size;
 }
+/** The base weights, where nothing may ask for them. */
+const unread = (): Promise<never> => Promise.reject(new Error('the base weight was read'));
+const tools = { gemm: plainGemm, weight: unread };
+
 // fp32 arithmetic on sums of a few dozen products of order one.
 const fp32 = 1e-5;
 
@@ -39,7 +43,7 @@ describe('the dense change', () => {
     'of cores over %s features is the definition’s, padding dropped',
     async (orientation) => {
       for (const module of [...allModules(orientation), ...allModules(orientation, false)]) {
-        const dense = await denseUpdate(module, plainGemm);
+        const dense = await denseUpdate(module, plainGemm, unread);
         expect(difference(dense, explicitDelta(module))).toBeLessThan(fp32);
       }
     },
@@ -112,7 +116,7 @@ describe('the LoRA conversion', () => {
       { method: 'dota', modules },
       { r: 8 },
       { baseModel: 'base', layers: 2 },
-      plainGemm,
+      tools,
     );
     const products = await pairs(folder, modules);
     for (const module of modules) {
@@ -138,7 +142,7 @@ describe('the LoRA conversion', () => {
         { method: 'dota', modules },
         rank,
         { baseModel: 'base' },
-        plainGemm,
+        tools,
       );
       const products = await pairs(folder, modules);
       for (const [i, module] of modules.entries()) {
@@ -171,28 +175,31 @@ describe('the LoRA conversion', () => {
     },
   );
 
-  it('of a LoRA adapter keeps its pair, the scale put into B', async () => {
+  it('of a LoRA adapter is its pair, whatever rank is asked for, the scale in alpha', async () => {
     const folder = newFolder();
-    const module: AdaptedModule = {
-      path: layerPath(0, 'self_attn.q_proj'),
+    const pair = { a: new Float32Array(8).fill(1), b: new Float32Array(8).fill(3), rank: 1 };
+    const module = (layer: number, factor: number): AdaptedModule => ({
+      path: layerPath(layer, 'self_attn.q_proj'),
       outFeatures: 8,
       inFeatures: 8,
-      update: {
-        kind: 'lora',
-        a: new Float32Array(8).fill(1),
-        b: new Float32Array(8).fill(3),
-        rank: 1,
-        factor: 2,
-      },
-    };
-    await writePeftLora(
-      folder,
-      { method: 'lora', modules: [module] },
-      { r: 4 },
-      { baseModel: 'b' },
-      plainGemm,
+      update: { kind: 'lora', ...pair, factor },
+    });
+    const modules = [module(0, 2), module(1, 5)];
+    const state = { method: 'lora' as const, modules };
+    const report = await writePeftLora(folder, state, { r: 4 }, { baseModel: 'b' }, tools);
+    expect(report.map(({ rank, relativeError }) => [rank, relativeError])).toEqual([
+      [1, 0],
+      [1, 0],
+    ]);
+    expect((await pairs(folder, modules)).get(modules[0]!.path)).toEqual(
+      new Float32Array(64).fill(3),
     );
-    expect((await pairs(folder, [module])).get(module.path)).toEqual(new Float32Array(64).fill(6));
+    expect(await readConfig(folder)).toMatchObject({
+      r: 1,
+      lora_alpha: 2,
+      alpha_pattern: { 'model\\.layers\\.1\\.self_attn\\.q_proj': 5 },
+      rank_pattern: {},
+    });
   });
 });
 
@@ -201,7 +208,7 @@ describe('the merged model', () => {
   const changesOf = (modules: readonly AdaptedModule[]) => ({
     delta: (tensor: string) => {
       const module = modules.find((m) => `${m.path}.weight` === tensor);
-      return module && denseUpdate(module, plainGemm);
+      return module && denseUpdate(module, plainGemm, unread);
     },
   });
 

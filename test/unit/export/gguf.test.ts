@@ -3,11 +3,12 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { encodeRows } from '../../../src/export/gguf/encodeRows';
+import { Rng } from '../../../src/core/rng';
+import { decodeRows, encodeRows } from '../../../src/export/gguf/encodeRows';
 import { ropeFactors } from '../../../src/export/gguf/tensors';
 import { tokenizerMetadata } from '../../../src/export/gguf/tokenizerMetadata';
 import { writeGguf } from '../../../src/export/gguf/writeGguf';
-import { f16ToF32 } from '../../../src/models/dtype';
+import { f16ToF32, f32ToF16, toFloat32 } from '../../../src/models/dtype';
 import { loadModelFolder, type ModelFolder } from '../../../src/models/modelFolder';
 import { Tokenizer } from '../../../src/models/tokenizer';
 import { parseTokenizerFile, type CheckedTokenizer } from '../../../src/models/tokenizerFile';
@@ -121,6 +122,38 @@ describe('a GGUF file', () => {
     await expect(write('large.gguf', 'f16', { replacement })).rejects.toMatchObject({
       code: 'train.nonFinite',
     });
+  });
+});
+
+describe('what the file’s types took', () => {
+  it('is measured against the merged weights', async () => {
+    const { relativeError } = await write('measured.gguf');
+    // Independent: each weight rounded to half precision, norms kept.
+    let [lost, energy] = [0, 0];
+    for (const name of model.weights.names) {
+      const values = toFloat32(await model.weights.read(name));
+      const stored = name.endsWith('norm.weight') ? values : f16ToF32(f32ToF16(values));
+      values.forEach((value, i) => {
+        lost += (value - stored[i]!) ** 2;
+        energy += value ** 2;
+      });
+    }
+    expect(lost).toBeGreaterThan(0);
+    expect(Math.abs(relativeError / Math.sqrt(lost / energy) - 1)).toBeLessThan(1e-9);
+  });
+
+  it('is the same as decoding by the definition', () => {
+    const values = new Rng(3, 'q8').normals(320, 0.7);
+    const own = decodeRows('Q8_0', encodeRows('Q8_0', values, 'x'));
+    for (let block = 0; block < 10; block++) {
+      const part = values.subarray(block * 32, block * 32 + 32);
+      const scale = Math.max(...part.map(Math.abs)) / 127;
+      part.forEach((value, i) => {
+        // Half a step, and the scale's rounding to half precision of up to 127 steps.
+        const bound = scale * (0.501 + 127 * 2 ** -11);
+        expect(Math.abs(own[block * 32 + i]! - value)).toBeLessThan(bound);
+      });
+    }
   });
 });
 

@@ -6,8 +6,8 @@ import * as ort from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { writeOnnx } from '../../../src/export/onnx/writeOnnx';
 import { loadModelFolder } from '../../../src/models/modelFolder';
-import { writeSafetensors } from '../../../src/models/safetensors/writer';
 import { relativeError } from '../graph/harness';
+import { writeDecoderFixture } from '../models/decoderFixture';
 import { writeModel } from './helpers';
 
 interface Fixture {
@@ -27,19 +27,6 @@ beforeAll(async () => {
   root = await mkdtemp(path.join(os.tmpdir(), 'dota-onnx-'));
 });
 afterAll(() => rm(root, { recursive: true, force: true }));
-
-async function writeFixture(fixture: Fixture, folder: string): Promise<void> {
-  await writeFile(path.join(folder, 'config.json'), JSON.stringify(fixture.config));
-  await writeSafetensors(
-    path.join(folder, 'model.safetensors'),
-    Object.entries(fixture.weights).map(([name, { shape, data }]) => ({
-      name,
-      dtype: 'F32' as const,
-      shape,
-      data: Float32Array.from(data, (value) => value / 4096),
-    })),
-  );
-}
 
 /** One forward of the columns `[begin, end)` of all rows. */
 async function forward(
@@ -63,7 +50,7 @@ async function forward(
 describe('the exported graph', () => {
   it.each(cases.map((fixture) => [fixture.name, fixture] as const))('%s', async (name, fixture) => {
     const folder = await mkdtemp(path.join(root, 'model-'));
-    await writeFixture(fixture, folder);
+    await writeDecoderFixture(folder, fixture.config, fixture.weights);
     const model = await loadModelFolder(folder);
     const out = path.join(root, `${name}-out`);
     await writeOnnx(model, {}, out, '# card\n');

@@ -5,6 +5,11 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { taskIds } from '../../../src/evaluation/tasks';
 import type { SetEvaluation, StoredEvaluation } from '../../../src/protocol/evaluation';
+import { openGreedyAnswers } from '../../../src/trainer/evaluation/greedyAnswers';
+import { generateGreedy } from '../../../src/trainer/generate';
+import { loadCheckpoint, restoreEngine } from '../../../src/trainer/training/checkpointFiles';
+import { buildEngine, endTokens, openModel } from '../../../src/trainer/training/prepareModel';
+import { findTarget } from '../../../src/trainer/training/target';
 import { runCli } from '../trainer/cliHarness';
 import { tinyConfig, writeTinyWorkspace } from '../trainer/tinyModel';
 
@@ -59,6 +64,46 @@ function countsAsRight(set: string, response: string, answer: string): boolean {
   }
   return (labels[set] ?? /answer[1-5]/).exec(response)?.[0] === answer;
 }
+
+describe('greedy answers of a run', () => {
+  it.each([
+    ['dota', {}],
+    ['dota', { load_in_4bit: true }],
+    ['lora', {}],
+    ['full', {}],
+  ])('are those of the training engine: %s %j', async (method, quantization) => {
+    const config = tinyConfig({
+      method,
+      quantization,
+      adapter: { r: 16, target_modules: ['q_proj', 'v_proj', 'up_proj', 'down_proj'] },
+      training: {
+        max_steps: 40,
+        num_train_epochs: 1,
+        learning_rate: method === 'full' ? 0.003 : 0.02,
+      },
+    });
+    writeFileSync(path.join(folder, 'greedy.dota.json'), JSON.stringify(config));
+    const trained = String((await dota(['train', 'greedy.dota.json']))['run']);
+    const target = await findTarget(trained, { root: folder, set: [], checkpoint: 'last' });
+    const model = await openModel(target.config, target.directory);
+    const { initialCores } = await loadCheckpoint(target.checkpoint!);
+    const { engine } = await buildEngine(target.config, model, {
+      shouldStop: () => false,
+      initialCores,
+    });
+    await restoreEngine(target.checkpoint!, engine, { optimizer: false });
+    const { answer, dispose } = await openGreedyAnswers(target, model);
+    const text = ['1 + 2 =', '3 + 4 = 7. 5 + 1 =', '9'];
+    const prompts = text.map((prompt) => model.tokenizer.encode(prompt));
+    const eos = endTokens(model);
+    const expected = await generateGreedy(engine, prompts, eos, 24);
+    expect(expected.flat().length).toBeGreaterThan(0);
+    expect(await answer(prompts, eos, 24, () => false)).toEqual(expected);
+    await dispose();
+    await engine.dispose();
+    await model.close();
+  });
+});
 
 describe('dota evaluate', () => {
   it('scores a trained run as an independent count of its answers does', async () => {

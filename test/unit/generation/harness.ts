@@ -31,7 +31,7 @@ export interface TinyDecoder {
 /** @param sharpen factor of the final norm: how peaked the distributions are */
 export async function openTiny(
   fixture: DecoderFixture,
-  { sharpen = 1, residentLimit = 2 ** 30 } = {},
+  { sharpen = 1, widen = true } = {},
 ): Promise<TinyDecoder> {
   const config = parseModelConfig(JSON.stringify(fixture.config), fixture.name);
   const tensors = new Map(
@@ -45,7 +45,7 @@ export async function openTiny(
   );
   const reader = weightsFromMap(tensors);
   const wanted = [...expectedWeights(config)].map(([name, shape]) => ({ name, shape }));
-  const weights = await FrozenWeights.load(reader, wanted, residentLimit);
+  const weights = await FrozenWeights.load(reader, wanted, widen);
   const device = openDevice({ kind: 'cpu', threads: 1 });
   return {
     config,

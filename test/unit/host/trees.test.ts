@@ -247,6 +247,18 @@ describe('the runs tree', () => {
     );
   });
 
+  it('shows what 4-bit weights lost, beside what plain NF4 would have', () => {
+    const quantization = { relativeError: 0.0831, plainRelativeError: 0.0912, modules: 28 };
+    const finished = run('finished');
+    const manifest = { ...finished.manifest, quantization };
+    const details = new Map(detailsOfRun({ ...finished, manifest }));
+    const text = details.get('Error of 4-bit weights at step 0');
+    expect(text).toMatch(/^8\.3\d*\s?% .*9\.1\d*\s?%\)$/);
+    expect(detailsOfRun(run('finished')).map(([name]) => name)).not.toContain(
+      'Error of 4-bit weights at step 0',
+    );
+  });
+
   it('shows one status item while something runs, and none otherwise', () => {
     expect(statusOf([run('finished')])).toBeUndefined();
     expect(statusOf([run('running')])?.text).toBe('$(sync~spin) DoTA 10/100 · loss 1.25');

@@ -15,10 +15,10 @@ import { ModelList } from '../../../src/host/modelList';
 import type { Architecture } from '../../../src/models/architectures/architecture';
 import { parseModelConfig } from '../../../src/models/config';
 import { loadModelFolder, type ModelFolder } from '../../../src/models/modelFolder';
-import { writeSafetensors } from '../../../src/models/safetensors/writer';
 import { createEngine } from '../../../src/trainer/engine/createEngine';
 import { readGguf } from '../export/readGguf';
 import { relativeError } from '../graph/harness';
+import { writeDecoderFixture } from './decoderFixture';
 
 const modelType = 'cousin';
 
@@ -56,22 +56,13 @@ beforeAll(async () => {
   folder = path.join(root, 'models', 'tiny');
   mkdirSync(folder, { recursive: true });
   const config = { ...fixture.config, model_type: modelType, architectures: ['CousinForCausalLM'] };
-  writeFileSync(path.join(folder, 'config.json'), JSON.stringify(config));
   const tokenizer = {
     added_tokens: [{ id: 2, content: '<s>', special: true }],
     pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false },
     model: { type: 'BPE', vocab: { a: 0, b: 1 }, merges: [] },
   };
   writeFileSync(path.join(folder, 'tokenizer.json'), JSON.stringify(tokenizer));
-  await writeSafetensors(
-    path.join(folder, 'model.safetensors'),
-    Object.entries(fixture.weights).map(([name, { shape, data }]) => ({
-      name,
-      dtype: 'F32' as const,
-      shape,
-      data: Float32Array.from(data, (value) => value / 4096),
-    })),
-  );
+  await writeDecoderFixture(folder, config, fixture.weights);
   // Checks every name and shape against the description.
   model = await loadModelFolder(folder);
 });
