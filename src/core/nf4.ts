@@ -6,6 +6,7 @@
  */
 
 import { dynamicMap, midpoints, nearestCode } from './dynamicMap';
+import { KERNEL_BLOCK, nf4Kernel } from './nf4Kernel';
 
 /** The sixteen NF4 values (published table, float32). */
 export const NF4_VALUES = Float32Array.of(
@@ -132,9 +133,22 @@ export function quantizeNf4(
  */
 export function dequantizeNf4(tensor: Nf4Tensor, out: Float32Array): void {
   const { codes, blockSize, length, scales } = tensor;
-  // This runs for every matrix, twice a step: sixteen products a block, no array a block.
+  // This runs for every matrix, twice a step.
+  const widen = blockSize === KERNEL_BLOCK ? nf4Kernel(NF4_VALUES) : undefined;
+  const whole = widen === undefined ? 0 : Math.floor(length / KERNEL_BLOCK);
+  widen?.(codes, (b) => scaleOf(scales, b), whole, out);
+  dequantizePlain(tensor, out, whole);
+}
+
+/** The same without WebAssembly, from a block on. */
+export function dequantizePlain(
+  { codes, blockSize, length, scales }: Nf4Tensor,
+  out: Float32Array,
+  fromBlock = 0,
+): void {
+  // Sixteen products a block, no array a block.
   const scaled = new Float32Array(NF4_VALUES.length);
-  for (let b = 0, start = 0; start < length; b++, start += blockSize) {
+  for (let b = fromBlock, start = b * blockSize; start < length; b++, start += blockSize) {
     const scale = scaleOf(scales, b);
     for (let code = 0; code < scaled.length; code++) {
       scaled[code] = scale * (NF4_VALUES[code] as number);

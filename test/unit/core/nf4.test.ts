@@ -2,12 +2,14 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import {
   dequantizeNf4,
+  dequantizePlain,
   expandScales,
   NF4_VALUES,
   nf4Bytes,
   quantizeNf4,
   SCALE_BLOCK,
 } from '../../../src/core/nf4';
+import { nf4Kernel } from '../../../src/core/nf4Kernel';
 import { Rng } from '../../../src/core/rng';
 
 interface Reference {
@@ -106,6 +108,25 @@ describe('NF4', () => {
     const nothing = new Float32Array(64).fill(1);
     dequantizeNf4(quantizeNf4(new Float32Array(64), 64, double), nothing);
     expect(nothing).toEqual(new Float32Array(64));
+  });
+
+  // 512 blocks are widened at a time; lengths around that, with an end that is no whole block.
+  it.each([
+    [64, true],
+    [511 * 64, true],
+    [512 * 64, false],
+    [513 * 64 + 31, true],
+    [1024 * 64 + 1, false],
+  ])('gives the same bits with SIMD and without: %d weights', (length, double) => {
+    expect(nf4Kernel(NF4_VALUES)).toBeDefined();
+    const values = new Rng(length, 'nf4').normals(length, 0.02);
+    values.fill(0, 0, 64);
+    const tensor = quantizeNf4(values, 64, double);
+    const [simd, plain] = [new Float32Array(length), new Float32Array(length)];
+    dequantizeNf4(tensor, simd);
+    dequantizePlain(tensor, plain);
+    expect(new Uint32Array(simd.buffer)).toEqual(new Uint32Array(plain.buffer));
+    expect(plain.some((value) => value !== 0) || length === 64).toBe(true);
   });
 
   it('stores 4.127 bits a weight with double quantisation', () => {

@@ -1,6 +1,6 @@
 /** The eigen-solver's inner loops as WebAssembly; `kernels.ts` says what each one computes. */
-import { FunctionBuilder, assemble, f64, f64x2, i32, whileLoop } from './assembler';
-import type { Code, Local } from './assembler';
+import { FunctionBuilder, assemble, f64, f64x2, i32, whileLoop } from '../../simd/assembler';
+import type { Code, Local } from '../../simd/assembler';
 
 const DOUBLE = 8;
 const PAIR = 16;

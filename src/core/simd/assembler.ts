@@ -1,6 +1,6 @@
 /**
- * Just enough of a WebAssembly assembler for loops over f64x2 vectors: expressions and statements are
- * byte sequences that concatenate. Encoding: WebAssembly Core Specification 2.0, chapter 5.
+ * Just enough of a WebAssembly assembler for loops over vectors: expressions and statements are byte
+ * sequences that concatenate. Encoding: WebAssembly Core Specification 2.0, chapter 5.
  */
 
 /** Instructions in their binary form; an expression leaves its value on the stack. */
@@ -34,7 +34,7 @@ function signed(value: number): number[] {
   }
 }
 
-/** All data is aligned to eight bytes (2^3). */
+/** All data is aligned to eight bytes (2^3) unless it is smaller. */
 const at = (offset: number): number[] => [3, ...unsigned(offset)];
 
 export const i32 = {
@@ -56,6 +56,36 @@ export const f64 = {
   add: (a: Code, b: Code): Code => [...a, ...b, 0xa0],
   sub: (a: Code, b: Code): Code => [...a, ...b, 0xa1],
   mul: (a: Code, b: Code): Code => [...a, ...b, 0xa2],
+};
+
+/** Sixteen bytes, whatever they stand for. */
+export const v128 = {
+  load: (address: Code, offset = 0): Code => [...address, SIMD, 0x00, ...at(offset)],
+  store: (address: Code, value: Code, offset = 0): Code => [
+    ...address,
+    ...value,
+    SIMD,
+    0x0b,
+    ...at(offset),
+  ],
+  const: (bytes: readonly number[]): Code => [SIMD, 0x0c, ...bytes],
+  and: (a: Code, b: Code): Code => [...a, ...b, SIMD, 0x4e],
+};
+
+/** Sixteen bytes side by side. */
+export const i8x16 = {
+  /** The bytes of `table` at the places that `indices` name. */
+  swizzle: (table: Code, indices: Code): Code => [...table, ...indices, SIMD, 0x0e],
+  /** @param lanes of sixteen bytes: 0 to 15 of `a`, 16 to 31 of `b` */
+  shuffle: (a: Code, b: Code, lanes: readonly number[]): Code => [...a, ...b, SIMD, 0x0d, ...lanes],
+  shiftRight: (a: Code, bits: number): Code => [...a, ...i32.const(bits), SIMD, 0x6d],
+};
+
+/** Four floats side by side. */
+export const f32x4 = {
+  /** One float from memory, aligned to four bytes, in all lanes. */
+  loadSplat: (address: Code): Code => [...address, SIMD, 0x09, 2, 0],
+  mul: (a: Code, b: Code): Code => [...a, ...b, SIMD, 0xe6, 0x01],
 };
 
 /** Two doubles side by side. */
