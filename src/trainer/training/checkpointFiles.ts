@@ -11,6 +11,7 @@ import { DotaError } from '../../protocol/errors';
 import type { RunFingerprint } from '../../protocol/runFiles';
 import type { Engine, EngineStatePart, Moment, TrainableTensor } from '../engine';
 import type { LoopState } from '../loop';
+import { initialBytes, type InitialCores, initialPrefix } from './initialCores';
 
 const adapterFile = 'adapter_model.safetensors';
 /** All weights, where all of them train. */
@@ -19,9 +20,6 @@ const optimizerFile = 'optimizer.safetensors';
 /** Scales of an 8-bit moment. */
 const absmaxSuffix = '.absmax';
 const stateFile = 'trainer_state.json';
-/** Cores at step 0, which the merged weight W + MPO(A) - MPO(A0) needs as well. */
-const initialPrefix = 'mpo_initial_cores.';
-const corePrefix = 'mpo_cores.';
 /** What makes a fully trained checkpoint a model folder that any program can open. */
 const modelSideFiles = [
   'config.json',
@@ -67,17 +65,14 @@ export interface CheckpointContents {
 /** About how many bytes a checkpoint takes: parameters and two moments in fp32, and some text. */
 export function checkpointBytes(engine: Engine, plan: AdapterPlan): number {
   const trained = engine.trainable.reduce((sum, t) => sum + t.size, 0);
-  const initial = [...plan.modules.values()]
-    .flatMap((adapter) => adapter.tensors)
-    .reduce((sum, t) => sum + t.initial.length, 0);
-  return 4 * (3 * trained + initial) + (1 << 20);
+  return 12 * trained + initialBytes(plan) + (1 << 20);
 }
 
 /** Fills `folder` with a checkpoint of the engine's state. */
 export async function writeCheckpointFiles(
   folder: string,
   engine: Engine,
-  plan: AdapterPlan,
+  initial: InitialCores,
   contents: CheckpointContents,
 ): Promise<void> {
   const at = (name: string): string => path.join(folder, name);
@@ -88,13 +83,13 @@ export async function writeCheckpointFiles(
     shape: tensor.shape,
     data: view(state.parameters, tensor),
   }));
-  if (plan.trainsBaseWeights) {
+  if (contents.config.method === 'full') {
     await writeSafetensors(at(modelFile), parameters, { format: 'pt' });
     await copySideFiles(contents.modelFolder, folder);
   } else {
-    await writeSafetensors(at(adapterFile), [...parameters, ...initialCores(plan)], {
-      format: 'pt',
-    });
+    await initial.use((cores) =>
+      writeSafetensors(at(adapterFile), [...parameters, ...cores], { format: 'pt' }),
+    );
     await writeJson(at('adapter_config.json'), {
       peft_type: contents.config.method.toUpperCase(),
       base_model_name_or_path: contents.modelFolder,
@@ -157,24 +152,6 @@ async function copySideFiles(from: string, to: string): Promise<void> {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     });
   }
-}
-
-/** A0 of every MPO adapter, whatever form its residual takes, and the cores that don't train. */
-function initialCores(plan: AdapterPlan): TensorToWrite[] {
-  return [...plan.modules].flatMap(([module, adapter]) =>
-    adapter.tensors
-      .filter((tensor) => tensor.name.startsWith(corePrefix))
-      .flatMap(({ name, shape, initial: data, trainable }) => {
-        const index = name.slice(corePrefix.length);
-        const names = trainable ? [initialPrefix] : [initialPrefix, corePrefix];
-        return names.map((prefix) => ({
-          name: `${module}.${prefix}${index}`,
-          dtype: 'F32' as const,
-          shape,
-          data,
-        }));
-      }),
-  );
 }
 
 function view(flat: Float32Array, tensor: TrainableTensor): Float32Array {

@@ -32,6 +32,7 @@ import {
 import type { ControlFlags } from './controlFlags';
 import { estimateRun, type RunEstimate } from './estimateRun';
 import { cacheFolder } from './cacheFolder';
+import { InitialCores } from './initialCores';
 import {
   buildEngine,
   endTokens,
@@ -159,6 +160,7 @@ async function trainModel(
       folder.path,
       checkpointBytes(engine, parts.plan) * (training.save_total_limit + 1),
     );
+    const initial = await InitialCores.keep(folder.path, parts.plan);
     if (checkpoint !== undefined) {
       await restoreEngine(checkpoint.folder, engine, { optimizer: true });
       main.notify('row', { kind: 'resume', step: checkpoint.loop.step });
@@ -170,7 +172,7 @@ async function trainModel(
       folder,
       config,
       model,
-      parts,
+      { ...parts, initial },
       fingerprint,
       steps,
       { flags, main, report },
@@ -292,7 +294,7 @@ function loopHooks(
   folder: RunFolder,
   config: RunConfig,
   model: ModelParts,
-  parts: EngineParts,
+  parts: EngineParts & { initial: InitialCores },
   fingerprint: RunFingerprint,
   steps: number,
   { flags, main, report }: Surroundings,
@@ -318,7 +320,7 @@ function loopHooks(
       environment,
     };
     await saveCheckpoint(folder, loop.step, checkpointBytes(parts.engine, parts.plan), (stage) =>
-      writeCheckpointFiles(stage, parts.engine, parts.plan, contents),
+      writeCheckpointFiles(stage, parts.engine, parts.initial, contents),
     );
     await rotateCheckpoints(folder, {
       last: loop.step,
