@@ -19,6 +19,7 @@ import type { DecoderConfig } from '../../src/models/modelConfig';
 import type { Engine } from '../../src/trainer/engine';
 import { createEngine } from '../../src/trainer/engine/createEngine';
 import type { WeightReader } from '../../src/trainer/engine/frozenWeights';
+import { releaseInitial } from '../../src/trainer/training/initialCores';
 import { openDevice } from '../../src/trainer/ort/device';
 import { randomBatch } from '../step/setup';
 
@@ -141,7 +142,7 @@ async function buildEngine(options: WorkerOptions, config: DecoderConfig): Promi
             return { shape, data };
           }),
   });
-  return createEngine({
+  const engine = await createEngine({
     config,
     weights: generatedWeights(config),
     adapters,
@@ -152,6 +153,9 @@ async function buildEngine(options: WorkerOptions, config: DecoderConfig): Promi
       ? { doubleQuantization: true, stored: options.readyMade ? generatedNf4 : undefined }
       : undefined,
   });
+  // As a run does, which has them in its folder.
+  releaseInitial(adapters);
+  return engine;
 }
 
 function statusMb(field: 'VmHWM' | 'VmRSS'): number {

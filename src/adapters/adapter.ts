@@ -55,9 +55,11 @@ export interface ModuleAdapter {
    * The adapted product without bias.
    * @param x `[tokens, in]`
    * @param weight `[out, in]`
+   * @param sum `weight + delta`, where an engine has formed it (see `formsSum`); gradients reach the
+   *   adapter's tensors as if it had been formed here
    * @returns `[tokens, out]`
    */
-  apply(x: Tensor, weight: Tensor, tensor: TensorLookup): Tensor;
+  apply(x: Tensor, weight: Tensor, tensor: TensorLookup, sum?: Tensor): Tensor;
   /**
    * What the tensors add to the `weight` that `apply` takes, dense, `[out, in]`. At step 0 of an
    * adapter that `subtractsInitialDelta` it may not depend on the weight.

@@ -1,6 +1,12 @@
 /** The MPO adapter of one module, whatever its cores start from. */
 import type { Core } from '../core/mpo/types';
-import { applyMpo, mergeMpo, type MpoLayout, sequentialWins } from '../graph/layers/mpo';
+import {
+  applyMpo,
+  mergeMpo,
+  type MpoLayout,
+  productWithMpo,
+  sequentialWins,
+} from '../graph/layers/mpo';
 import type { Tensor } from '../graph/graph';
 import { dimension } from '../graph/shape';
 import type { AdapterTensor, LinearModule, ModuleAdapter, TensorLookup } from './adapter';
@@ -71,16 +77,17 @@ export class MpoAdapter implements ModuleAdapter {
     return new MpoAdapter(this.module, this.#cores, { ...this.#options, form: 'explicit' });
   }
 
-  apply(x: Tensor, weight: Tensor, tensor: TensorLookup): Tensor {
+  apply(x: Tensor, weight: Tensor, tensor: TensorLookup, sum?: Tensor): Tensor {
+    const cores = this.#cores.map((_, k) => tensor(coreName(k)));
     if (this.#appliesSequentially(dimension(x.shape, 0))) {
-      const cores = this.#cores.map((_, k) => tensor(coreName(k)));
       return add(gemm(x, weight, { transposeB: true }), applyMpo(x, cores, this.#layout));
     }
     const adapted =
-      this.#options.form === 'replace'
+      sum ??
+      (this.#options.form === 'replace'
         ? this.#merge(tensor, coreName)
-        : add(weight, this.delta(tensor, weight));
-    return gemm(x, adapted, { transposeB: true });
+        : add(weight, this.delta(tensor, weight)));
+    return productWithMpo(x, adapted, cores, this.#layout);
   }
 
   formsSum(tokens: number): boolean {

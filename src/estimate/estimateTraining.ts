@@ -7,7 +7,12 @@ import type { AdapterOptions } from '../adapters/method';
 import { linearModules, selectModules } from '../adapters/targets';
 import type { Method } from '../config/runConfig';
 import { largestLogits, streamedColumns } from '../graph/decoder/headChunks';
-import { attentionSize, linearPaths, linearShape } from '../graph/decoder/block';
+import {
+  attentionSize,
+  largestMatrixBytes,
+  linearPaths,
+  linearShape,
+} from '../graph/decoder/block';
 import { attentionCut, isCut, MAX_SCORES_BYTES } from '../graph/layers/attentionCut';
 import { countParameters } from '../models/config';
 import type { DecoderConfig } from '../models/modelConfig';
@@ -124,10 +129,13 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
 
   const streamed = !resident;
   const held = resident ? float : shape.bytesPerWeight;
-  const scratch = Math.max(
-    streamed || quantized !== undefined ? blockNumbers : 0,
-    streamed ? streamedColumns(config) * hiddenSize : 0,
-  );
+  // A block runs in stages where its weights are widened, each with room for its largest matrix.
+  const matrix = largestMatrixBytes(config) / float;
+  const scratch = streamed
+    ? Math.max(matrix, streamedColumns(config) * hiddenSize)
+    : quantized === undefined
+      ? 0
+      : blockNumbers;
   const formsChange = (method !== 'lora' && method !== 'loretta') || adapter.use_dora;
   const size = attentionSize(config, { batch, sequence });
   const cut = attentionCut(size, shape.scoresBytes ?? MAX_SCORES_BYTES.cpu);
@@ -138,7 +146,8 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
   const kept = float * tokens * trainedLayers * (hiddenSize + (recompute ? 0 : saved));
   // The sums lie where the weights were widened.
   const summed = streamed && (method === 'dota' || method === 'random_mpo');
-  const changes = formsChange ? (summed ? 0 : blockNumbers) + changeTensors * largest : 0;
+  const sums = summed ? 0 : streamed ? matrix : blockNumbers;
+  const changes = formsChange ? sums + changeTensors * largest : 0;
   const block =
     blockFragmentation *
     float *

@@ -10,7 +10,9 @@ import {
   type OnnxNode,
   type ValueInfo,
 } from './onnx';
+import { RESERVED_PREFIX } from './names';
 import { formatShape, type Shape, sizeOf } from './shape';
+import { cutIntoStages, type StageOptions } from './stages';
 
 /**
  * The vector-Jacobian product of one operation: given the gradient of the output, the gradients of
@@ -38,12 +40,6 @@ export interface Tensor {
   readonly origin: Origin | undefined;
 }
 
-/**
- * Names of constants and intermediate values start with this, names of inputs must not: an
- * initializer that shares an input's name silently turns into that input's default value.
- */
-const RESERVED_PREFIX = '_';
-
 export interface BuiltGraph {
   model: Uint8Array;
   /** Inputs that some output depends on; the others are left out of the model. */
@@ -56,6 +52,14 @@ export interface BuiltGraph {
 export interface GraphNode extends OnnxNode {
   inputShapes: readonly Shape[];
   inputTypes: readonly DType[];
+}
+
+/** What `build` serializes. */
+export interface GraphParts {
+  nodes: readonly GraphNode[];
+  inputs: readonly ValueInfo[];
+  outputs: readonly ValueInfo[];
+  initializers: readonly Initializer[];
 }
 
 export interface NodeOptions {
@@ -169,6 +173,17 @@ export class Graph {
    * @param isWeight which inputs are weights
    */
   build(isWeight: (input: string) => boolean = () => false): BuiltGraph {
+    return encode(weightsFirst(this.#parts(), isWeight));
+  }
+
+  /** The same in stages that run one after the other; see `cutIntoStages`. */
+  buildStages(options: StageOptions): BuiltGraph[] {
+    return cutIntoStages(this.#parts(), options).map((stage) =>
+      encode(weightsFirst(stage, options.isWeight)),
+    );
+  }
+
+  #parts(): GraphParts {
     const needed = new Set(this.#outputs.map((output) => output.source));
     const live: GraphNode[] = [];
     for (const node of this.#nodes.toReversed()) {
@@ -176,33 +191,12 @@ export class Graph {
       live.push(node);
       for (const name of node.inputs) needed.add(name);
     }
-    const nodes = this.#nameOutputs(this.#weightsFirst(live.reverse(), isWeight));
-    const inputs = [...this.#inputs.values()].filter(({ name }) => needed.has(name));
-    const outputs = this.#outputs.map(({ name, dtype, shape }) => ({ name, dtype, shape }));
-    const initializers = [...this.#initializers.values()].filter(({ name }) => needed.has(name));
     return {
-      model: encodeModel({ nodes, inputs, outputs, initializers }),
-      inputs,
-      outputs,
-      nodes,
+      nodes: this.#nameOutputs(live.reverse()),
+      inputs: [...this.#inputs.values()].filter(({ name }) => needed.has(name)),
+      outputs: this.#outputs.map(({ name, dtype, shape }) => ({ name, dtype, shape })),
+      initializers: [...this.#initializers.values()].filter(({ name }) => needed.has(name)),
     };
-  }
-
-  #weightsFirst(
-    nodes: readonly GraphNode[],
-    isWeight: (input: string) => boolean,
-  ): readonly GraphNode[] {
-    const known = new Set([...this.#inputs.keys()].filter(isWeight));
-    const constant = (name: string): boolean => this.#initializers.has(name) || known.has(name);
-    const first: GraphNode[] = [];
-    const rest: GraphNode[] = [];
-    for (const node of nodes) {
-      if (node.inputs.every(constant)) {
-        first.push(node);
-        for (const name of node.outputs) known.add(name);
-      } else rest.push(node);
-    }
-    return [...first, ...rest];
   }
 
   /**
@@ -238,4 +232,25 @@ export class Graph {
       ...copies,
     ];
   }
+}
+
+function encode(parts: GraphParts): BuiltGraph {
+  const { nodes, inputs, outputs } = parts;
+  return { model: encodeModel(parts), inputs, outputs, nodes };
+}
+
+function weightsFirst(parts: GraphParts, isWeight: (input: string) => boolean): GraphParts {
+  const known = new Set([
+    ...parts.inputs.map(({ name }) => name).filter(isWeight),
+    ...parts.initializers.map(({ name }) => name),
+  ]);
+  const first: GraphNode[] = [];
+  const rest: GraphNode[] = [];
+  for (const node of parts.nodes) {
+    if (node.inputs.every((name) => known.has(name))) {
+      first.push(node);
+      for (const name of node.outputs) known.add(name);
+    } else rest.push(node);
+  }
+  return { ...parts, nodes: [...first, ...rest] };
 }

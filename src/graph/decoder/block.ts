@@ -9,6 +9,7 @@ import { swiglu } from '../layers/swiglu';
 import type { Tensor } from '../graph';
 import { reshape } from '../ops/broadcast';
 import { add } from '../ops/elementwise';
+import { sizeOf } from '../shape';
 
 /** The linear layers of a block, by their path inside it, in Hugging Face's names. */
 export const linearPaths = [
@@ -45,6 +46,11 @@ export function linearShape(config: DecoderConfig, path: LinearPath): readonly [
     case 'mlp.down_proj':
       return [hiddenSize, intermediateSize];
   }
+}
+
+/** Of a block's matrices the largest, in fp32. */
+export function largestMatrixBytes(config: DecoderConfig): number {
+  return Math.max(...linearPaths.map((path) => 4 * sizeOf(linearShape(config, path))));
 }
 
 /** What a block's attention is cut by. */

@@ -8,7 +8,13 @@ import { type BuiltGraph, Graph } from '../graph';
 import { type Shape, sizeOf } from '../shape';
 import type { FloatType } from '../dtype';
 import type { Tensor } from '../graph';
-import { attentionSize, type BlockTensorShape, decoderBlock, type LinearPath } from './block';
+import {
+  attentionSize,
+  type BlockTensorShape,
+  decoderBlock,
+  type LinearPath,
+  linearPaths,
+} from './block';
 import { add } from '../ops/elementwise';
 import { type AttentionCut, type MaskPiece, maskPieces } from '../layers/attentionCut';
 import { type Storage, storedWeight } from '../layers/storedWeight';
@@ -42,11 +48,19 @@ export interface BlockShape {
 
 /** Names of inputs and outputs. */
 export const frozenInput = (name: string): string => `frozen.${name}`;
+/** Weight and adapter's change of a linear layer, where the sum is formed before the graph runs. */
+export const summedInput = (path: LinearPath): string => `summed.${path}`;
 export const savedValue = (name: string): string => `saved.${name}`;
 export const maskInput = (index: number): string => `mask.${index}`;
 
 const isWeight = (input: string): boolean =>
   input === 'parameters' || input.startsWith(frozenInput(''));
+
+/** What is widened while the block runs. */
+const isMatrix = (input: string): boolean => matrixInputs.has(input);
+const matrixInputs: ReadonlySet<string> = new Set(
+  linearPaths.flatMap((path) => [frozenInput(`${path}.weight`), summedInput(path)]),
+);
 
 interface AssembledBlock {
   graph: Graph;
@@ -150,19 +164,34 @@ export function accumulateGradient(
 }
 
 /**
+ * @param matrixBytes the most that the block's matrices may take in fp32 while one stage runs; all of
+ *   the graph is one stage where there is no limit
+ */
+function built(graph: Graph, matrixBytes: number | undefined): BuiltGraph[] {
+  if (matrixBytes === undefined) return [graph.build(isWeight)];
+  return graph.buildStages({
+    isLarge: isMatrix,
+    isWeight,
+    // A gradient is projected to the cores when it is there: later it would stand beside the next.
+    isOrdered: (input) => input === 'output_gradient',
+    maxBytes: matrixBytes,
+  });
+}
+
+/**
  * `hidden` -> `output`, plus `saved.*` when a backward pass with saved values follows.
  */
 export function buildBlockForward(
   plan: BlockPlan,
   shape: BlockShape,
-  options: { save: boolean },
-): BuiltGraph {
+  options: { save: boolean; matrixBytes?: number | undefined },
+): BuiltGraph[] {
   const { graph, output } = assemble(plan, shape, (owner, name, value) => {
     if (options.save) owner.output(savedValue(name), value);
     return value;
   });
   graph.output('output', output);
-  return graph.build(isWeight);
+  return built(graph, options.matrixBytes);
 }
 
 /**
@@ -174,8 +203,8 @@ export function buildBlockForward(
 export function buildBlockBackward(
   plan: BlockPlan,
   shape: BlockShape,
-  options: { recompute: boolean; inputGradient: boolean },
-): BuiltGraph {
+  options: { recompute: boolean; inputGradient: boolean; matrixBytes?: number | undefined },
+): BuiltGraph[] {
   const { graph, hidden, trainable, output } = assemble(plan, shape, (owner, name, value) => {
     if (options.recompute) return value;
     const handedOver = owner.input(savedValue(name), value.dtype, value.shape);
@@ -186,5 +215,5 @@ export function buildBlockBackward(
   const parts = gradients([{ output, gradient: outputGradient }], targets);
   accumulateGradient(graph, parts.slice(0, trainable.length), plan.trainable);
   if (options.inputGradient) graph.output('input_gradient', parts.at(-1) as Tensor);
-  return graph.build(isWeight);
+  return built(graph, options.matrixBytes);
 }

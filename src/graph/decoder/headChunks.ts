@@ -1,6 +1,6 @@
 /** How the head's work is cut, so that the logits of all tokens at once never exist. */
 import type { DecoderConfig } from '../../models/modelConfig';
-import { linearPaths, linearShape } from './block';
+import { largestMatrixBytes } from './block';
 
 /** Rows a chunk: enough for efficient products, few enough to waste little on the last one. */
 const maxRows = 256;
@@ -21,13 +21,10 @@ export function headRows(config: DecoderConfig, labelled: number, tokens: number
 
 /**
  * Vocabulary entries whose rows of the projection are widened at once; a multiple of 64. They take no
- * more than a block's matrices, whose place they are widened to.
+ * more than a block's largest matrix, in whose place they are widened.
  */
 export function streamedColumns(config: DecoderConfig): number {
-  const matrices = linearPaths
-    .map((path) => linearShape(config, path))
-    .reduce((sum, [rows, columns]) => sum + rows * columns, 0);
-  return columnsWithin(config, Math.min(maxProjectionBytes, 4 * matrices));
+  return columnsWithin(config, Math.min(maxProjectionBytes, largestMatrixBytes(config)));
 }
 
 function columnsWithin({ hiddenSize, vocabSize }: DecoderConfig, bytes: number): number {

@@ -6,7 +6,7 @@
 import { dimension } from '../shape';
 import type { Tensor } from '../graph';
 import { reshape } from '../ops/broadcast';
-import { slice, transpose } from '../ops/layout';
+import { pad, slice, transpose } from '../ops/layout';
 import { gemm, leftMatmul, matmul } from '../ops/matmul';
 
 export interface MpoLayout {
@@ -29,12 +29,73 @@ const DENSE_TRAFFIC = 512;
  * Zero-padded rows and columns, where the factors' product exceeds the size, are cut off.
  */
 export function mergeMpo(cores: readonly Tensor[], layout: MpoLayout): Tensor {
-  const oriented = layout.orientation === 'out' ? cores : cores.map(swapLegs);
+  const { left, right } = denseHalves(cores, layout);
+  return slice(joinHalves(left, right), [0, 0], [layout.outFeatures, layout.inFeatures]);
+}
+
+/**
+ * `x weight^T`, where the weight is a sum of which `MPO(cores)` is one part and the only one that trains.
+ * The cores' gradient goes through the dense gradient in the layout `[I1 J1, I2 J2]`, in which an MPO has
+ * rank r: it is made there by one small product for each pair of outer legs, and the gradient in the
+ * weight's own layout, or a permuted copy of it, never exists.
+ * @param x `[tokens, inFeatures]`
+ * @param weight `[outFeatures, inFeatures]`
+ * @returns `[tokens, outFeatures]`
+ */
+export function productWithMpo(
+  x: Tensor,
+  weight: Tensor,
+  cores: readonly Tensor[],
+  layout: MpoLayout,
+): Tensor {
+  const { left, right } = denseHalves(cores, layout);
+  return x.graph.withOrigin(gemm(x, weight, { transposeB: true }), {
+    inputs: [x, left, right],
+    vjp: (dy) => [
+      gemm(dy, weight),
+      ...halfGradients(pairedProduct(dy, x, left, right), left, right),
+    ],
+  });
+}
+
+/** `dy^T x` as `[I1 J1, I2 J2]`, zeros where the factors' products exceed the sizes. */
+function pairedProduct(dy: Tensor, x: Tensor, left: Tensor, right: Tensor): Tensor {
+  const [rows1, cols1] = left.shape as [number, number, number];
+  const [rows2, , cols2] = right.shape as [number, number, number];
+  const tokens = dimension(x.shape, 0);
+  const legs = (values: Tensor, outer: number, inner: number): Tensor => {
+    const missing = outer * inner - dimension(values.shape, 1);
+    return reshape(pad(values, [0, 0], [0, missing]), [tokens, outer, inner]);
+  };
+  const rows = transpose(legs(dy, rows1, rows2), [1, 2, 0]);
+  const columns = transpose(legs(x, cols1, cols2), [1, 0, 2]);
+  const product = matmul(
+    reshape(rows, [rows1, 1, rows2, tokens]),
+    reshape(columns, [1, cols1, tokens, cols2]),
+  );
+  return reshape(product, [rows1 * cols1, rows2 * cols2]);
+}
+
+/** @param paired the dense gradient as `[I1 J1, I2 J2]` */
+function halfGradients(paired: Tensor, left: Tensor, right: Tensor): [Tensor, Tensor] {
+  const [rows1, cols1, bond] = left.shape as [number, number, number];
+  const [rows2, , cols2] = right.shape as [number, number, number];
+  const flatLeft = reshape(left, [rows1 * cols1, bond]);
+  const flatRight = reshape(transpose(right, [1, 0, 2]), [bond, rows2 * cols2]);
+  const dRight = reshape(gemm(flatLeft, paired, { transposeA: true }), [bond, rows2, cols2]);
+  return [
+    reshape(gemm(paired, flatRight, { transposeB: true }), left.shape),
+    transpose(dRight, [1, 0, 2]),
+  ];
+}
+
+function denseHalves(
+  cores: readonly Tensor[],
+  { orientation }: MpoLayout,
+): { left: Tensor; right: Tensor } {
+  const oriented = orientation === 'out' ? cores : cores.map(swapLegs);
   const cut = denseCut(oriented.map(({ shape }) => shape));
-  const left = mergeLeft(oriented.slice(0, cut));
-  const right = mergeRight(oriented.slice(cut));
-  const dense = joinHalves(left, right);
-  return slice(dense, [0, 0], [layout.outFeatures, layout.inFeatures]);
+  return { left: mergeLeft(oriented.slice(0, cut)), right: mergeRight(oriented.slice(cut)) };
 }
 
 /**
@@ -106,6 +167,10 @@ function swapLegs(core: Tensor): Tensor {
 /**
  * Every step is one batched product over pairs of row indices, so that rows and columns come out
  * contiguous: `[I1, 1, J1, r] x [1, I2, r, J2] -> [I1, I2, J1, J2] = [I1 I2, J1 J2]`.
+ *
+ * Its gradients are two plain products with the gradient as `[I1 J1, I2 J2]`, in which the result has
+ * rank r; those of the batched product would hold r J2 (or J1 r) numbers for each row, more than the
+ * dense matrix has, and sum them.
  * @param left `[I1, J1, r]`
  * @param right `[I2, r, J2]`
  */
@@ -116,7 +181,14 @@ function joinHalves(left: Tensor, right: Tensor): Tensor {
     reshape(left, [rows1, 1, cols1, bond]),
     reshape(right, [1, rows2, bond, cols2]),
   );
-  return reshape(product, [rows1 * rows2, cols1 * cols2]);
+  const joined = reshape(product, [rows1 * rows2, cols1 * cols2]);
+  return left.graph.withOrigin(joined, {
+    inputs: [left, right],
+    vjp: (dy) => {
+      const legs = transpose(reshape(dy, [rows1, rows2, cols1, cols2]), [0, 2, 1, 3]);
+      return halfGradients(reshape(legs, [rows1 * cols1, rows2 * cols2]), left, right);
+    },
+  });
 }
 
 /** The first cores of the chain as `[I, J, d]`. */

@@ -4,6 +4,7 @@ import {
   type BlockTensorShape,
   blockTensors,
   type LinearPath,
+  largestMatrixBytes,
   linearPaths,
 } from '../../graph/decoder/block';
 import {
@@ -15,6 +16,7 @@ import {
   declareTrainable,
   frozenInput,
   type FrozenTensorShape,
+  summedInput,
 } from '../../graph/decoder/blockGraphs';
 import { type BuiltGraph, Graph, type Tensor } from '../../graph/graph';
 import type { DecoderConfig } from '../../models/modelConfig';
@@ -56,8 +58,6 @@ interface Block {
 /** Weight and adapter's change of a linear layer, `[out, in]`. */
 type LayerSum = (path: LinearPath, tensor: (name: string) => Tensor) => Tensor;
 
-const summedInput = (path: LinearPath): string => `summed.${path}`;
-
 export interface BlocksOptions {
   config: DecoderConfig;
   adapters: AdapterPlan;
@@ -73,11 +73,16 @@ export class Blocks {
   readonly #blocks: readonly Block[];
   /** The lowest block with trainable parameters: the backward pass ends there. */
   readonly firstTrainable: number;
+  /** Where weights are widened block by block: the most of them at a time. */
+  readonly #matrixBytes: number | undefined;
 
   private constructor(options: BlocksOptions, blocks: readonly Block[]) {
     this.#options = options;
     this.#blocks = blocks;
     const first = options.store.layout.blocks.findIndex((group) => group.size > 0);
+    const { config, frozen } = options;
+    const widens = frozen.widens(`${layerPrefix(0)}${linearPaths[0]}.weight`);
+    this.#matrixBytes = widens ? largestMatrixBytes(config) : undefined;
     this.firstTrainable = first < 0 ? options.config.numLayers : first;
   }
 
@@ -100,11 +105,14 @@ export class Blocks {
     const block = this.#blocks[layer] as Block;
     const save = keep && !this.#options.recompute;
     const shape = blockShape(context);
-    const session = await this.#options.sessions.get(
+    const session = await this.#options.sessions.stages(
       `forward ${save} ${context.batch}x${context.sequence} ${block.signature}`,
-      () => buildBlockForward(block.plan, shape, { save }),
+      () => buildBlockForward(block.plan, shape, { save, matrixBytes: this.#matrixBytes }),
     );
-    const { output, ...saved } = await session.run(await this.#feeds(layer, hidden, context));
+    const { output, ...saved } = await session.run(
+      this.#feeds(layer, hidden, context),
+      this.#weights(layer, context),
+    );
     return {
       output: output as Value,
       tape: keep ? { hidden, saved } : undefined,
@@ -125,37 +133,62 @@ export class Blocks {
     const { recompute, store, sessions } = this.#options;
     const block = this.#blocks[layer] as Block;
     const shape = blockShape(context);
-    const session = await sessions.get(
+    const session = await sessions.stages(
       `backward ${inputGradient} ${context.batch}x${context.sequence} ${block.signature}`,
-      () => buildBlockBackward(block.plan, shape, { recompute, inputGradient }),
+      () =>
+        buildBlockBackward(block.plan, shape, {
+          recompute,
+          inputGradient,
+          matrixBytes: this.#matrixBytes,
+        }),
     );
     const group = store.layout.blocks[layer];
     const gradient = group && group.size > 0 ? store.group(group).gradient : undefined;
     const results = await session.run(
       {
-        ...(await this.#feeds(layer, tape.hidden, context)),
+        ...this.#feeds(layer, tape.hidden, context),
         ...tape.saved,
         output_gradient: outputGradient,
         ...(gradient && { gradient: gradient.value }),
       },
+      this.#weights(layer, context),
       gradient && { next_gradient: gradient },
     );
     return results['input_gradient'];
   }
 
-  async #feeds(layer: number, hidden: Value, context: BatchContext): Promise<Values> {
-    const { frozen, store } = this.#options;
-    const { baseNames, adapterFeeds, summed } = this.#blocks[layer] as Block;
-    const { cos, sin, masks, batch, sequence } = context;
-    const prefix = layerPrefix(layer);
+  /** Everything but the base weights. */
+  #feeds(layer: number, hidden: Value, context: BatchContext): Values {
+    const { store } = this.#options;
+    const { adapterFeeds } = this.#blocks[layer] as Block;
+    const { cos, sin, masks } = context;
     const group = store.layout.blocks[layer];
-    const weights: Values = {
-      ...frozen.feeds(baseNames.map((name) => ({ name: prefix + name, input: frozenInput(name) }))),
+    return {
+      hidden,
+      cos,
+      sin,
+      ...masks,
       ...adapterFeeds,
       ...(group && group.size > 0 && { parameters: store.group(group).parameters.value }),
     };
-    const sums = await this.#sums(layer, weights, summed(batch * sequence));
-    return { hidden, cos, sin, ...masks, ...weights, ...sums };
+  }
+
+  /** The base weights and sums among a stage's inputs; on the CPU they are valid until the next call. */
+  #weights(layer: number, context: BatchContext): (inputs: ReadonlySet<string>) => Promise<Values> {
+    const { frozen } = this.#options;
+    const block = this.#blocks[layer] as Block;
+    const prefix = layerPrefix(layer);
+    const summed = block.summed(context.batch * context.sequence);
+    return async (inputs) => {
+      const sums = summed.filter((path) => inputs.has(summedInput(path)));
+      const summands = new Set(sums.map((path) => `${path}.weight`));
+      const weights = frozen.feeds(
+        block.baseNames
+          .filter((name) => summands.has(name) || takes(inputs, frozenInput(name)))
+          .map((name) => ({ name: prefix + name, input: frozenInput(name) })),
+      );
+      return { ...weights, ...(await this.#sums(layer, weights, sums)) };
+    };
   }
 
   /**
@@ -163,18 +196,30 @@ export class Blocks {
    * binding hands out a copy of what it has written, and of all layers at once that would be a block.
    */
   async #sums(layer: number, weights: Values, summed: readonly LinearPath[]): Promise<Values> {
+    const { sessions, store } = this.#options;
     const block = this.#blocks[layer] as Block;
+    const group = store.layout.blocks[layer];
     const sums: Record<string, Value> = {};
     for (const path of summed) {
-      const session = await this.#options.sessions.get(`sum ${path} ${block.signature}`, () =>
+      const session = await sessions.get(`sum ${path} ${block.signature}`, () =>
         buildSum(block, path),
       );
       const slot = { value: weights[frozenInput(`${path}.weight`)] as Value };
-      await session.run(weights, { [summedInput(path)]: slot });
+      const feeds = {
+        ...weights,
+        ...block.adapterFeeds,
+        ...(group && group.size > 0 && { parameters: store.group(group).parameters.value }),
+      };
+      await session.run(feeds, { [summedInput(path)]: slot });
       sums[summedInput(path)] = slot.value;
     }
     return sums;
   }
+}
+
+/** Whether a weight is among the inputs, as one or in the parts in which it lies on a device. */
+function takes(inputs: ReadonlySet<string>, weight: string): boolean {
+  return inputs.has(weight) || [...inputs].some((name) => name.startsWith(`${weight}.`));
 }
 
 /** `frozen.*.weight` and the adapter's tensors -> `summed.*` of one layer. */
@@ -236,11 +281,11 @@ async function planBlock(
   const linear: BlockPlan['linear'] = (path, x, tensor) => {
     const weight = tensor(`${path}.weight`);
     const adapter = own.get(path);
-    const product: Tensor = summed(dimension(x.shape, 0)).includes(path)
-      ? gemm(x, givenSum(path, sum(path, tensor)), { transposeB: true })
-      : adapter
-        ? adapter.apply(x, weight, (name) => tensor(`${path}.${name}`))
-        : gemm(x, weight, { transposeB: true });
+    const formed = summed(dimension(x.shape, 0)).includes(path);
+    const given = formed ? x.graph.input(summedInput(path), 'float32', weight.shape) : undefined;
+    const product = adapter
+      ? adapter.apply(x, weight, (name) => tensor(`${path}.${name}`), given)
+      : gemm(x, weight, { transposeB: true });
     const bias = `${path}.bias`;
     return biases.has(bias) ? add(product, tensor(bias)) : product;
   };
@@ -265,14 +310,4 @@ async function planBlock(
     summed,
     sum,
   };
-}
-
-/**
- * The sum as an input: what would compute it is dead in the forward pass, and the gradient that
- * arrives at it goes on to the adapter's tensors as if it had been computed here.
- */
-function givenSum(path: LinearPath, sum: Tensor): Tensor {
-  const { graph } = sum;
-  const input = graph.input(summedInput(path), 'float32', sum.shape);
-  return graph.withOrigin(input, { inputs: [sum], vjp: (gradient) => [gradient] });
 }

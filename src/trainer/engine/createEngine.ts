@@ -34,7 +34,7 @@ export interface EngineOptions {
   recompute?: boolean;
   /**
    * Frozen weights of a model that takes no more bytes as fp32 are widened once; those of a larger one
-   * stay in the file's type and are widened a block at a time.
+   * stay in the file's type and are widened a few matrices at a time.
    */
   residentLimit?: number;
   /** Polled between two blocks. */

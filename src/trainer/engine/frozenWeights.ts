@@ -1,6 +1,6 @@
 /**
- * Weights that don't train. They stay in the file's type or in 4 bits; a reader widens one block at
- * a time into a buffer that is used again for the next block. Small models are widened once, unless
+ * Weights that don't train. They stay in the file's type or in 4 bits; a reader widens a
+ * few at a time into a buffer that is used again for the next ones. Small models are widened once, unless
  * they are quantised: a dense copy beside the 4-bit one would defeat its purpose.
  */
 import { dequantizeNf4, type Nf4Tensor } from '../../core/nf4';
@@ -160,6 +160,7 @@ export class FrozenWeights {
         from.delete(name);
       }
     }
+    releaseArray(this.#scratch);
     this.#scratch = new Float32Array(0);
   }
 
@@ -198,7 +199,7 @@ export class FrozenWeights {
   read(names: readonly string[]): Float32Array[] {
     const stored = names.map((name) => this.#widened.get(name) ?? this.#storedOf(name));
     const total = stored.reduce((sum, item) => sum + scratchLength(item), 0);
-    if (total > this.#scratch.length) this.#scratch = new Float32Array(total);
+    this.#fitScratch(total);
     let offset = 0;
     return stored.map((item) => {
       if (item instanceof Float32Array) return item;
@@ -217,11 +218,18 @@ export class FrozenWeights {
     const widened = this.#widened.get(name);
     if (widened) return widened.subarray(from * width, (from + count) * width);
     const tensor = this.#rawOf(name);
-    if (count * width > this.#scratch.length) this.#scratch = new Float32Array(count * width);
+    this.#fitScratch(count * width);
     const values = this.#scratch.subarray(0, count * width);
     const data = tensor.data.subarray(from * width, (from + count) * width);
     widenInto({ ...tensor, shape: [count, width], data }, values);
     return values;
+  }
+
+  /** The collector would keep the smaller buffer for some steps. */
+  #fitScratch(length: number): void {
+    if (length <= this.#scratch.length) return;
+    releaseArray(this.#scratch);
+    this.#scratch = new Float32Array(length);
   }
 
   /** Copies rows of a matrix, widened. */

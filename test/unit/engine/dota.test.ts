@@ -166,6 +166,30 @@ describe('adapters in the engine', () => {
     await resident.dispose();
   });
 
+  const withDora = { use_dora: true };
+  it.each([
+    ['dota', 'dota', {}],
+    ['random_mpo', 'random_mpo', {}],
+    ['mpop', 'mpop', {}],
+    ['lora', 'lora', {}],
+    ['dora', 'lora', withDora],
+    ['loretta', 'loretta', {}],
+  ] as const)(
+    'trains alike on weights that are widened for a stage of a block and on resident ones: %s',
+    async (_, method, options) => {
+      const gradients: Float32Array[] = [];
+      for (const residentLimit of [0, undefined]) {
+        const { engine } = await build(method, { r: 4, ...options }, residentLimit);
+        await train(engine, 2);
+        await engine.forwardBackward(batch, 1);
+        gradients.push(await engine.readGradient());
+        await engine.dispose();
+      }
+      // As above: rounding of the residual, and Adam's division by small moments.
+      expect(relativeError(gradients[0]!, gradients[1]!)).toBeLessThan(1e-4);
+    },
+  );
+
   it('gives the same function with an implicit and an explicit residual', async () => {
     // Weights that stay in the file's type keep the implicit form in the graphs.
     const implicit = (await build('dota', { r: 4, residual: 'implicit' }, 0)).engine;

@@ -6,7 +6,14 @@ import type { Core } from '../../../src/core/mpo/types';
 import { Rng } from '../../../src/core/rng';
 import { gradients } from '../../../src/graph/gradients';
 import { Graph, type Tensor } from '../../../src/graph/graph';
-import { applyMpo, mergeMpo, type MpoLayout, sequentialWins } from '../../../src/graph/layers/mpo';
+import {
+  applyMpo,
+  mergeMpo,
+  type MpoLayout,
+  productWithMpo,
+  sequentialWins,
+} from '../../../src/graph/layers/mpo';
+import { add } from '../../../src/graph/ops/elementwise';
 import { flatten } from '../../../src/graph/ops/layout';
 import { gemm } from '../../../src/graph/ops/matmul';
 import { sizeOf } from '../../../src/graph/shape';
@@ -52,6 +59,7 @@ describe('the product with an MPO, core after core', () => {
       const dy = input('dy', [7, layout.outFeatures]);
       const ways = {
         sequential: applyMpo(x, cores, layout),
+        paired: productWithMpo(x, mergeMpo(cores, layout), cores, layout),
         dense: gemm(x, mergeMpo(cores, layout), { transposeB: true }),
       };
       for (const [name, y] of Object.entries(ways)) {
@@ -61,12 +69,38 @@ describe('the product with an MPO, core after core', () => {
       }
       const results = await runGraph(graph, feeds);
       // Sums of some ten terms in float64.
-      expect(relativeError(results['sequential']!, results['dense']!)).toBeLessThan(1e-14);
-      expect(
-        relativeError(results['sequential gradient']!, results['dense gradient']!),
-      ).toBeLessThan(1e-14);
+      for (const way of ['sequential', 'paired']) {
+        for (const what of ['', ' gradient']) {
+          const [own, dense] = [results[way + what]!, results[`dense${what}`]!];
+          expect(relativeError(own, dense), way + what).toBeLessThan(1e-14);
+        }
+      }
     },
   );
+});
+
+describe('the product with a weight of which an MPO is a part', () => {
+  // The second is cut to 11 x 5 from what its factors make.
+  const sizes = [
+    ['whole', 12, 6],
+    ['cut', 11, 5],
+  ] as const;
+  it.each(sizes)('has the gradients of its definition: %s', async (_, outFeatures, inFeatures) => {
+    const layout: MpoLayout = { orientation: 'out', outFeatures, inFeatures };
+    const inputs = {
+      x: { shape: [5, inFeatures] },
+      ...Object.fromEntries(shapes.map((shape, k) => [`c${k}`, { shape }])),
+    };
+    await checkGradient(inputs, ({ x, c0, c1, c2 }, graph) => {
+      const cores = [c0!, c1!, c2!];
+      const other = graph.floats(
+        x!.dtype,
+        Array.from(new Rng(5, 'rest').normals(outFeatures * inFeatures, 1)),
+        [outFeatures, inFeatures],
+      );
+      return productWithMpo(x!, add(other, mergeMpo(cores, layout)), cores, layout);
+    });
+  });
 });
 
 describe('the choice between the two', () => {
