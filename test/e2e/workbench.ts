@@ -257,9 +257,6 @@ export class Workbench {
       }
     });
     await this.page.locator('.tab.active', { hasText: name }).waitFor();
-    if (!name.endsWith('.dota.json')) return;
-    // The extension host hears of an editor later: a command that came before it would not see the file.
-    await this.page.locator('.codelens-decoration', { hasText: 'Fine-tune' }).first().waitFor();
   }
 
   /** Takes a row of the open quick pick. */
