@@ -16,9 +16,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { unzip, zipEntries } from '../support/unzip';
-import { until } from './workbench';
 // @ts-expect-error a script without types
 import * as packaging from '../../scripts/package.mjs';
+import { until } from '../support/until';
 
 const { packageTarget, targets, thisTarget } = packaging as {
   packageTarget: (target: string) => string;

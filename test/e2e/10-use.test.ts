@@ -5,9 +5,10 @@ import type { Frame } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { SafetensorsFile } from '../../src/models/safetensors/reader';
 import { formatInteger } from '../../webview/shared/format';
+import { until } from '../support/until';
 import { faintTexts, overflowing, settled, themes } from './looks';
 import { Project } from './project';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { closeBrowser, photographFailures, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
@@ -267,7 +268,7 @@ describe('Compare Methods', () => {
   });
 
   it('shows them again after a reload, read from the run folders', async () => {
-    await workbench.reload('dota.compare');
+    await workbench.reload();
     await workbench.showTab(title);
     await showsComparison();
   });
@@ -295,7 +296,7 @@ describe('Compare Methods', () => {
   });
 
   it('shows the study again after a reload, and nothing as running', async () => {
-    await workbench.reload('dota.compare');
+    await workbench.reload();
     await workbench.showTab(title);
     await showsStudy();
     expect(await workbench.notification('A small study').count()).toBe(0);

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import type { JournalRow } from '../../src/protocol/runFiles';
 import { writeSyntheticRun } from '../support/syntheticRun';
+import { until } from '../support/until';
 import { readScalars, type Scalar } from './eventFiles';
 import {
   exportedPoints,
@@ -17,7 +18,7 @@ import {
 } from './metricsPage';
 import { openPorts } from './ports';
 import { descendants, isRunning, Project } from './project';
-import { closeBrowser, extensionHosts, photographFailures, until, Workbench } from './workbench';
+import { closeBrowser, extensionHosts, photographFailures, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;

@@ -2,9 +2,10 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { until } from '../support/until';
 import { exportedPoints, openRun, pointCount, title, waitForPoints } from './metricsPage';
 import { groupWithoutAncestors, isRunning, processGroup, Project } from './project';
-import { closeBrowser, extensionHosts, photographFailures, until, Workbench } from './workbench';
+import { closeBrowser, extensionHosts, photographFailures, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
@@ -68,7 +69,7 @@ describe('the extension host’s process group is killed', () => {
     await until('more steps', () => project.steps(folder).length > before + 5);
     expect(isRunning(trainer)).toBe(true);
 
-    await workbench.reload('dota.metrics');
+    await workbench.reload();
     await workbench.openSideBar();
     await openRun(workbench, 'survivor');
     const held = await waitForPoints(workbench, before + 5);

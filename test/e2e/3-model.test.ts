@@ -5,8 +5,9 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import type { DecomposeReport } from '../../src/protocol/decomposition';
 import { formatPercent, formatShort } from '../../src/views/format';
 import { writeTinyModel } from '../support/tinyModel';
+import { until } from '../support/until';
 import { Project } from './project';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { closeBrowser, photographFailures, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;

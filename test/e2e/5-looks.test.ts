@@ -2,10 +2,11 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { writeSyntheticRun } from '../support/syntheticRun';
 import { faintIcons, iconContrasts } from '../webview/audit';
+import { until } from '../support/until';
 import { blankCharts, faintTexts, overflowing, settled, themes } from './looks';
 import { openRun, showCharts, title, waitForPoints } from './metricsPage';
 import { Project } from './project';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { closeBrowser, photographFailures, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;

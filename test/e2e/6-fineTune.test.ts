@@ -2,9 +2,10 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { until } from '../support/until';
 import { waitForPoints } from './metricsPage';
 import { Project } from './project';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { closeBrowser, photographFailures, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;

@@ -3,9 +3,10 @@ import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { writeSyntheticRun } from '../support/syntheticRun';
+import { until } from '../support/until';
 import { waitForLead, waitForPoints } from './metricsPage';
 import { isRunning, Project } from './project';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { closeBrowser, photographFailures, Workbench } from './workbench';
 
 const editor = inject('editor');
 const created = '2026-01-02T03:04:05.000Z';

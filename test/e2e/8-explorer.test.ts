@@ -4,8 +4,9 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { writeTinyModel } from '../support/tinyModel';
+import { until } from '../support/until';
 import { descendants, Project } from './project';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { closeBrowser, photographFailures, Workbench } from './workbench';
 
 const editor = inject('editor');
 const title = 'MPO Explorer';
@@ -173,7 +174,7 @@ describe('the MPO explorer', () => {
   });
 
   it('comes back to the same model after a reload', async () => {
-    await workbench.reload('dota.explorer');
+    await workbench.reload();
     await workbench.inPanel(title, async (frame) => {
       await frame.locator('h1', { hasText: 'deep' }).waitFor();
     });
