@@ -421,10 +421,10 @@ export class Workbench {
     return this.page.locator('.statusbar-item[id*="dota.status"]');
   }
 
-  async screenshot(name: string): Promise<void> {
+  /** @param pointer `stays` where what it points at is to be seen; else nothing shows a hover */
+  async screenshot(name: string, pointer: 'leaves' | 'stays' = 'leaves'): Promise<void> {
     mkdirSync(screenshots, { recursive: true });
-    // Away from anything with a hover of its own.
-    await this.page.mouse.move(2, 2);
+    if (pointer === 'leaves') await this.page.mouse.move(2, 2);
     await this.page.waitForTimeout(700);
     await this.page.screenshot({ path: path.join(screenshots, `${name}.png`) });
   }
