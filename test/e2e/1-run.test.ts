@@ -1,6 +1,6 @@
 /** From the palette to a finished run: start, watch, reload, stop, resume. */
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { until } from '../support/until';
 import {
   exportedPoints,
@@ -12,21 +12,16 @@ import {
   waitForPoints,
 } from './metricsPage';
 import { isRunning, Project } from './project';
-import { closeBrowser, photographFailures, Workbench } from './workbench';
+import { tidyUpAfter, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
 let workbench: Workbench;
-photographFailures(() => workbench);
+tidyUpAfter(() => ({ project, workbench }));
 
 beforeAll(async () => {
   project = await Project.create(editor, 'run');
   workbench = await Workbench.open(editor, project.folder);
-});
-afterAll(async () => {
-  project.endTrainers();
-  await workbench.close();
-  await closeBrowser();
 });
 
 describe('from the palette to a run', () => {

@@ -1,17 +1,17 @@
 /** What a run outlives: the extension host, its own trainer, a second window. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { until } from '../support/until';
 import { exportedPoints, openRun, pointCount, title, waitForPoints } from './metricsPage';
 import { groupWithoutAncestors, isRunning, processGroup, Project } from './project';
-import { closeBrowser, extensionHosts, photographFailures, Workbench } from './workbench';
+import { extensionHosts, tidyUpAfter, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
 let workbench: Workbench;
 let folder: string;
-photographFailures(() => workbench);
+tidyUpAfter(() => ({ project, workbench }));
 
 beforeAll(async () => {
   project = await Project.create(editor, 'survival');
@@ -22,11 +22,6 @@ beforeAll(async () => {
   await workbench.command('DoTA: Fine-tune');
   await workbench.treeRow('Runs', 'survivor').waitFor();
   folder = project.run('survivor');
-});
-afterAll(async () => {
-  project.endTrainers();
-  await workbench.close();
-  await closeBrowser();
 });
 
 describe('a second window on the same folder', () => {

@@ -7,12 +7,12 @@ import { until } from '../support/until';
 import { openRun, title, waitForPoints } from './metricsPage';
 import { Project } from './project';
 import { restricted } from './settings';
-import { closeBrowser, photographFailures, Workbench } from './workbench';
+import { tidyUpAfter, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
 let workbench: Workbench;
-photographFailures(() => workbench);
+tidyUpAfter(() => ({ project, workbench }));
 
 interface Manifest {
   contributes: {
@@ -81,11 +81,9 @@ beforeAll(async () => {
   );
   workbench = await Workbench.open(editor, project.folder, settings);
 });
-afterAll(async () => {
+afterAll(() => {
   rmSync(keys, { force: true });
   if (editor.machineSettingsFile !== '') rmSync(editor.machineSettingsFile, { force: true });
-  await workbench.close();
-  await closeBrowser();
 });
 
 describe('in Restricted Mode', () => {

@@ -1,26 +1,21 @@
 /** DoTA: Fine-tune on the sample with its defaults, and the help that a configuration file gives. */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { until } from '../support/until';
 import { waitForPoints } from './metricsPage';
 import { Project } from './project';
-import { closeBrowser, photographFailures, Workbench } from './workbench';
+import { tidyUpAfter, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
 let workbench: Workbench;
-photographFailures(() => workbench);
+tidyUpAfter(() => ({ project, workbench }));
 
 beforeAll(async () => {
   project = Project.empty(editor, 'sample');
   workbench = await Workbench.open(editor, project.folder);
   await workbench.openSideBar();
-});
-afterAll(async () => {
-  project.endTrainers();
-  await workbench.close();
-  await closeBrowser();
 });
 
 describe('DoTA: Fine-tune on the sample', () => {
@@ -97,6 +92,8 @@ describe('a *.dota.json in the editor', () => {
         );
     });
     await workbench.screenshot('hover-dark', 'stays');
+    // It was there for the picture.
+    expect(await hover.filter({ hasText: 'random_mpo' }).count()).toBeGreaterThan(0);
   });
 
   it('marks what is not valid', async () => {

@@ -1,10 +1,10 @@
 /** Drives the workbench as a user does: keys, menus, and what can be seen. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach } from 'vitest';
+import { afterAll, afterEach } from 'vitest';
 import type { Browser, Frame, Locator, Page } from 'playwright-core';
 import { closeDesktop, desktopPid, isDesktopExtensionHost, openDesktopWindow } from './desktop';
-import { descendants } from './project';
+import { descendants, type Project } from './project';
 import { startChromium } from '../support/chromium';
 import { until } from '../support/until';
 import { baseSettings } from './settings';
@@ -445,5 +445,21 @@ export function photographFailures(workbench: () => Workbench | undefined): void
     await workbench()
       ?.screenshot(`failed-${name}`)
       .catch(() => undefined);
+  });
+}
+
+/**
+ * For a file of tests that share one window: photographs what fails, and ends trainers, window and
+ * browser afterwards.
+ * @param used what there is by then; less where the set-up failed
+ */
+export function tidyUpAfter(
+  used: () => { project: Project | undefined; workbench: Workbench | undefined },
+): void {
+  photographFailures(() => used().workbench);
+  afterAll(async () => {
+    used().project?.endTrainers();
+    await used().workbench?.close();
+    await closeBrowser();
   });
 }
