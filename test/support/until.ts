@@ -7,12 +7,14 @@ const tickMs = 250;
  * others on the machine, is not counted.
  * @param probe one look; one that never answers, as a page that hangs does, ends with the limit as well
  * @param timeoutMs limit of all looks together
+ * @param everyMs pause between two looks
  * @throws Error naming what did not come about, and whether the last look was still under way
  */
 export async function until<T>(
   what: string,
   probe: () => Promise<T | undefined | false> | T | undefined | false,
   timeoutMs = 300_000,
+  everyMs = 200,
 ): Promise<T> {
   let waited = 0;
   let looking = false;
@@ -33,7 +35,7 @@ export async function until<T>(
       const value = await Promise.race([probe(), limit]);
       if (value !== undefined && value !== false) return value;
       looking = false;
-      await Promise.race([new Promise((resolve) => setTimeout(resolve, 200)), limit]);
+      await Promise.race([new Promise((resolve) => setTimeout(resolve, everyMs)), limit]);
     }
   } finally {
     clearInterval(clock);
