@@ -36,10 +36,15 @@ async function detach(...more: string[]): Promise<RunFolder> {
   return run;
 }
 
-async function control(run: RunFolder): Promise<TrainerControl> {
-  const attached = await attachToRun(run);
-  if (attached.kind !== 'attached') throw new Error(attached.kind);
-  return attached.control;
+/** A trainer that has to wait for the machine answers too late for one try. */
+function control(
+  run: RunFolder,
+  listeners: Parameters<typeof attachToRun>[1] = {},
+): Promise<TrainerControl> {
+  return until('an answer of the trainer', async () => {
+    const attached = await attachToRun(run, listeners);
+    return attached.kind === 'attached' && attached.control;
+  });
 }
 
 const stateOf = async (run: RunFolder): Promise<string> => (await readManifest(run)).state;
@@ -52,12 +57,10 @@ describe('a detached trainer', () => {
     await untilStep(run.path, 3);
     const states: string[] = [];
     let journalBytes = 0;
-    const attached = await attachToRun(run, {
+    const trainer = await control(run, {
       onState: (state) => states.push(state),
       onJournal: (bytes) => (journalBytes = bytes),
     });
-    if (attached.kind !== 'attached') throw new Error(attached.kind);
-    const trainer = attached.control;
     await expect.poll(() => journalBytes).toBeGreaterThan(0);
 
     // A second start of the same run is refused with the reason.
