@@ -12,7 +12,9 @@ import {
 } from 'vscode';
 import { settings } from '../host/settings';
 import { DotaError } from '../protocol/errors';
+import { activeConfig } from './activeConfig';
 import type { SampleData } from './configFile';
+import { isConfigFile } from './configInView';
 import type { CommandContext } from './context';
 import {
   FineTuneFlow,
@@ -31,8 +33,6 @@ import { startRun } from './startRun';
 
 /** One line about memory and time. */
 type Estimate = (answers: FineTuneAnswers, signal: AbortSignal) => Promise<string | undefined>;
-
-const configPattern = /\.dota\.json$/;
 
 export function registerFineTune(context: CommandContext): void {
   context.register(commandIds.fineTune, async (target: unknown) => {
@@ -60,10 +60,10 @@ export function registerFineTune(context: CommandContext): void {
   });
 }
 
-/** The configuration that is meant: what the menu or CodeLens names, else the active editor's. */
+/** The configuration that is meant: what the menu or CodeLens names, else the one in view. */
 function configFileOf(target: unknown): string | undefined {
-  const uri = target instanceof Uri ? target : window.activeTextEditor?.document.uri;
-  return uri?.scheme === 'file' && configPattern.test(uri.path) ? uri.fsPath : undefined;
+  if (!(target instanceof Uri)) return activeConfig()?.fsPath;
+  return isConfigFile(target) ? target.fsPath : undefined;
 }
 
 async function saveIfDirty(file: string): Promise<void> {

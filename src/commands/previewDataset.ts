@@ -2,6 +2,8 @@
 import { Uri, window, workspace } from 'vscode';
 import { DotaError } from '../protocol/errors';
 import type { PreviewSource } from '../protocol/previewPanel';
+import { activeConfig } from './activeConfig';
+import { isConfigFile } from './configInView';
 import type { CommandContext } from './context';
 import { commandIds } from './ids';
 
@@ -9,26 +11,14 @@ export function registerPreviewDataset(context: CommandContext): void {
   const { register } = context;
   register(commandIds.previewDataset, async (target) => {
     const file = target instanceof Uri ? target : (activeConfig() ?? (await pickFile()));
-    const source = file === undefined ? undefined : await sourceOf(file.fsPath, context);
+    const source = file === undefined ? undefined : await sourceOf(file, context);
     if (source !== undefined) context.previewPanel.open(source);
   });
 }
 
-function activeConfig(): Uri | undefined {
-  const uri = window.activeTextEditor?.document.uri;
-  return uri?.scheme === 'file' && isConfig(uri.fsPath) ? uri : undefined;
-}
-
-function isConfig(file: string): boolean {
-  return file.endsWith('.dota.json');
-}
-
 /** A dataset alone is shown with a model's tokenizer: the only one, or the one chosen. */
-async function sourceOf(
-  file: string,
-  { models }: CommandContext,
-): Promise<PreviewSource | undefined> {
-  if (isConfig(file)) return { config: file };
+async function sourceOf(file: Uri, { models }: CommandContext): Promise<PreviewSource | undefined> {
+  if (isConfigFile(file)) return { config: file.fsPath };
   const usable = (await models.read()).filter((model) => model.problem === undefined);
   const [first, ...others] = usable;
   if (first === undefined) {
@@ -36,12 +26,12 @@ async function sourceOf(
       next: 'Add a model folder first.',
     });
   }
-  if (others.length === 0) return { data: file, model: first.folder };
+  if (others.length === 0) return { data: file.fsPath, model: first.folder };
   const picked = await window.showQuickPick(
     usable.map((model) => ({ label: model.name, description: model.folder, model })),
     { title: 'DoTA: Whose Tokenizer?' },
   );
-  return picked && { data: file, model: picked.model.folder };
+  return picked && { data: file.fsPath, model: picked.model.folder };
 }
 
 /** Configurations of the workspace first; any other file by the dialog. */

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { commands, ProgressLocation, Uri, window, workspace } from 'vscode';
 import { profileMarkdown } from '../host/profileReport';
+import { activeConfig } from './activeConfig';
 import type { CommandContext } from './context';
 import { commandIds } from './ids';
 
@@ -41,10 +42,10 @@ export function registerProfile({ extension, register, trainer }: CommandContext
   });
 }
 
-/** The configuration in the active editor, the only one of the workspace, or the one picked. */
+/** The configuration in view, the only one of the workspace, or the one picked. */
 async function chooseConfig(): Promise<Uri | undefined> {
-  const active = window.activeTextEditor?.document.uri;
-  if (active?.scheme === 'file' && active.path.endsWith('.dota.json')) return active;
+  const active = activeConfig();
+  if (active !== undefined) return active;
   const found = await workspace.findFiles('**/*.dota.json', '**/{node_modules,.dota}/**', 100);
   if (found.length === 0) {
     void window.showInformationMessage(

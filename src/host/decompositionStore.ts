@@ -10,7 +10,7 @@ import type { ModuleDecomposition } from '../protocol/decomposition';
 import { parseDecomposition, withExactSpectra } from '../protocol/decomposition';
 import { isDecomposeOptions, type DecomposeOptions } from '../protocol/explorerPanel';
 import { isObject, isString } from '../protocol/guards';
-import { ignoreInGit } from '../runs/runStore';
+import { ignoreInGit } from '../runs/ignoreInGit';
 
 /** A result with the options that it was made with. */
 export interface StoredResult {

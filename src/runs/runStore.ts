@@ -1,9 +1,10 @@
 /** The runs of one root folder (`.dota/runs`): make, list, rename, annotate, measure, delete. */
-import { lstat, mkdir, readdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, realpath, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { DotaError } from '../protocol/errors';
 import type { RunManifest } from '../protocol/runFiles';
 import { runFileError, writeFileAtomic } from './atomicFile';
+import { ignoreInGit } from './ignoreInGit';
 import { checkLiveness } from './liveness';
 import { readManifest, writeManifest } from './manifest';
 import { isRunId, newRunId, runFolder, runFolderById, type RunFolder } from './runFolder';
@@ -55,20 +56,6 @@ export async function createRun(root: string, run: NewRun): Promise<RunFolder> {
     }
   } catch (cause) {
     throw runFileError(cause, absolute);
-  }
-}
-
-/**
- * Runs and caches are results, not sources: keep them out of git unless the user edits this file.
- * @param root a folder beside which a `.dota` holds it, or that stands alone
- */
-export async function ignoreInGit(root: string): Promise<void> {
-  const parent = path.dirname(root);
-  const folder = path.basename(parent) === '.dota' ? parent : root;
-  try {
-    await writeFile(path.join(folder, '.gitignore'), '*\n', { flag: 'wx' });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
 }
 

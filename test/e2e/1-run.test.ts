@@ -1,9 +1,9 @@
 /** From the palette to a finished run: start, watch, reload, stop, resume. */
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
+import { until } from '../support/until';
 import {
   exportedPoints,
-  openRun,
   pointCount,
   savedFile,
   showCharts,
@@ -12,21 +12,16 @@ import {
   waitForPoints,
 } from './metricsPage';
 import { isRunning, Project } from './project';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { tidyUpAfter, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
 let workbench: Workbench;
-photographFailures(() => workbench);
+tidyUpAfter(() => ({ project, workbench }));
 
 beforeAll(async () => {
   project = await Project.create(editor, 'run');
   workbench = await Workbench.open(editor, project.folder);
-});
-afterAll(async () => {
-  project.endTrainers();
-  await workbench.close();
-  await closeBrowser();
 });
 
 describe('from the palette to a run', () => {
@@ -124,15 +119,14 @@ describe('a run in the middle', () => {
   it('goes on through a reload, and the panel comes back without a gap', async () => {
     const pid = project.lock(folder)!.pid;
     const before = project.steps(folder).length;
-    await workbench.reload('dota.metrics');
+    await workbench.reload();
     await until('steps during the reload', () => project.steps(folder).length > before + 3);
     expect(project.lock(folder)!.pid).toBe(pid);
     await workbench.openSideBar();
     await until('the run as running', async () =>
       (await workbench.treeRow('Runs', 'long').textContent())?.includes('running'),
     );
-    // The editor may not have noted in time which tab was in front.
-    await openRun(workbench, 'long');
+    // The panel was in front, and is again.
     await waitForPoints(workbench, before + 3);
   });
 

@@ -2,19 +2,20 @@
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import type { Frame } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { SafetensorsFile } from '../../src/models/safetensors/reader';
 import { formatInteger } from '../../webview/shared/format';
+import { until } from '../support/until';
 import { faintTexts, overflowing, settled, themes } from './looks';
 import { Project } from './project';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { tidyUpAfter, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
 let workbench: Workbench;
 let dota: string;
 let lora: string;
-photographFailures(() => workbench);
+tidyUpAfter(() => ({ project, workbench }));
 
 beforeAll(async () => {
   project = await Project.create(editor, 'use');
@@ -23,10 +24,6 @@ beforeAll(async () => {
   workbench = await Workbench.open(editor, project.folder);
   await workbench.openSideBar();
   await workbench.treeRow('Runs', 'dota').waitFor();
-});
-afterAll(async () => {
-  await workbench.close();
-  await closeBrowser();
 });
 
 interface Generated {
@@ -267,7 +264,7 @@ describe('Compare Methods', () => {
   });
 
   it('shows them again after a reload, read from the run folders', async () => {
-    await workbench.reload('dota.compare');
+    await workbench.reload();
     await workbench.showTab(title);
     await showsComparison();
   });
@@ -295,7 +292,7 @@ describe('Compare Methods', () => {
   });
 
   it('shows the study again after a reload, and nothing as running', async () => {
-    await workbench.reload('dota.compare');
+    await workbench.reload();
     await workbench.showTab(title);
     await showsStudy();
     expect(await workbench.notification('A small study').count()).toBe(0);

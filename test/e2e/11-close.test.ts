@@ -2,9 +2,10 @@
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, describe, expect, inject, it } from 'vitest';
+import { until } from '../support/until';
 import { waitForPoints } from './metricsPage';
 import { isRunning, Project } from './project';
-import { closeBrowser, extensionHosts, photographFailures, until, Workbench } from './workbench';
+import { closeBrowser, extensionHosts, photographFailures, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;

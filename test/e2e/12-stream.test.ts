@@ -2,9 +2,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
 import type { JournalRow } from '../../src/protocol/runFiles';
 import { writeSyntheticRun } from '../support/syntheticRun';
+import { until } from '../support/until';
 import { readScalars, type Scalar } from './eventFiles';
 import {
   exportedPoints,
@@ -17,12 +18,12 @@ import {
 } from './metricsPage';
 import { openPorts } from './ports';
 import { descendants, isRunning, Project } from './project';
-import { closeBrowser, extensionHosts, photographFailures, until, Workbench } from './workbench';
+import { extensionHosts, tidyUpAfter, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
 let workbench: Workbench;
-photographFailures(() => workbench);
+tidyUpAfter(() => ({ project, workbench }));
 
 beforeAll(async () => {
   project = await Project.create(editor, 'stream');
@@ -37,11 +38,6 @@ beforeAll(async () => {
     });
   workbench = await Workbench.open(editor, project.folder, { 'dota.run.tensorboard': true });
   await workbench.openSideBar();
-});
-afterAll(async () => {
-  project.endTrainers();
-  await workbench.close();
-  await closeBrowser();
 });
 
 describe('a run that is asked for TensorBoard’s files', () => {

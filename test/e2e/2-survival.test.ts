@@ -1,16 +1,17 @@
 /** What a run outlives: the extension host, its own trainer, a second window. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
+import { until } from '../support/until';
 import { exportedPoints, openRun, pointCount, title, waitForPoints } from './metricsPage';
 import { groupWithoutAncestors, isRunning, processGroup, Project } from './project';
-import { closeBrowser, extensionHosts, photographFailures, until, Workbench } from './workbench';
+import { extensionHosts, tidyUpAfter, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
 let workbench: Workbench;
 let folder: string;
-photographFailures(() => workbench);
+tidyUpAfter(() => ({ project, workbench }));
 
 beforeAll(async () => {
   project = await Project.create(editor, 'survival');
@@ -21,11 +22,6 @@ beforeAll(async () => {
   await workbench.command('DoTA: Fine-tune');
   await workbench.treeRow('Runs', 'survivor').waitFor();
   folder = project.run('survivor');
-});
-afterAll(async () => {
-  project.endTrainers();
-  await workbench.close();
-  await closeBrowser();
 });
 
 describe('a second window on the same folder', () => {
@@ -68,7 +64,7 @@ describe('the extension host’s process group is killed', () => {
     await until('more steps', () => project.steps(folder).length > before + 5);
     expect(isRunning(trainer)).toBe(true);
 
-    await workbench.reload('dota.metrics');
+    await workbench.reload();
     await workbench.openSideBar();
     await openRun(workbench, 'survivor');
     const held = await waitForPoints(workbench, before + 5);

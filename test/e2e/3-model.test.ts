@@ -1,27 +1,24 @@
 /** The Model view down to a bond, against the command line's own numbers. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
 import type { DecomposeReport } from '../../src/protocol/decomposition';
 import { formatPercent, formatShort } from '../../src/views/format';
 import { writeTinyModel } from '../support/tinyModel';
+import { until } from '../support/until';
 import { Project } from './project';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { tidyUpAfter, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
 let workbench: Workbench;
-photographFailures(() => workbench);
+tidyUpAfter(() => ({ project, workbench }));
 
 beforeAll(async () => {
   project = await Project.create(editor, 'model');
   await writeTinyModel(path.join(project.folder, 'models', 'two'), 2);
   workbench = await Workbench.open(editor, project.folder);
   await workbench.openSideBar();
-});
-afterAll(async () => {
-  await workbench.close();
-  await closeBrowser();
 });
 
 const rowText = async (label: string): Promise<string> =>

@@ -3,15 +3,16 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync }
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { writeSyntheticRun } from '../support/syntheticRun';
+import { until } from '../support/until';
 import { openRun, title, waitForPoints } from './metricsPage';
 import { Project } from './project';
 import { restricted } from './settings';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { tidyUpAfter, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
 let workbench: Workbench;
-photographFailures(() => workbench);
+tidyUpAfter(() => ({ project, workbench }));
 
 interface Manifest {
   contributes: {
@@ -80,11 +81,9 @@ beforeAll(async () => {
   );
   workbench = await Workbench.open(editor, project.folder, settings);
 });
-afterAll(async () => {
+afterAll(() => {
   rmSync(keys, { force: true });
   if (editor.machineSettingsFile !== '') rmSync(editor.machineSettingsFile, { force: true });
-  await workbench.close();
-  await closeBrowser();
 });
 
 describe('in Restricted Mode', () => {

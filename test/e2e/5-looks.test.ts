@@ -1,16 +1,17 @@
 /** The panel and the trees in every kind of theme, at 200 % zoom, and with the keyboard alone. */
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { writeSyntheticRun } from '../support/syntheticRun';
 import { faintIcons, iconContrasts } from '../webview/audit';
+import { until } from '../support/until';
 import { blankCharts, faintTexts, overflowing, settled, themes } from './looks';
 import { openRun, showCharts, title, waitForPoints } from './metricsPage';
 import { Project } from './project';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { tidyUpAfter, Workbench } from './workbench';
 
 const editor = inject('editor');
 let project: Project;
 let workbench: Workbench;
-photographFailures(() => workbench);
+tidyUpAfter(() => ({ project, workbench }));
 
 const hostile = '<img src=x onerror="document.title=1"> $(flame) [x](command:y)';
 
@@ -48,10 +49,6 @@ beforeAll(async () => {
   await waitForPoints(workbench, 300);
   await openRun(workbench, 'lora r8');
   await showCharts(workbench);
-});
-afterAll(async () => {
-  await workbench.close();
-  await closeBrowser();
 });
 
 describe('the panel and the trees', () => {

@@ -1,18 +1,19 @@
 /** What can be done with a run from the Runs view: pause, force, duplicate, rename, note, delete. */
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { writeSyntheticRun } from '../support/syntheticRun';
+import { until } from '../support/until';
 import { waitForLead, waitForPoints } from './metricsPage';
 import { isRunning, Project } from './project';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { tidyUpAfter, Workbench } from './workbench';
 
 const editor = inject('editor');
 const created = '2026-01-02T03:04:05.000Z';
 let project: Project;
 let workbench: Workbench;
 let old: string;
-photographFailures(() => workbench);
+tidyUpAfter(() => ({ project, workbench }));
 
 beforeAll(async () => {
   project = await Project.create(editor, 'runs');
@@ -25,11 +26,6 @@ beforeAll(async () => {
   workbench = await Workbench.open(editor, project.folder);
   await workbench.openSideBar();
   await workbench.treeRow('Runs', 'old').waitFor();
-});
-afterAll(async () => {
-  project.endTrainers();
-  await workbench.close();
-  await closeBrowser();
 });
 
 const runText = async (name: string): Promise<string> =>

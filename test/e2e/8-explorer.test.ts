@@ -2,17 +2,18 @@
 import type { Frame, Locator } from 'playwright-core';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { writeTinyModel } from '../support/tinyModel';
+import { until } from '../support/until';
 import { descendants, Project } from './project';
-import { closeBrowser, photographFailures, until, Workbench } from './workbench';
+import { tidyUpAfter, Workbench } from './workbench';
 
 const editor = inject('editor');
 const title = 'MPO Explorer';
 const layers = 32;
 let project: Project;
 let workbench: Workbench;
-photographFailures(() => workbench);
+tidyUpAfter(() => ({ project, workbench }));
 
 beforeAll(async () => {
   project = Project.empty(editor, 'explorer');
@@ -21,10 +22,6 @@ beforeAll(async () => {
   workbench = await Workbench.open(editor, project.folder);
   await workbench.openSideBar();
   await workbench.expand('Model', 'deep');
-});
-afterAll(async () => {
-  await workbench.close();
-  await closeBrowser();
 });
 
 const decomposers = (): number[] => descendants(process.ppid, /cli\.cjs decompose/);
@@ -173,7 +170,7 @@ describe('the MPO explorer', () => {
   });
 
   it('comes back to the same model after a reload', async () => {
-    await workbench.reload('dota.explorer');
+    await workbench.reload();
     await workbench.inPanel(title, async (frame) => {
       await frame.locator('h1', { hasText: 'deep' }).waitFor();
     });

@@ -2,7 +2,7 @@
 import type { Frame, Page } from 'playwright-core';
 import { expect } from 'vitest';
 import { lowContrast } from '../webview/audit';
-import { until } from './workbench';
+import { until } from '../support/until';
 
 /** Texts whose contrast against what lies behind them is below the limit. */
 export async function faintTexts(where: Frame | Page, within = 'body'): Promise<string[]> {

@@ -2,7 +2,8 @@
 import { parse } from 'csv-parse/sync';
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { expect } from 'vitest';
-import { until, type Workbench } from './workbench';
+import { until } from '../support/until';
+import type { Workbench } from './workbench';
 
 export const title = 'DoTA Metrics';
 

@@ -1,11 +1,12 @@
 /** Drives the workbench as a user does: keys, menus, and what can be seen. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach } from 'vitest';
+import { afterAll, afterEach } from 'vitest';
 import type { Browser, Frame, Locator, Page } from 'playwright-core';
 import { closeDesktop, desktopPid, isDesktopExtensionHost, openDesktopWindow } from './desktop';
-import { descendants } from './project';
+import { descendants, type Project } from './project';
 import { startChromium } from '../support/chromium';
+import { until } from '../support/until';
 import { baseSettings } from './settings';
 import type { EditorPlaces } from './globalSetup';
 
@@ -74,42 +75,19 @@ export class Workbench {
   }
 
   /**
-   * Reloads the window once the editor has put away that this panel is open: in a browser it does so
-   * every few seconds, and can't at the end, when a page may not wait.
+   * Reloads the window with the editor's own command, which first puts its state away (a page that is
+   * simply reloaded in a browser cannot wait for that).
    */
-  async reload(panelType: string): Promise<void> {
-    if (this.editor.desktop === '')
-      await until(`${panelType} in the editor's memory`, () => this.remembers(panelType));
-    await this.page.reload();
-    await this.drawn();
-  }
-
-  /** Whether the layout of the editors that is stored in the browser names a panel. */
-  private remembers(panelType: string): Promise<boolean> {
-    return this.page.evaluate(async (wanted) => {
-      const done = <T>(request: IDBRequest<T>): Promise<T> =>
-        new Promise((resolve, reject) => {
-          request.onsuccess = () => {
-            resolve(request.result);
-          };
-          request.onerror = () => {
-            reject(request.error ?? new Error('IndexedDB'));
-          };
+  async reload(): Promise<void> {
+    await Promise.all([
+      this.page.waitForEvent('domcontentloaded').catch((error: unknown) => {
+        throw new Error('The window did not reload: its editor has not put its state away', {
+          cause: error,
         });
-      for (const { name = '' } of await indexedDB.databases()) {
-        if (!name.startsWith('vscode-web-state-db-')) continue;
-        const db = await done(indexedDB.open(name));
-        try {
-          if (!db.objectStoreNames.contains('ItemTable')) continue;
-          const items = db.transaction('ItemTable', 'readonly').objectStore('ItemTable');
-          const layout: unknown = await done(items.get('memento/workbench.parts.editor'));
-          if (typeof layout === 'string' && layout.includes(wanted)) return true;
-        } finally {
-          db.close();
-        }
-      }
-      return false;
-    }, panelType);
+      }),
+      this.command('Developer: Reload Window'),
+    ]);
+    await this.drawn();
   }
 
   async close(): Promise<void> {
@@ -257,9 +235,6 @@ export class Workbench {
       }
     });
     await this.page.locator('.tab.active', { hasText: name }).waitFor();
-    if (!name.endsWith('.dota.json')) return;
-    // The extension host hears of an editor later: a command that came before it would not see the file.
-    await this.page.locator('.codelens-decoration', { hasText: 'Fine-tune' }).first().waitFor();
   }
 
   /** Takes a row of the open quick pick. */
@@ -446,10 +421,10 @@ export class Workbench {
     return this.page.locator('.statusbar-item[id*="dota.status"]');
   }
 
-  async screenshot(name: string): Promise<void> {
+  /** @param pointer `stays` where what it points at is to be seen; else nothing shows a hover */
+  async screenshot(name: string, pointer: 'leaves' | 'stays' = 'leaves'): Promise<void> {
     mkdirSync(screenshots, { recursive: true });
-    // Away from anything with a hover of its own.
-    await this.page.mouse.move(2, 2);
+    if (pointer === 'leaves') await this.page.mouse.move(2, 2);
     await this.page.waitForTimeout(700);
     await this.page.screenshot({ path: path.join(screenshots, `${name}.png`) });
   }
@@ -462,26 +437,6 @@ export function extensionHosts(editor: EditorPlaces): number[] {
     : descendants(desktopPid(), /--type=utility/).filter(isDesktopExtensionHost);
 }
 
-/**
- * Waits until a condition holds; says what did not. Time in which this process stood still, with all
- * others on the machine, is not counted.
- */
-export async function until<T>(
-  what: string,
-  probe: () => Promise<T | undefined | false> | T | undefined | false,
-  timeoutMs = patienceMs,
-): Promise<T> {
-  let waited = 0;
-  for (;;) {
-    const asked = Date.now();
-    const value = await probe();
-    if (value !== undefined && value !== false) return value;
-    if (waited > timeoutMs) throw new Error(`Not within ${timeoutMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    waited += Math.min(Date.now() - asked, 10_000);
-  }
-}
-
 /** Keeps a picture of what the user would have seen when a test fails. */
 export function photographFailures(workbench: () => Workbench | undefined): void {
   afterEach(async ({ task }) => {
@@ -490,5 +445,21 @@ export function photographFailures(workbench: () => Workbench | undefined): void
     await workbench()
       ?.screenshot(`failed-${name}`)
       .catch(() => undefined);
+  });
+}
+
+/**
+ * For a file of tests that share one window: photographs what fails, and ends trainers, window and
+ * browser afterwards.
+ * @param used what there is by then; less where the set-up failed
+ */
+export function tidyUpAfter(
+  used: () => { project: Project | undefined; workbench: Workbench | undefined },
+): void {
+  photographFailures(() => used().workbench);
+  afterAll(async () => {
+    used().project?.endTrainers();
+    await used().workbench?.close();
+    await closeBrowser();
   });
 }

@@ -227,18 +227,24 @@ describe('cut', () => {
       requestAnimationFrame(tick);
       (window as unknown as { __frames: number[] }).__frames = times;
     });
+    const frames = (): Promise<number[]> =>
+      view.page.evaluate(() => (window as unknown as { __frames: number[] }).__frames.splice(0));
+    const median = (times: number[]): number =>
+      times.toSorted((a, b) => a - b)[Math.floor(times.length / 2)]!;
+    await expect
+      .poll(() =>
+        view.page.evaluate(() => (window as unknown as { __frames: number[] }).__frames.length),
+      )
+      .toBeGreaterThan(30);
+    const idle = median(await frames());
     await view.page.mouse.move(box.x + 60, box.y + 60);
     await view.page.mouse.down();
     await view.page.mouse.move(box.x + box.width - 60, box.y + 60, { steps: 60 });
     await view.page.mouse.up();
     expect(await bondLabel()).not.toEqual([before, '32']);
-    const frames = await view.page.evaluate(
-      () => (window as unknown as { __frames: number[] }).__frames,
-    );
-    const sorted = frames.toSorted((a, b) => a - b);
-    const median = sorted[Math.floor(sorted.length / 2)]!;
-    // Software rendering on a shared machine: far above 16 ms would be felt as lag.
-    expect(median).toBeLessThan(60);
+    // Software rendering on a shared machine: far above 16 ms, or what the machine gives to a panel at
+    // rest, would be felt as lag.
+    expect(median(await frames())).toBeLessThan(Math.max(60, 3 * idle));
   });
 
   it('previews a rule for the whole model, then asks for the exact values of what is in view', async () => {

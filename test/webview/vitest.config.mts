@@ -7,7 +7,9 @@ export default defineConfig({
     pool: 'forks',
     // One browser at a time on two cores.
     maxWorkers: 1,
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    // Against hanging alone: the machine may be slow, and have other work.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
+    expect: { poll: { timeout: 60_000 } },
   },
 });

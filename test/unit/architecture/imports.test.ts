@@ -1,7 +1,7 @@
 /** The laws of ARCHITECTURE.md that can be read off the source: who imports whom, and how. */
 import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { parse, readSources, type SourceFile } from './sourceFiles';
+import { parse, readSources, type Import, type SourceFile } from './sourceFiles';
 
 const ownCode = readSources(['src', ...(existsSync('webview') ? ['webview'] : [])]);
 
@@ -61,6 +61,24 @@ function violations(test: (file: SourceFile) => readonly string[]): string[] {
   return ownCode.flatMap((file) => test(file).map((what) => `${file.path}: ${what}`));
 }
 
+/** Packages and modules of Node that come with a file, through whatever it imports. */
+function reached(entry: string, follow: (found: Import) => boolean = () => true): string[] {
+  const files = new Map(ownCode.map((file) => [file.path.replace(/\.tsx?$/, ''), file]));
+  const packages = new Set<string>();
+  const seen = new Set<string>();
+  const visit = (path: string): void => {
+    if (seen.has(path)) return;
+    seen.add(path);
+    for (const found of files.get(path)?.imports ?? []) {
+      if (found.typeOnly || !follow(found)) continue;
+      if (found.target === undefined) packages.add(found.specifier);
+      else visit(found.target);
+    }
+  };
+  visit(entry);
+  return [...packages];
+}
+
 describe('imports', () => {
   it('finds the code it is to judge', () => {
     expect(ownCode.length).toBeGreaterThan(5);
@@ -111,26 +129,17 @@ describe('imports', () => {
   });
 
   it('reach the interpreter of chat templates from the trainer, and never from the editor', () => {
-    const reached = (entry: string): string[] => {
-      const files = new Map(ownCode.map((file) => [file.path.replace(/\.tsx?$/, ''), file]));
-      const packages = new Set<string>();
-      const seen = new Set<string>();
-      const visit = (path: string): void => {
-        if (seen.has(path)) return;
-        seen.add(path);
-        for (const { specifier, target, typeOnly } of files.get(path)?.imports ?? []) {
-          if (typeOnly) continue;
-          if (target === undefined) packages.add(specifier);
-          else visit(target);
-        }
-      };
-      visit(entry);
-      return [...packages];
-    };
     expect(reached('src/trainer/cli')).toContain('@huggingface/jinja');
     const editor = reached('src/extension');
     expect(editor).toContain('vscode');
     expect(editor).not.toContain('@huggingface/jinja');
+  });
+
+  it('load no package with the extension, which each come with their first use', () => {
+    const packages = (imports: string[]): string[] =>
+      imports.filter((name) => name !== 'vscode' && !name.startsWith('node:')).sort();
+    expect(packages(reached('src/extension'))).toEqual(['jsonc-parser', 'zod']);
+    expect(packages(reached('src/extension', (found) => !found.dynamic))).toEqual([]);
   });
 
   it('keep node’s modules and packages out of the pure layers', () => {
@@ -200,11 +209,16 @@ describe('the reading of source files', () => {
       ].join('\n'),
     );
     expect(file.imports).toEqual([
-      { specifier: '../protocol/errors', target: 'src/protocol/errors', typeOnly: true },
-      { specifier: './b', target: 'src/core/b', typeOnly: false },
-      { specifier: '../models/d', target: 'src/models/d', typeOnly: false },
-      { specifier: 'vscode', target: undefined, typeOnly: false },
-      { specifier: './f', target: 'src/core/f', typeOnly: true },
+      {
+        specifier: '../protocol/errors',
+        target: 'src/protocol/errors',
+        typeOnly: true,
+        dynamic: false,
+      },
+      { specifier: './b', target: 'src/core/b', typeOnly: false, dynamic: false },
+      { specifier: '../models/d', target: 'src/models/d', typeOnly: false, dynamic: false },
+      { specifier: 'vscode', target: undefined, typeOnly: false, dynamic: true },
+      { specifier: './f', target: 'src/core/f', typeOnly: true, dynamic: false },
     ]);
     expect(file.exportsDefault).toBe(true);
     expect(file.reexports).toBe(true);

@@ -9,6 +9,8 @@ export interface Import {
   target: string | undefined;
   /** `import type` and friends, erased on compilation. */
   typeOnly: boolean;
+  /** `import('…')`: loaded when that line is reached. */
+  dynamic: boolean;
 }
 
 export interface SourceFile {
@@ -41,11 +43,11 @@ export function parse(
   const imports: Import[] = [];
   let exportsDefault = false;
   let reexports = false;
-  const add = (specifier: string, typeOnly: boolean): void => {
+  const add = (specifier: string, typeOnly: boolean, dynamic = false): void => {
     const target = specifier.startsWith('.')
       ? path.posix.join(path.posix.dirname(file), specifier).replace(/\.(ts|tsx|js)$/, '')
       : undefined;
-    imports.push({ specifier, target, typeOnly });
+    imports.push({ specifier, target, typeOnly, dynamic });
   };
   const visit = (node: ts.Node): void => {
     if (ts.isImportDeclaration(node) && ts.isStringLiteral(node.moduleSpecifier)) {
@@ -72,7 +74,8 @@ export function parse(
         (ts.isIdentifier(node.expression) && node.expression.text === 'require'))
     ) {
       const [argument] = node.arguments;
-      if (argument !== undefined && ts.isStringLiteralLike(argument)) add(argument.text, false);
+      if (argument !== undefined && ts.isStringLiteralLike(argument))
+        add(argument.text, false, node.expression.kind === ts.SyntaxKind.ImportKeyword);
     } else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) {
       if (ts.isStringLiteral(node.argument.literal)) add(node.argument.literal.text, true);
     }

@@ -40,7 +40,7 @@ describe('dota preview', () => {
     expect(JSON.parse(line!)).toEqual({ report: counted.json!['report'] });
     // What the counts depend on is part of the key.
     expect((await streamed('--set', 'data.loss_mask=all'))[0]).not.toBe(line);
-  }, 30_000);
+  });
 
   it('gives the page and the counts as JSON, or as lines while they come in', async () => {
     const whole = await preview('--rows', '3', '--start', '58', '--json');

@@ -34,7 +34,7 @@ async function suite(name: string): Promise<{ home: string; pid: number }> {
 }
 
 const untilEnded = (pid: number): Promise<true> =>
-  until(() => !isRunning(pid) || undefined, `the end of ${pid}`);
+  until(`the end of ${pid}`, () => !isRunning(pid));
 
 /** Notes as the folder's owner, and as its server, processes that have ended. */
 async function belongToThePast(home: string): Promise<void> {

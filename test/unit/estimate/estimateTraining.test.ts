@@ -65,7 +65,6 @@ describe('the memory estimate', () => {
       expect(ratio).toBeGreaterThan(0.75);
       expect(ratio).toBeLessThan(1.25);
     },
-    60_000,
   );
 
   it('keeps weights in the file’s type where fp32 would not fit', () => {

@@ -16,7 +16,7 @@ beforeAll(async () => {
   run = String((await dota(['train', 'tiny.dota.json']))['run']);
   await dota(['export', run, '--to', 'adapter', '--out', 'adapter']);
   await dota(['export', run, '--to', 'merged', '--out', 'merged']);
-}, 60_000);
+});
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
@@ -45,7 +45,7 @@ describe('dota generate', () => {
     // A run in place of the model means its base.
     const [alone] = await answers([run]);
     expect(alone!.token_ids).toEqual(base!.token_ids);
-  }, 60_000);
+  });
 
   it('streams what the answers become', async () => {
     const result = await runCli(['generate', 'model', ...prompt, '--stream', '--json'], folder);

@@ -26,7 +26,7 @@ beforeAll(async () => {
   });
   writeFileSync(path.join(folder, 'sums.dota.json'), JSON.stringify(config));
   run = String((await dota(['train', 'sums.dota.json']))['run']);
-}, 120_000);
+});
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
@@ -151,7 +151,7 @@ describe('dota evaluate', () => {
     expect(readdirSync(path.resolve(folder, run)).filter((name) => name.endsWith('.tmp'))).toEqual(
       [],
     );
-  }, 60_000);
+  });
 
   it('scores the demo’s task as an independent count of its answers does', async () => {
     const sample = path.resolve('media/sample');
@@ -169,46 +169,42 @@ describe('dota evaluate', () => {
     expect(one).toMatchObject({ total: 60, correct: right.length });
     // The base model was never taught the task, yet some answers are right by chance.
     expect(right.length).toBeLessThan(60);
-  }, 60_000);
+  });
 
-  it.each(['generate', 'loglikelihood'])(
-    'scores all sets of a folder by %s',
-    async (scoring) => {
-      const choices = taskIds.slice(0, 8).flatMap((id) => path.join(sets, id, 'test.json'));
-      const result = await dota([
-        ...['evaluate', 'model', '--scoring', scoring, '--max-new-tokens', '6'],
-        ...['--data', ...(scoring === 'generate' ? [sets] : choices), '--outputs', 'all.jsonl'],
-      ]);
-      const results = result['results'] as SetEvaluation[];
-      expect(results.map(({ set }) => set)).toEqual(
-        taskIds.slice(0, scoring === 'generate' ? undefined : 8),
+  it.each(['generate', 'loglikelihood'])('scores all sets of a folder by %s', async (scoring) => {
+    const choices = taskIds.slice(0, 8).flatMap((id) => path.join(sets, id, 'test.json'));
+    const result = await dota([
+      ...['evaluate', 'model', '--scoring', scoring, '--max-new-tokens', '6'],
+      ...['--data', ...(scoring === 'generate' ? [sets] : choices), '--outputs', 'all.jsonl'],
+    ]);
+    const results = result['results'] as SetEvaluation[];
+    expect(results.map(({ set }) => set)).toEqual(
+      taskIds.slice(0, scoring === 'generate' ? undefined : 8),
+    );
+    const outputs = outputsOf('all.jsonl');
+    for (const one of results) {
+      expect(one).toMatchObject({ total: 3, num_beams: scoring === 'generate' ? 4 : null });
+      const rows = JSON.parse(readFileSync(one.file, 'utf8')) as { answer: string }[];
+      const own = outputs.filter(({ set }) => set === one.set);
+      const right = own.filter(({ response, row }) =>
+        countsAsRight(one.set, response, rows[row]!.answer),
       );
-      const outputs = outputsOf('all.jsonl');
-      for (const one of results) {
-        expect(one).toMatchObject({ total: 3, num_beams: scoring === 'generate' ? 4 : null });
-        const rows = JSON.parse(readFileSync(one.file, 'utf8')) as { answer: string }[];
-        const own = outputs.filter(({ set }) => set === one.set);
-        const right = own.filter(({ response, row }) =>
-          countsAsRight(one.set, response, rows[row]!.answer),
-        );
-        expect(one.correct, one.set).toBe(right.length);
-        expect(one.perplexity!).toBeGreaterThan(1);
-      }
-      if (scoring === 'loglikelihood')
-        expect(results.every((one) => one.unanswered === 0)).toBe(true);
-      // The papers' tables average the eight and the four sets apart.
-      const averages = result['averages'] as { group: string; accuracy: number; sets: number }[];
-      const groups = { commonsense: results.slice(0, 8), arithmetic: results.slice(8) };
-      for (const [group, own] of Object.entries(groups)) {
-        if (own.length === 0) continue;
-        const mean = own.reduce((sum, { accuracy }) => sum + accuracy, 0) / own.length;
-        const average = averages.find((one) => one.group === group)!;
-        expect(average.sets).toBe(own.length);
-        expect(average.accuracy).toBeCloseTo(mean, 12);
-      }
-    },
-    60_000,
-  );
+      expect(one.correct, one.set).toBe(right.length);
+      expect(one.perplexity!).toBeGreaterThan(1);
+    }
+    if (scoring === 'loglikelihood')
+      expect(results.every((one) => one.unanswered === 0)).toBe(true);
+    // The papers' tables average the eight and the four sets apart.
+    const averages = result['averages'] as { group: string; accuracy: number; sets: number }[];
+    const groups = { commonsense: results.slice(0, 8), arithmetic: results.slice(8) };
+    for (const [group, own] of Object.entries(groups)) {
+      if (own.length === 0) continue;
+      const mean = own.reduce((sum, { accuracy }) => sum + accuracy, 0) / own.length;
+      const average = averages.find((one) => one.group === group)!;
+      expect(average.sets).toBe(own.length);
+      expect(average.accuracy).toBeCloseTo(mean, 12);
+    }
+  });
 
   it('answers a run by the protocol where a task or a set is named, and keeps the result', async () => {
     const kept = (): StoredEvaluation[] =>
@@ -240,7 +236,7 @@ describe('dota evaluate', () => {
       const centre = (correct + (z * z) / 2) / (n + z * z);
       expect((interval[0] + interval[1]) / 2).toBeCloseTo(centre, 10);
     }
-  }, 60_000);
+  });
 
   it('answers by the protocol where the configuration’s own test file is a set', async () => {
     const boolq = path.join(sets, 'boolq/test.json');
@@ -262,7 +258,7 @@ describe('dota evaluate', () => {
     const other = ['evaluate', 'set.dota.json', '--data', 'train.json', '--limit', '3', ...short];
     expect(await dota(other)).toMatchObject({ scoring: 'greedy', total: 3 });
     expect((await runCli(other, folder)).stdout).toContain('accuracy of greedy answers');
-  }, 60_000);
+  });
 
   it('gives the validation loss of a run as training does', async () => {
     writeFileSync(path.join(folder, 'text.txt'), 'one two three\nfour five six\n');
@@ -286,7 +282,7 @@ describe('dota evaluate', () => {
     // Other batches, so other orders of fp32 sums.
     expect(result!.loss).toBeCloseTo(Number(whole['val_loss']), 5);
     expect(result!.tokens).toBe(whole['val_tokens']);
-  }, 60_000);
+  });
 
   it('prints tables', async () => {
     const args = ['evaluate', 'model', '--data', path.join(sets, 'boolq/test.json')];
@@ -299,7 +295,7 @@ describe('dota evaluate', () => {
     args.push(path.join(sets, 'piqa/test.json'), path.join(sets, 'gsm8k/test.json'));
     const both = (await table('markdown')).split('\n').filter((line) => line.includes('Avg.'));
     expect(both).toEqual(['| Model | BoolQ | PIQA | Avg. |', '| Model | GSM8K | Avg. |']);
-  }, 60_000);
+  });
 
   it('says what to do without data, and without choices', async () => {
     const nothing = await runCli(['evaluate', 'model', '--json'], folder);

@@ -173,5 +173,5 @@ describe('an adapter that PEFT saved', () => {
     const [base, adapted] = scored.json!['results'] as { perplexity: number; num_beams: number }[];
     expect(adapted!.perplexity).not.toBeCloseTo(base!.perplexity, 2);
     expect(adapted!.num_beams).toBe(4);
-  }, 60_000);
+  });
 });

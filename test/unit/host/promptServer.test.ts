@@ -36,7 +36,7 @@ beforeAll(async () => {
     expect(result.code, result.stderr).toBe(0);
     runs.push(path.resolve(folder, String(result.json!['run'])));
   }
-}, 60_000);
+});
 afterEach(() => {
   server.dispose();
 });
@@ -108,7 +108,7 @@ describe('the prompt process', () => {
     expect(seen.started).toBe(1);
     await ask(path.join(folder, 'model'), [null]);
     expect(seen.messages.filter(({ type }) => type === 'loaded')).toHaveLength(1);
-  }, 60_000);
+  });
 
   it('tells what is wrong with a question, and answers the next one', async () => {
     server = open();
@@ -119,30 +119,33 @@ describe('the prompt process', () => {
     await expect(ask(model, [path.join(folder, 'none')])).rejects.toThrow();
     expect(await ask(model, [null])).toHaveLength(1);
     expect(seen.started).toBe(1);
-  }, 60_000);
+  });
 
   it('ends the answers with what there is when it is told to stop', async () => {
     server = open();
-    const abort = new AbortController();
     const long = { ...request, maxNewTokens: 100, temperature: 2 };
-    const answers: GenerateAnswer[] = [];
     const question = { model: path.join(folder, 'model'), adapters: [null], request: long };
-    await server.ask(question, abort.signal, (message) => {
-      if (message.type === 'text') abort.abort();
-      else answers.push(message.answer);
-    });
+    let answer: GenerateAnswer | undefined;
+    // Where this process has to wait for the machine, all hundred are there before its stop.
+    for (let attempt = 0; attempt < 5 && answer?.finish !== 'stopped'; attempt++) {
+      const abort = new AbortController();
+      await server.ask(question, abort.signal, (message) => {
+        if (message.type === 'text') abort.abort();
+        else answer = message.answer;
+      });
+    }
     // An end token before the stop arrives would be another reason, with this seed there is none.
-    expect(answers[0]!.finish).toBe('stopped');
-    expect(answers[0]!.token_ids.length).toBeLessThan(100);
+    expect(answer?.finish).toBe('stopped');
+    expect(answer?.token_ids.length).toBeLessThan(100);
     expect(await ask(question.model, [null])).toHaveLength(1);
     expect(seen.started).toBe(1);
-  }, 60_000);
+  });
 
   it('ends when nobody asks, and starts again with the next question', async () => {
     server = open('--idle-seconds', '0.5');
     const model = path.join(folder, 'model');
     await ask(model, [null]);
-    await until(() => (seen.ended === 1 ? true : undefined), 'the idle process ends');
+    await until('the end of the idle process', () => seen.ended === 1);
     await ask(model, [null]);
     expect(seen.started).toBe(2);
     // A question that meets the end of the process is asked again of the next one.
@@ -150,15 +153,15 @@ describe('the prompt process', () => {
       await new Promise((resolve) => setTimeout(resolve, wait));
       expect(await ask(model, [null])).toHaveLength(1);
     }
-  }, 60_000);
+  });
 
   it('fails the question when the process ends in the middle of it', async () => {
     server = open();
     const question = { model: path.join(folder, 'model'), adapters: [null], request };
     const asked = server.ask(question, new AbortController().signal, () => undefined);
-    await until(() => (seen.started === 1 ? true : undefined), 'the start');
+    await until('the start', () => seen.started === 1);
     server.dispose();
     await expect(asked).rejects.toMatchObject({ code: 'protocol.closed' });
-    await until(() => (seen.ended === 1 ? true : undefined), 'its end');
-  }, 60_000);
+    await until('its end', () => seen.ended === 1);
+  });
 });

@@ -155,8 +155,7 @@ describe('Channel', () => {
       { onClose: (error) => reasons.push(error?.code) },
     );
     b.send(frame);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-    expect(channel.closed).toBe(true);
+    await expect.poll(() => channel.closed).toBe(true);
     expect(reasons).toEqual(['protocol.invalid']);
     expect(b.closed).toBe(true);
   });

@@ -85,7 +85,7 @@ describe('dota study', () => {
 
   it('can be interrupted with runs side by side, and goes on where it was', async () => {
     const { child, done } = startCli(['study', file, '--jobs', '2', '--json'], folder);
-    await until(() => (runs().length >= 3 ? true : undefined), 'a third run');
+    await until('a third run', () => runs().length >= 3);
     child.kill('SIGINT');
     expect((await done).code).toBe(75);
     const before = runs();

@@ -109,7 +109,8 @@ export function jsonWithKeys(keys: readonly string[]): fc.Arbitrary<unknown> {
 
 /**
  * Runs a parser on one input: it may succeed, or refuse with a `DotaError` that names the place and
- * the next step; in either case within a second of CPU time, ten of the clock, and a gigabyte.
+ * the next step; in either case within a second of CPU time, a minute of the clock (others may have
+ * the machine meanwhile), and a gigabyte.
  */
 export async function owesAnswer(parse: () => unknown): Promise<void> {
   const started = process.cpuUsage();
@@ -124,7 +125,7 @@ export async function owesAnswer(parse: () => unknown): Promise<void> {
     expect(error.message.length).toBeLessThan(2000);
   }
   expect(process.cpuUsage(started).user).toBeLessThan(1_000_000);
-  expect(performance.now() - clock).toBeLessThan(10_000);
+  expect(performance.now() - clock).toBeLessThan(60_000);
   expect(process.memoryUsage.rss() - memoryAtStart).toBeLessThan(memoryCap);
   expect(({} as Record<string, unknown>)['polluted']).toBeUndefined();
 }

@@ -2,6 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { readFileSync, existsSync } from 'node:fs';
 import path from 'node:path';
+import { until as patient } from '../../support/until';
 
 export const cli = path.resolve('dist/trainer/cli.cjs');
 
@@ -61,19 +62,9 @@ function lastJson(stdout: string): Record<string, unknown> | undefined {
   }
 }
 
-/** Polls until `check` gives something, or fails with `what`. */
-export async function until<T>(
-  check: () => T | undefined | Promise<T | undefined>,
-  what: string,
-  ms = 30_000,
-): Promise<T> {
-  const deadline = Date.now() + ms;
-  for (;;) {
-    const value = await check();
-    if (value !== undefined) return value;
-    if (Date.now() > deadline) throw new Error(`timed out: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+/** Waits for what a process of its own does, and looks often: it may be to be met in the middle. */
+export function until<T>(what: string, probe: Parameters<typeof patient<T>>[1]): Promise<T> {
+  return patient(what, probe, 120_000, 10);
 }
 
 export interface RowOnDisk {
@@ -98,8 +89,7 @@ export function journalRows(run: string): RowOnDisk[] {
 
 /** Waits until the journal of `run` holds the row of a step. */
 export function untilStep(run: string, step: number): Promise<true> {
-  return until(
-    () => (journalRows(run).some((r) => r.kind === 'step' && r.step! >= step) ? true : undefined),
-    `step ${step}`,
+  return until(`step ${step}`, () =>
+    journalRows(run).some((r) => r.kind === 'step' && r.step! >= step),
   );
 }

@@ -46,7 +46,7 @@ describe('the cache of a run', () => {
     // Other ranks are other cores.
     await train('--set', 'adapter.r=2');
     expect(readdirSync(cache())).toHaveLength(3);
-  }, 120_000);
+  });
 });
 
 describe('dota train --estimate', () => {
@@ -67,5 +67,5 @@ describe('dota train --estimate', () => {
     expect(estimate.secondsPerStep).toBeGreaterThan(0);
     const plain = await runCli([...args, '--estimate'], folder);
     expect(plain.stdout).toContain('peak memory about');
-  }, 60_000);
+  });
 });

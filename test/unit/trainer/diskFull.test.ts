@@ -56,13 +56,13 @@ describe.runIf(mountable)('a full disk', () => {
   it('stops the run resumably, keeps its checkpoints, and the run goes on once there is room', async () => {
     const { done } = startCli(['train', 'tiny.dota.json', '--json'], place);
     const runs = path.join(disk, 'runs');
-    const id = await until(() => {
+    const id = await until('run folder', () => {
       try {
         return readdirSync(runs).find((name) => !name.startsWith('.'));
       } catch {
         return undefined;
       }
-    }, 'run folder');
+    });
     const run = path.join(runs, id);
     await untilStep(run, 8);
     fill(path.join(disk, 'ballast'));

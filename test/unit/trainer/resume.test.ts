@@ -41,16 +41,39 @@ async function start(
   const root = path.join(folder, '.dota/runs');
   const before = new Set(readdirSync(root));
   const { done } = startCli(['train', 'tiny.dota.json', ...options, ...more, '--json'], folder);
-  const id = await until(() => readdirSync(root).find((name) => !before.has(name)), 'run folder');
+  const id = await until('run folder', () => readdirSync(root).find((name) => !before.has(name)));
   const run = path.join(root, id);
-  const pid = await until(() => {
+  const pid = await until('lock', () => {
     try {
       return (JSON.parse(readFileSync(path.join(run, 'lock.json'), 'utf8')) as { pid: number }).pid;
     } catch {
       return undefined;
     }
-  }, 'lock');
+  });
   return { run, done, pid };
+}
+
+/**
+ * Starts a run and ends it by a signal at a step or soon after. The steps take milliseconds: where this
+ * process has to wait for the machine, the run may be over before, and another one is started.
+ */
+async function interrupt(
+  step: number,
+  signal: 'SIGTERM' | 'SIGKILL',
+  more: readonly string[] = [],
+): Promise<{ run: string; result: CliResult }> {
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const { run, done, pid } = await start(more);
+    await untilStep(run, step);
+    try {
+      process.kill(pid, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+    const result = await done;
+    if (result.json?.state !== 'finished') return { run, result };
+  }
+  throw new Error(`Each of five runs was over before it was interrupted at step ${step}`);
 }
 
 async function curves(run: string): Promise<Record<string, number[]>> {
@@ -83,10 +106,7 @@ async function expectSameAsWhole(run: string, other = whole): Promise<void> {
 
 describe('an interrupted run', () => {
   it('equals the uninterrupted one after a stop in mid-epoch', async () => {
-    const { run, done, pid } = await start();
-    await untilStep(run, 10);
-    process.kill(pid, 'SIGTERM');
-    const stopped = await done;
+    const { run, result: stopped } = await interrupt(10, 'SIGTERM');
     expect(stopped.code).toBe(75);
     expect(stopped.json).toMatchObject({ state: 'stopped', run });
     const at = Number(stopped.json?.steps);
@@ -100,10 +120,8 @@ describe('an interrupted run', () => {
   });
 
   it('equals the uninterrupted one after kill -9 in mid-epoch; lost rows are superseded', async () => {
-    const { run, done, pid } = await start();
-    await untilStep(run, 18);
-    process.kill(pid, 'SIGKILL');
-    expect((await done).code).not.toBe(0);
+    const { run, result } = await interrupt(18, 'SIGKILL');
+    expect(result.code).not.toBe(0);
     const before = journalRows(run).filter((row) => row.kind === 'step').length;
     const listed = await runCli(['runs', 'show', run, '--json'], folder);
     expect(listed.json?.state).toBe('crashed');
@@ -126,10 +144,7 @@ describe('an interrupted run', () => {
   });
 
   it('passes over a damaged newest checkpoint', async () => {
-    const { run, done, pid } = await start();
-    await untilStep(run, 18);
-    process.kill(pid, 'SIGKILL');
-    await done;
+    const { run } = await interrupt(18, 'SIGKILL');
     const steps = readdirSync(path.join(run, 'checkpoints'))
       .filter((name) => name.startsWith('step-'))
       .map((name) => Number(name.slice(5)))
@@ -173,10 +188,7 @@ describe('an interrupted run', () => {
       folder,
     );
     expect(uninterrupted.code).toBe(0);
-    const { run, done, pid } = await start(more);
-    await untilStep(run, 8);
-    process.kill(pid, 'SIGKILL');
-    await done;
+    const { run } = await interrupt(8, 'SIGKILL', more);
     const resumed = await runCli(['train', '--resume', run, '--json'], folder);
     expect(resumed.code).toBe(0);
     expect(journalRows(run).some((row) => row.kind === 'resume')).toBe(true);
@@ -184,10 +196,8 @@ describe('an interrupted run', () => {
   });
 
   it('is refused when its data changed', async () => {
-    const { run, done, pid } = await start();
-    await untilStep(run, 6);
-    process.kill(pid, 'SIGTERM');
-    expect((await done).code).toBe(75);
+    const { run, result } = await interrupt(6, 'SIGTERM');
+    expect(result.code).toBe(75);
     const data = path.join(folder, 'train.json');
     const original = readFileSync(data, 'utf8');
     const { writeFileSync } = await import('node:fs');

@@ -46,7 +46,7 @@ describe.runIf(softwareGpuSupported)('operators on WebGPU', () => {
     expect(operators.size).toBeGreaterThan(25);
     const missing = [...operators].filter(([op]) => !covered.has(op));
     expect(missing).toEqual([]);
-  }, 120_000);
+  });
 
   it('gives what the CPU gives', () => {
     for (const [name, { values }] of Object.entries(cpu)) {
