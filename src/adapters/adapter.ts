@@ -27,6 +27,17 @@ export interface AdapterTensor {
 /** Looks up one of the adapter's tensors by its name. */
 export type TensorLookup = (name: string) => Tensor;
 
+/** Undoes a merge where the change can't be told from the merged weight and the adapter's tensors. */
+export interface MergeUndo {
+  /**
+   * What has to be kept when the change is merged.
+   * @param weight `[out, in]`, the one that `apply` takes
+   */
+  kept(tensor: TensorLookup, weight: Tensor): Tensor;
+  /** The weight that `apply` takes, from the merged one and what was kept, `[out, in]`. */
+  restore(tensor: TensorLookup, merged: Tensor, kept: Tensor): Tensor;
+}
+
 /** The adapter of one linear layer. */
 export interface ModuleAdapter {
   readonly module: LinearModule;
@@ -65,6 +76,8 @@ export interface ModuleAdapter {
    * adapter that `subtractsInitialDelta` it may not depend on the weight.
    */
   delta(tensor: TensorLookup, weight: Tensor): Tensor;
+  /** Absent where `delta` does not depend on the weight: then it is subtracted. */
+  readonly undo?: MergeUndo;
 }
 
 /** Which modules are adapted, and how. */

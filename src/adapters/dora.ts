@@ -2,7 +2,13 @@
  * DoRA (Liu et al., arXiv 2402.09353): the direction of W + scaling B A and a trainable magnitude
  * for each output feature. As in PEFT the norm takes no part in the gradient.
  */
-import type { AdapterTensor, LinearModule, ModuleAdapter, TensorLookup } from './adapter';
+import type {
+  AdapterTensor,
+  LinearModule,
+  MergeUndo,
+  ModuleAdapter,
+  TensorLookup,
+} from './adapter';
 import type { Tensor } from '../graph/graph';
 import { add, div, mul, sqrt, sub } from '../graph/ops/elementwise';
 import { reduceSum, reshape } from '../graph/ops/broadcast';
@@ -16,6 +22,14 @@ export class DoraAdapter implements ModuleAdapter {
   readonly tensors: readonly AdapterTensor[];
   readonly signature: string;
   readonly subtractsInitialDelta = false;
+  /** A merged row has its magnitude for a norm: the one before is kept. */
+  readonly undo: MergeUndo = {
+    kept: (lookup, weight) => this.#norm(add(weight, this.direction.delta(lookup))),
+    restore: (lookup, merged, norm) => {
+      const magnitudes = reshape(lookup(magnitude), norm.shape);
+      return sub(mul(merged, div(norm, magnitudes)), this.direction.delta(lookup));
+    },
+  };
 
   private constructor(
     private readonly direction: LoraAdapter,
@@ -62,9 +76,12 @@ export class DoraAdapter implements ModuleAdapter {
 
   /** Magnitude over norm, `[1, out]`. */
   #factor(directed: Tensor, lookup: TensorLookup): Tensor {
-    const norm = sqrt(reduceSum(mul(directed, directed), [-1]));
-    const detached = directed.graph.withOrigin(norm);
+    const detached = directed.graph.withOrigin(this.#norm(directed));
     const shape = [1, this.module.outFeatures];
     return div(reshape(lookup(magnitude), shape), reshape(detached, shape));
+  }
+  /** Of each row, `[out, 1]`. */
+  #norm(directed: Tensor): Tensor {
+    return sqrt(reduceSum(mul(directed, directed), [-1]));
   }
 }

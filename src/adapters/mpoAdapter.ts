@@ -9,7 +9,13 @@ import {
 } from '../graph/layers/mpo';
 import type { Tensor } from '../graph/graph';
 import { dimension } from '../graph/shape';
-import type { AdapterTensor, LinearModule, ModuleAdapter, TensorLookup } from './adapter';
+import type {
+  AdapterTensor,
+  LinearModule,
+  MergeUndo,
+  ModuleAdapter,
+  TensorLookup,
+} from './adapter';
 import type { CoreTraining } from './coreTraining';
 import type { AdapterOptions } from './method';
 import { add, sub } from '../graph/ops/elementwise';
@@ -70,6 +76,15 @@ export class MpoAdapter implements ModuleAdapter {
       ({ shape, trainable }) => `${shape.join('x')}${trainable ? '' : ' frozen'}`,
     );
     this.signature = `mpo ${orientation} ${form} ${shapes.join(' ')}`;
+  }
+
+  /** The product that stands in place of the weight says nothing of it: the change itself is kept. */
+  get undo(): MergeUndo | undefined {
+    if (this.#options.form !== 'replace') return undefined;
+    return {
+      kept: (tensor, weight) => this.delta(tensor, weight),
+      restore: (_, merged, change) => sub(merged, change),
+    };
   }
 
   explicit(): ModuleAdapter {

@@ -77,6 +77,7 @@ export function configFromRun(
       train: move(data.train),
       ...(data.validation === undefined ? {} : { validation: move(data.validation) }),
       ...(data.test === undefined ? {} : { test: move(data.test) }),
+      ...(data.test_sets === undefined ? {} : { test_sets: data.test_sets.map(move) }),
     },
     output_dir: '.dota/runs',
   };

@@ -140,6 +140,14 @@ const dataSchema = z
       .describe(`Validation file; when absent, validation_split of the training file. ${paths}`),
     validation_split: z.number().min(0).max(0.5).default(0.05),
     test: z.string().min(1).optional().describe(`Test file, scored once at the end. ${paths}`),
+    test_sets: z
+      .array(z.string().min(1))
+      .min(1)
+      .optional()
+      .describe(
+        'Sets of the LLM-Adapters protocol, as files or folders, that "dota evaluate" answers where ' +
+          `none is named. Training does not read them. ${paths}`,
+      ),
     template: z
       .enum(['auto', 'plain', 'alpaca', 'llm-adapters', 'chat'])
       .default('auto')

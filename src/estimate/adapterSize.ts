@@ -9,8 +9,10 @@ import { parameterCount } from '../core/mpo/shapes';
 
 export interface AdapterSize {
   trainable: number;
-  /** Frozen numbers beside the weight: the initial cores of an implicit residual. */
+  /** Frozen numbers beside the weight: cores at step 0 that are subtracted, and cores that do not train. */
   frozen: number;
+  /** Whether a copy of the weight without the adapter's start is kept where weights are not resident. */
+  storesResidual: boolean;
   /** Multiply-adds of forming the dense change once, 0 where it is never formed. */
   merge: number;
   /** Multiply-adds a token of the adapter's own path beside the dense product. */
@@ -34,10 +36,14 @@ export function adapterSize(
     case 'random_mpo':
     case 'mpop': {
       const { shape, bonds } = mpoSpec(module, options);
-      const copies = subtractsCopy(method, options, implicit) ? 2 : 1;
+      const copied = implicit && leavesStart(method, options);
+      const copies = copied ? 2 : 1;
+      const all = parameterCount(shape, bonds);
       return {
         trainable,
-        frozen: copies * parameterCount(shape, bonds) - trainable,
+        // A core that does not train is its own copy.
+        frozen: copied ? all : all - trainable,
+        storesResidual: options.residual === 'explicit' && leavesStart(method, options),
         // The last product, of the two halves, dominates: out x in entries, each a sum over a bond.
         merge: copies * outFeatures * inFeatures * Math.min(...bonds),
         perToken: 0,
@@ -48,6 +54,7 @@ export function adapterSize(
       return {
         trainable,
         frozen: 0,
+        storesResidual: options.init_lora_weights === 'pissa',
         merge: options.use_dora ? outFeatures * inFeatures * rank : 0,
         perToken: rank * (outFeatures + inFeatures),
       };
@@ -56,7 +63,8 @@ export function adapterSize(
       const matrices = loraRank(module, options) * (outFeatures + inFeatures);
       return {
         trainable,
-        frozen: options.init_random === 'zero_core' ? 0 : trainable,
+        frozen: options.init_random === 'frozen_copy' ? trainable : 0,
+        storesResidual: false,
         // Each entry of A and B is a sum over the last bond of its train.
         merge: matrices * options.tensor_rank,
         perToken: matrices,
@@ -65,17 +73,13 @@ export function adapterSize(
   }
 }
 
-/** Whether a frozen copy of the initial cores is contracted beside the trained ones. */
-function subtractsCopy(
-  method: 'dota' | 'random_mpo' | 'mpop',
-  options: AdapterOptions,
-  implicit: boolean,
-): boolean {
+/** Whether the cores' product at step 0 has to be taken out: as a copy of them, or from the weight. */
+function leavesStart(method: 'dota' | 'random_mpo' | 'mpop', options: AdapterOptions): boolean {
   switch (method) {
     case 'dota':
-      return implicit;
+      return true;
     case 'random_mpo':
-      return implicit && options.init_random !== 'zero_core';
+      return options.init_random === 'frozen_copy';
     case 'mpop':
       return false;
   }

@@ -5,7 +5,8 @@
  */
 import type { AdapterOptions } from '../adapters/method';
 import { linearModules, selectModules } from '../adapters/targets';
-import type { Method } from '../config/runConfig';
+import type { Method, RunConfig } from '../config/runConfig';
+import { STATE_BLOCK } from '../core/blockwise8bit';
 import { largestLogits, streamedColumns } from '../graph/decoder/headChunks';
 import {
   attentionSize,
@@ -26,6 +27,8 @@ export interface TrainingShape {
   adapter: AdapterOptions;
   /** Bits of a frozen block matrix where it is kept in NF4 (4.127 with double quantisation). */
   quantizedBits?: number | undefined;
+  /** How AdamW keeps its moments; fp32 unless given. */
+  optim?: RunConfig['training']['optim'];
   /** Sequences of a micro-batch. */
   batch: number;
   /** Tokens of a sequence, padding included. */
@@ -73,6 +76,8 @@ export interface TrainingEstimate {
 }
 
 const float = 4;
+/** Of a moment, a parameter; in 8 bits with the fp32 scale of a block. */
+const momentBytes = { adamw_torch: float, adamw_8bit: 1 + float / STATE_BLOCK };
 /*
  * Fitted to 38 measured peaks (DoTA, LoRA and full fine-tuning of four shapes, with and without
  * recompute, weights widened and in the file's type), all but one of which they meet within 10 percent.
@@ -114,8 +119,12 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
   const trainable = full ? base : sizes.reduce((sum, { size }) => sum + size.trainable, 0);
   const frozenCores = sizes.reduce((sum, { size }) => sum + size.frozen, 0);
   const adapted = targets.reduce((sum, m) => sum + m.outFeatures * m.inFeatures, 0);
-  const explicit =
-    method === 'dota' && !resident && quantized === undefined && adapter.residual === 'explicit';
+  const residual =
+    resident || quantized !== undefined
+      ? 0
+      : sizes
+          .filter(({ size }) => size.storesResidual)
+          .reduce((sum, { module: m }) => sum + m.outFeatures * m.inFeatures, 0);
 
   const lowest = full ? 0 : Math.min(...targets.map(({ layer }) => layer));
   const trainedLayers = numLayers - lowest;
@@ -167,10 +176,10 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
       : quantized === undefined
         ? held * base
         : (quantized / 8) * blockMatrices + held * (base - blockMatrices),
-    residual: explicit ? float * adapted : 0,
+    residual: float * residual,
     adapter: float * (trainable + frozenCores),
     gradients: float * trainable,
-    optimizer: 2 * float * trainable,
+    optimizer: 2 * momentBytes[shape.optim ?? 'adamw_torch'] * trainable,
     activations: keptShare * kept,
     // Head and blocks take turns.
     logits: Math.max(0, head - block),

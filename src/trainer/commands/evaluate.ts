@@ -1,7 +1,7 @@
 /**
  * `dota evaluate`: validation loss and accuracy of a run as its configuration has it. Greedy answers are
- * scored, unless sets, a task or adapters are named, or the configuration's own test file is a set: those
- * go by the protocol of `evaluateSets.ts`.
+ * scored, unless sets, a task or adapters are named, or the configuration has test sets or a test file that
+ * is one: those go by the protocol of `evaluateSets.ts`.
  */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -11,7 +11,7 @@ import { TensorCache } from '../../models/tensorCache';
 import { DotaError } from '../../protocol/errors';
 import type { Scoring } from '../../protocol/evaluation';
 import { openGreedyAnswers } from '../evaluation/greedyAnswers';
-import { namesSets } from '../evaluation/sets';
+import { findSets, namesSets } from '../evaluation/sets';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { enableGarbageCollection } from '../garbageCollection';
 import { meanLoss } from '../loop';
@@ -66,7 +66,10 @@ export async function runEvaluate(what: string, options: EvaluateOptions): Promi
   enableGarbageCollection();
   const target = await findTarget(what, options);
   const own = withOwnData(options, target);
-  if (options.accuracy && (await namesSets(own.data ?? []))) {
+  const configured = options.data === undefined && target.config.data.test_sets !== undefined;
+  if (options.accuracy && (configured || (await namesSets(own.data ?? [])))) {
+    // Before hours of answers rather than in the middle of them.
+    await findSets(requireData(own).data ?? [], undefined);
     // The loss first: of a long evaluation it is the part that is known at once.
     const { val_loss, val_tokens } = await evaluateRun(target, { ...options, accuracy: false });
     if (options.json !== true) printPlain({ val_loss });
@@ -147,12 +150,14 @@ async function wantsSets(options: EvaluateOptions): Promise<boolean> {
   );
 }
 
-/** Without `--data` the test file of the run's own configuration. */
+/** Without `--data` the test sets, or the test file, of the run's own configuration. */
 function withOwnData(options: EvaluateOptions, { config, directory }: Target): EvaluateOptions {
-  const own = config.data.test ?? config.data.validation;
-  return (options.data ?? []).length > 0 || own === undefined
+  if ((options.data ?? []).length > 0) return options;
+  const { test_sets: sets, test, validation } = config.data;
+  const own = sets ?? [test ?? validation].filter((file) => file !== undefined);
+  return own.length === 0
     ? options
-    : { ...options, data: [path.resolve(directory, own)] };
+    : { ...options, data: own.map((file) => path.resolve(directory, file)) };
 }
 
 function requireData(options: EvaluateOptions): EvaluateOptions {

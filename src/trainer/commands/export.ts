@@ -80,7 +80,7 @@ export async function runExport(what: string, options: ExportOptions): Promise<v
           );
     const form = { format: options.format, ggufType: options.ggufType, rank };
     const result = await writeExport(source, state, form, out);
-    const fourBit = config.quantization.load_in_4bit ? manifest.quantization : undefined;
+    const fourBit = config.quantization.load_in_4bit ? fourBitError(result, manifest) : undefined;
     const notes = [
       ...notesOf(result),
       ...(fourBit === undefined ? [] : [fourBitNote(fourBit, options.format)]),
@@ -89,7 +89,7 @@ export async function runExport(what: string, options: ExportOptions): Promise<v
     const { step } = (await loadCheckpoint(checkpoint)).loop;
     const seconds = (performance.now() - started) / 1000;
     if (options.json === true) {
-      const error = fourBit === undefined ? {} : { four_bit_error: fourBit.relativeError };
+      const error = fourBit === undefined ? {} : { four_bit_error: fourBit };
       const common = { run: run.path, checkpoint: step, to: options.format, out };
       printJson({ ...common, ...result, ...error, notes, seconds });
     } else {
@@ -103,18 +103,34 @@ export async function runExport(what: string, options: ExportOptions): Promise<v
   }
 }
 
-/** What 4-bit weights mean for this export, with their error as it was measured at step 0. */
-function fourBitNote(
-  { relativeError }: NonNullable<RunManifest['quantization']>,
-  format: ExportFormat,
-): string {
+/**
+ * How far the 4-bit weights are from the full-precision ones: of the merge that was just made, or, where
+ * none is, at step 0 of the run.
+ */
+function fourBitError(result: ExportResult, { quantization }: RunManifest): number | undefined {
+  return 'four_bit_error' in result ? result.four_bit_error : quantization?.relativeError;
+}
+
+/** What 4-bit weights mean for this export. */
+function fourBitNote(relativeError: number, format: ExportFormat): string {
   const error = `${(100 * relativeError).toPrecision(3)} % of the weights’ norm, measured`;
-  return format === 'adapter' || format === 'lora'
-    ? 'The run trained on 4-bit weights: with the full-precision base this adapter differs from ' +
-        `what was trained by the error of the 4-bit storage (${error}). ` +
+  switch (format) {
+    case 'adapter':
+    case 'lora':
+      return (
+        'The run trained on 4-bit weights: with the full-precision base this adapter differs from ' +
+        `what was trained by the error of the 4-bit storage (${error} at step 0). ` +
         '--to merged has no such difference.'
-    : 'The run trained on 4-bit weights, which the adapter was merged into: the result computes what ' +
-        `was trained, and differs from a merge into the full-precision base by their error (${error}).`;
+      );
+    case 'merged':
+    case 'gguf':
+    case 'onnx':
+      return (
+        'The run trained on 4-bit weights, which the adapter was merged into: the result computes ' +
+        'what was trained, and differs from a merge into the full-precision base by their error ' +
+        `(${error} at this merge).`
+      );
+  }
 }
 
 /** An adapter on another base than it was trained on is silently wrong. */

@@ -42,11 +42,19 @@ export interface ExportSource {
 }
 
 export type ExportResult =
-  | { changed: number; worst_rounding: number | null }
+  | ({ changed: number; worst_rounding: number | null } & FourBitError)
   | { modules: { path: string; rank: number; relative_error: number }[] }
   | { modules: number }
   /** `relative_error`: what the file's types took of the merged weights, measured. */
-  | { tensors: number; relative_error?: number; notes?: readonly string[] };
+  | ({ tensors: number; relative_error?: number; notes?: readonly string[] } & FourBitError);
+
+/**
+ * Of a merge into 4-bit weights, measured as it was made: the distance to the same merge into the
+ * full-precision weights, by the norm of that.
+ */
+interface FourBitError {
+  four_bit_error?: number;
+}
 
 /**
  * @param state undefined for full fine-tuning
@@ -113,10 +121,11 @@ async function merged(
 ): Promise<ExportResult> {
   const facts = await cardFacts(source, state, 'transformers');
   const card = (report: MergedReport): string => modelCard(facts, report);
-  const report = await withChanges(source, state, (changes) =>
+  const [report, fourBit] = await withChanges(source, state, (changes) =>
     writeMergedModel(source.model, changes, out, card, source.onProgress),
   );
-  return { changed: report.changed, worst_rounding: report.worstRounding?.loss ?? null };
+  const { changed, worstRounding } = report;
+  return { changed, worst_rounding: worstRounding?.loss ?? null, ...fourBit };
 }
 
 async function onnx(
@@ -128,7 +137,10 @@ async function onnx(
   const changed = state?.modules.length ?? expectedWeights(model.config).size;
   const facts = await cardFacts(source, state, 'transformers.js');
   const card = modelCard(facts, { changed, worstRounding: undefined });
-  return withChanges(source, state, (changes) => writeOnnx(model, changes, out, card, onProgress));
+  const [written, fourBit] = await withChanges(source, state, (changes) =>
+    writeOnnx(model, changes, out, card, onProgress),
+  );
+  return { ...written, ...fourBit };
 }
 
 async function cardFacts(
@@ -161,29 +173,31 @@ async function gguf(
 ): Promise<ExportResult> {
   const { model, manifest, onProgress } = source;
   const description = { name: manifest.name, license: await readLicense(model.folder) };
-  const { tensors, relativeError, notes } = await withChanges(source, state, (changes) =>
+  const [{ tensors, relativeError, notes }, fourBit] = await withChanges(source, state, (changes) =>
     writeGguf(model, changes, out, type, description, onProgress),
   );
-  return { tensors, relative_error: relativeError, notes };
+  return { tensors, relative_error: relativeError, notes, ...fourBit };
 }
 
-/** What training changed in the base model, for as long as `use` runs. */
+/** What training changed in the base model, for as long as `use` runs; then what 4 bits did to it. */
 async function withChanges<T>(
   { model, checkpoint, config }: ExportSource,
   state: AdapterState | undefined,
   use: (changes: WeightChanges) => Promise<T>,
-): Promise<T> {
+): Promise<[T, FourBitError]> {
   if (state === undefined) {
     const changes = await openReplacements(checkpoint, model.config);
     try {
-      return await use(changes);
+      return [await use(changes), {}];
     } finally {
       await changes.close();
     }
   }
   const adapters = await TrainedAdapters.open(config, model, checkpoint);
   try {
-    return await use(adapters.changes());
+    const result = await use(adapters.changes());
+    const { fourBitError: error } = adapters;
+    return [result, error === undefined ? {} : { four_bit_error: error }];
   } finally {
     await adapters.dispose();
   }

@@ -32,7 +32,13 @@ export async function findSets(
   for (const name of given) {
     const file = path.resolve(name);
     const info = await stat(file).catch(() => undefined);
-    if (info?.isDirectory() === true) found.push(...(await setsInFolder(file)));
+    if (info === undefined) {
+      throw new DotaError('file.missing', 'The test set does not exist.', {
+        where: file,
+        next: '"dota tasks" says how the files are named and where they come from.',
+      });
+    }
+    if (info.isDirectory()) found.push(...(await setsInFolder(file)));
     else found.push({ task: forced ?? taskOfFile(file), file });
   }
   if (found.length > 0) return found;

@@ -68,6 +68,7 @@ export async function estimateRun(
         ? 4.127
         : 4.5
       : undefined,
+    optim: training.optim,
     batch: training.per_device_train_batch_size,
     accumulation: training.gradient_accumulation_steps,
     // A GPU keeps 16-bit weights as narrow as they are in the file.

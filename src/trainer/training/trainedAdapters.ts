@@ -11,6 +11,7 @@ import type { DecoderConfig, WeightSource } from '../../models/modelConfig';
 import { SafetensorsFile } from '../../models/safetensors/reader';
 import { DotaError } from '../../protocol/errors';
 import { DenseDeltas, type AdapterValues } from '../engine/denseDeltas';
+import { squaredError } from '../engine/frozenWeights';
 import { loadCheckpoint } from './checkpointFiles';
 import { physicalCores, planModel } from './prepareModel';
 
@@ -21,6 +22,8 @@ interface Base {
 
 export class TrainedAdapters {
   readonly #deltas: DenseDeltas;
+  /** Of the matrices that were merged into their 4-bit form so far, by module path. */
+  readonly #errors = new Map<string, ReturnType<typeof squaredError>>();
 
   private constructor(
     private readonly base: Base,
@@ -84,17 +87,36 @@ export class TrainedAdapters {
     return toFloat32(await this.base.weights.read(`${module}.weight`), `${module}.weight`);
   }
 
+  /**
+   * ||exact - merged||_F / ||exact||_F over the matrices that `changes` has given so far, where exact is
+   * the same adapter merged into the full-precision weight; undefined where nothing is in 4 bits.
+   */
+  get fourBitError(): number | undefined {
+    if (this.#errors.size === 0) return undefined;
+    const all = [...this.#errors.values()];
+    const sum = (pick: (item: (typeof all)[number]) => number): number =>
+      all.reduce((total, item) => total + pick(item), 0);
+    return Math.sqrt(sum((item) => item.squaredError) / sum((item) => item.energy));
+  }
+
   async #merged(module: string, quantized: boolean): Promise<Float32Array> {
     const weight = await this.#weight(module);
+    const exact = await this.#merge(module, weight);
+    if (!quantized) return exact;
+    const merged = await this.#merge(module, weight, (frozen) => this.#throughNf4(frozen));
+    this.#errors.set(module, squaredError(exact, merged));
+    return merged;
+  }
+
+  async #merge(
+    module: string,
+    weight: Float32Array,
+    stored?: (frozen: Float32Array) => Float32Array,
+  ): Promise<Float32Array> {
     const adapter = this.plan.modules.get(module);
-    const residual =
-      adapter?.subtractsInitialDelta === true
-        ? await this.#deltas.residual(adapter, weight)
-        : weight;
-    const stored = quantized ? this.#throughNf4(residual) : residual;
-    if (adapter === undefined) return stored;
-    const delta = await this.#deltas.delta(adapter, stored, this.values.get(module));
-    return stored.map((value, i) => value + (delta[i] as number));
+    if (adapter === undefined) return stored?.(weight) ?? weight;
+    const values = this.values.get(module) ?? new Map<string, Float32Array>();
+    return (await this.#deltas.merge(adapter, weight, values, stored)).values;
   }
 
   #throughNf4(values: Float32Array): Float32Array {

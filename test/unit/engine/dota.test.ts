@@ -128,7 +128,7 @@ describe('adapters in the engine', () => {
       const weight = merged.get(`${path}.weight`)!;
       merged.set(`${path}.weight`, {
         ...weight,
-        data: await deltas.merged(adapterOf, weight.data, values),
+        data: (await deltas.merge(adapterOf, weight.data, values)).values,
       });
     }
     const plain = await createEngine({

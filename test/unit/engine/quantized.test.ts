@@ -1,73 +1,20 @@
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { fullPlan, type AdapterPlan } from '../../../src/adapters/adapter';
 import type { AttachContext } from '../../../src/adapters/method';
-import { planAdapters } from '../../../src/adapters/plan';
 import { linearModules } from '../../../src/adapters/targets';
-import { runConfigSchema, type Method } from '../../../src/config/runConfig';
-import { dequantizeNf4, quantizeNf4 } from '../../../src/core/nf4';
-import { expectedWeights } from '../../../src/models/config';
-import type { RawTensor } from '../../../src/models/modelConfig';
+import type { Method } from '../../../src/config/runConfig';
 import { createEngine } from '../../../src/trainer/engine/createEngine';
-import {
-  readFloat32,
-  weightsFromMap,
-  type WeightReader,
-} from '../../../src/trainer/engine/frozenWeights';
-import { DenseDeltas } from '../../../src/trainer/engine/denseDeltas';
+import { readFloat32 } from '../../../src/trainer/engine/frozenWeights';
 import type { QuantizationError } from '../../../src/trainer/engine/quantizeBlocks';
 import { randomWeights } from '../../../src/trainer/engine/randomWeights';
-import { OrtGemm } from '../../../src/trainer/ort/ortGemm';
+import { openDevice } from '../../../src/trainer/ort/device';
+import { expandedWeights, planFourBit } from './fourBit';
 import { randomBatch, tinyConfig as config } from './tiny';
+import { denseBlockBytes, watchedDevice, watchedReader } from './watchedWeights';
 
 const weights = randomWeights(config, 3);
-const adapterOptions = runConfigSchema.parse({
-  data: { train: 'x' },
-  adapter: { r: 4, residual: 'explicit' },
-}).adapter;
-
-const gemm = new OrtGemm(1);
-const deltas = new DenseDeltas(1);
-afterAll(async () => {
-  await gemm.dispose();
-  await deltas.dispose();
-});
-
-function plan(method: Method, quantization?: AttachContext['quantization']): Promise<AdapterPlan> {
-  return planAdapters({
-    quantization,
-    method,
-    config,
-    options: adapterOptions,
-    seed: 1,
-    weight: ({ path, outFeatures, inFeatures }) =>
-      readFloat32(weights, { name: `${path}.weight`, shape: [outFeatures, inFeatures] }),
-    gemm,
-  });
-}
-
-/**
- * The checkpoint on which a dense engine equals the 4-bit one: each matrix replaced by its expanded
- * NF4 residual plus what the adapter took out.
- */
-async function expandedWeights(adapters: AdapterPlan): Promise<WeightReader> {
-  const matrices = new Map(linearModules(config).map((m) => [`${m.path}.weight`, m.path]));
-  const tensors = new Map<string, RawTensor>();
-  for (const [name, shape] of expectedWeights(config)) {
-    const values = await readFloat32(weights, { name, shape });
-    const path = matrices.get(name);
-    if (path !== undefined) {
-      const adapter = adapters.modules.get(path);
-      const taken = adapter?.subtractsInitialDelta
-        ? await deltas.delta(adapter, values)
-        : undefined;
-      const residual = values.map((value, i) => value - (taken?.[i] ?? 0));
-      dequantizeNf4(quantizeNf4(residual), values);
-      taken?.forEach((value, i) => (values[i] = (values[i] ?? 0) + value));
-    }
-    tensors.set(name, { dtype: 'F32', shape, data: values });
-  }
-  return weightsFromMap(tensors);
-}
+const plan = (method: Method, quantization?: AttachContext['quantization']): Promise<AdapterPlan> =>
+  planFourBit(method, config, weights, { quantization });
 
 const common = { config, device: 'cpu', threads: 1 } as const;
 
@@ -79,7 +26,7 @@ describe('4-bit frozen weights', () => {
       const packed = await createEngine({ ...common, weights, adapters, quantization });
       const dense = await createEngine({
         ...common,
-        weights: await expandedWeights(adapters),
+        weights: await expandedWeights(config, weights, adapters),
         adapters,
       });
       const batch = randomBatch(config, [9, 12, 7]);
@@ -98,6 +45,48 @@ describe('4-bit frozen weights', () => {
     });
   }
 
+  // Widened once in a small model, or a block at a time in a large one.
+  it.each([
+    ['dota', Infinity],
+    ['dota', 0],
+    ['lora', 0],
+  ] as const)('%s: one block is dense at a time (residentLimit %d)', async (method, limit) => {
+    /** Peaks of loading, of two steps and of what a dense engine of this depth holds. */
+    const peaks = async (numLayers: number, quantized: boolean) => {
+      const deep = { ...config, numLayers };
+      const reader = watchedReader(deep, randomWeights(deep, 3));
+      const { device, buffers } = watchedDevice(deep, openDevice({ kind: 'cpu', threads: 1 }));
+      const adapters = await planFourBit(method, deep, randomWeights(deep, 3));
+      const engine = await createEngine({
+        ...common,
+        config: deep,
+        weights: reader,
+        device,
+        adapters,
+        residentLimit: quantized ? limit : Infinity,
+        ...(quantized && { quantization: { doubleQuantization: true } }),
+      });
+      const batch = randomBatch(deep, [9, 12, 7]);
+      for (let step = 0; step < 2; step++) {
+        await engine.forwardBackward(batch, 1 / batch.lossTokens);
+        await engine.evaluate(batch);
+      }
+      await engine.dispose();
+      return { loading: reader.buffers.peak, step: buffers.peak };
+    };
+    const block = denseBlockBytes(config);
+    const largest = 4 * config.hiddenSize * config.intermediateSize;
+    const two = await peaks(2, true);
+    expect(two.loading).toBe(largest);
+    expect(two.step).toBeGreaterThanOrEqual(largest);
+    // The buffer that is used again has the block's two norms in it where they are widened as well.
+    expect(two.step).toBeLessThanOrEqual(block + 2 * 4 * config.hiddenSize);
+    // No more of a deeper model.
+    expect(await peaks(6, true)).toEqual(two);
+    // What is counted is there: an engine on dense weights holds those of every block.
+    expect((await peaks(6, false)).step).toBe(6 * block);
+  });
+
   it('reports the step-0 error, for DoTA beside that of NF4 on the weight itself', async () => {
     let measured: QuantizationError | undefined;
     const adapters = await plan('dota');
@@ -108,7 +97,7 @@ describe('4-bit frozen weights', () => {
       quantization: { doubleQuantization: true, onMeasured: (error) => (measured = error) },
     });
     // Independent: the error of the expanded checkpoint against the original.
-    const expanded = await expandedWeights(adapters);
+    const expanded = await expandedWeights(config, weights, adapters);
     let error = 0;
     let energy = 0;
     for (const { path, outFeatures, inFeatures } of linearModules(config)) {

@@ -1,6 +1,6 @@
 /**
- * Trains a small model for three steps and prints its peak resident memory and what the estimate
- * said. Argument: a `ChildOptions` as JSON.
+ * Trains a small model for three steps and prints its peak resident memory, the bytes that the engine
+ * holds before the first step, and what the estimate said. Argument: a `ChildOptions` as JSON.
  */
 import { readFileSync } from 'node:fs';
 import { planAdapters } from '../../../src/adapters/plan';
@@ -25,6 +25,8 @@ export interface ChildOptions {
   method: 'dota' | 'lora' | 'full';
   recompute: boolean;
   resident: boolean;
+  /** NF4 with double quantisation. */
+  quantized?: boolean;
 }
 
 const options = JSON.parse(process.argv[2] ?? '{}') as ChildOptions;
@@ -44,6 +46,7 @@ const estimate = estimateTraining({
   accumulation: 1,
   recompute: options.recompute,
   residentLimit,
+  quantizedBits: options.quantized === true ? 4.127 : undefined,
 });
 
 /** A bf16 checkpoint whose tensors come into being as they are read. */
@@ -72,6 +75,18 @@ const adapters = await planAdapters({
     });
   },
 });
+/** Of all arrays; those of the runtime's own heap are not among them. */
+async function arrayBytes(): Promise<number> {
+  let least = Infinity;
+  // The collector sweeps arrays on a thread of its own: what is garbage is gone some turns later.
+  for (let turn = 0; turn < 10; turn++) {
+    globalThis.gc?.();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    least = Math.min(least, process.memoryUsage().arrayBuffers);
+  }
+  return least;
+}
+const before = await arrayBytes();
 const engine = await createEngine({
   config,
   weights,
@@ -80,7 +95,9 @@ const engine = await createEngine({
   threads: 1,
   recompute: options.recompute,
   residentLimit,
+  ...(options.quantized === true && { quantization: { doubleQuantization: true } }),
 });
+const held = (await arrayBytes()) - before;
 const batch = randomBatch(shape);
 for (let step = 1; step <= 3; step++) {
   await engine.forwardBackward(batch, 1 / batch.lossTokens);
@@ -99,5 +116,5 @@ for (let step = 1; step <= 3; step++) {
 }
 const peak = Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
 const trainable = engine.trainable.reduce((sum, tensor) => sum + tensor.size, 0);
-process.stdout.write(`${JSON.stringify({ peak, trainable, estimate })}\n`);
+process.stdout.write(`${JSON.stringify({ peak, held, trainable, estimate })}\n`);
 process.exit(0);

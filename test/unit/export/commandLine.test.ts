@@ -3,7 +3,14 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { linearModules } from '../../../src/adapters/targets';
+import { runConfigSchema, type RunConfigInput } from '../../../src/config/runConfig';
+import { plainGemm } from '../../../src/core/linalg/plainGemm';
 import { readAdapterFolder } from '../../../src/export/adapterFolder';
+import { denseUpdate } from '../../../src/export/adapterState';
+import { readCheckpointAdapter } from '../../../src/export/checkpointAdapter';
+import { toFloat32 } from '../../../src/models/dtype';
+import { loadModelFolder, type ModelFolder } from '../../../src/models/modelFolder';
 import { runCli } from '../trainer/cliHarness';
 import { tinyConfig, writeTinyWorkspace } from '../trainer/tinyModel';
 
@@ -40,6 +47,38 @@ async function lossOf(model: string): Promise<number> {
   return Number((await dota(['evaluate', 'other.dota.json', '--no-accuracy']))['val_loss']);
 }
 
+/** ||exact - merged|| / ||exact|| over all linear layers, exact on the weights that the run began from. */
+async function distanceToFullPrecision(
+  run: string,
+  method: 'dota' | 'lora',
+  adapter: RunConfigInput['adapter'],
+  merged: string,
+): Promise<number> {
+  const config = runConfigSchema.parse(tinyConfig({ method, adapter }));
+  const base = await loadModelFolder(path.join(folder, 'model'));
+  const other = await loadModelFolder(merged);
+  const read = async ({ weights }: ModelFolder, module: string): Promise<Float32Array> =>
+    toFloat32(await weights.read(`${module}.weight`));
+  const checkpoint = path.join(run, 'checkpoints', 'step-6');
+  const state = await readCheckpointAdapter(checkpoint, { ...config, method }, base.config);
+  const updates = new Map(state.modules.map((module) => [module.path, module]));
+  let [error, energy] = [0, 0];
+  for (const { path: module } of linearModules(base.config)) {
+    const exact = await read(base, module);
+    const update = updates.get(module);
+    const change = update && (await denseUpdate(update, plainGemm, () => read(base, module)));
+    const stored = await read(other, module);
+    exact.forEach((value, i) => {
+      const wanted = value + (change?.[i] ?? 0);
+      error += (wanted - stored[i]!) ** 2;
+      energy += wanted ** 2;
+    });
+  }
+  await base.weights.close();
+  await other.weights.close();
+  return Math.sqrt(error / energy);
+}
+
 describe('dota export', () => {
   it.each([
     ['dota', {}],
@@ -58,8 +97,12 @@ describe('dota export', () => {
     const run = await train(method, adapter);
     const trained = await dota(['evaluate', run, '--checkpoint', 'last', '--no-accuracy']);
     const out = path.join(run, 'merged');
+    const weights = path.join(folder, 'model/model.safetensors');
+    const before = readFileSync(weights);
     const result = await dota(['export', run, '--out', out, '--checkpoint', 'last']);
     expect(result).toMatchObject({ to: 'merged', out, checkpoint: 6 });
+    // Full fine-tuning is undone by leaving the copy: the base stays as it was, whatever the method.
+    expect(readFileSync(weights).equals(before)).toBe(true);
     expect(result['changed']).toBe(method === 'full' ? 20 : 4);
     const [base, own, merged] = [
       await lossOf('model'),
@@ -77,10 +120,14 @@ describe('dota export', () => {
     expect(again.json).toMatchObject({ error: { code: 'file.unreadable', where: out } });
   });
 
-  it.each(['dota', 'lora'])(
-    'of a 4-bit run with %s merges into the de-quantised matrices',
-    async (method) => {
-      const run = await train(method, {}, { quantization: { load_in_4bit: true } });
+  it.each([
+    ['dota', {}],
+    ['lora', {}],
+    ['lora', { use_dora: true }],
+  ] as const)(
+    'of a 4-bit run with %s %j merges into the de-quantised matrices',
+    async (method, adapter) => {
+      const run = await train(method, adapter, { quantization: { load_in_4bit: true } });
       const trained = await dota(['evaluate', run, '--checkpoint', 'last', '--no-accuracy']);
       const out = path.join(run, 'merged');
       const result = await dota(['export', run, '--out', out, '--checkpoint', 'last']);
@@ -94,13 +141,16 @@ describe('dota export', () => {
         folder,
       );
       expect(note.stderr).toContain('4-bit');
-      // Both say by how much, as it was measured; the matrices have no bits of their own to spare.
+      // The merge says by how much, as it was measured there: against the same adapter put on the
+      // full-precision weights by the code that converts adapters.
       const error = Number(result['four_bit_error']);
-      expect(error).toBeGreaterThan(0.03);
-      expect(error).toBeLessThan(0.12);
-      for (const said of [note.stderr, String(result['notes'])]) {
-        expect(said).toContain(`${(100 * error).toPrecision(3)} % of the weights’ norm`);
-      }
+      expect(error / (await distanceToFullPrecision(run, method, adapter, out))).toBeCloseTo(1, 4);
+      const said = `${(100 * error).toPrecision(3)} % of the weights’ norm, measured at this merge`;
+      expect(String(result['notes'])).toContain(said);
+      // Without a merge, it is the error at step 0.
+      expect(note.stderr).toMatch(/ % of the weights’ norm, measured at step 0/);
+      const gguf = ['--format', 'gguf', '--out', path.join(run, 'm.gguf'), '--checkpoint', 'last'];
+      expect((await dota(['export', run, ...gguf]))['four_bit_error']).toBe(error);
     },
   );
 

@@ -1,5 +1,5 @@
 /** `dota evaluate` by the protocol, on small sets written for this repository. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -259,6 +259,41 @@ describe('dota evaluate', () => {
     expect(await dota(other)).toMatchObject({ scoring: 'greedy', total: 3 });
     expect((await runCli(other, folder)).stdout).toContain('accuracy of greedy answers');
   });
+
+  it('answers the test sets of the configuration, relative to it', async () => {
+    const place = path.join(folder, 'own');
+    for (const set of ['boolq', 'gsm8k']) {
+      cpSync(path.join(sets, set), path.join(place, 'data', set), { recursive: true });
+    }
+    const named = ['data/boolq/test.json', 'data/gsm8k/test.json'];
+    const config = tinyConfig({
+      model: path.join(folder, 'model'),
+      data: {
+        train: path.join(folder, 'train.json'),
+        validation: path.join(folder, 'train.json'),
+        test_sets: named,
+      },
+    });
+    const file = path.join(place, 'own.dota.json');
+    writeFileSync(file, JSON.stringify(config));
+    const short = ['--max-new-tokens', '2'];
+    const own = await dota(['evaluate', file, ...short]);
+    const files = named.map((set) => path.join(place, set));
+    expect(own['results']).toEqual(
+      (await dota(['evaluate', file, ...short, '--data', ...files]))['results'],
+    );
+    expect(own['results']).toMatchObject([
+      { set: 'boolq', total: 3, num_beams: 4 },
+      { set: 'gsm8k', total: 3, num_beams: 4 },
+    ]);
+    expect(own['averages']).toMatchObject([{ group: 'commonsense' }, { group: 'arithmetic' }]);
+    // The loss comes first; a set that is missing is told before it.
+    expect(own['val_loss']).toBeGreaterThan(0);
+    rmSync(files[1]!);
+    const missing = await runCli(['evaluate', file, ...short, '--json'], folder);
+    expect(missing.json).toMatchObject({ error: { code: 'file.missing', where: files[1] } });
+    expect(missing.stderr).not.toContain('boolq');
+  }, 60_000);
 
   it('gives the validation loss of a run as training does', async () => {
     writeFileSync(path.join(folder, 'text.txt'), 'one two three\nfour five six\n');

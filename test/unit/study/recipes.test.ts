@@ -2,7 +2,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseRunConfig } from '../../../src/config/parseRunConfig';
+import { evaluationTasks } from '../../../src/evaluation/tasks';
 import { isObject } from '../../../src/protocol/guards';
+import { taskOfFile } from '../../../src/trainer/evaluation/sets';
 
 const folder = 'docs/recipes';
 const files = readdirSync(folder).filter((name) => name.endsWith('.dota.json'));
@@ -26,6 +28,15 @@ describe('the recipes for the paper’s setting', () => {
     const config = parseRunConfig(readFileSync(file, 'utf8'), file);
     expect(config.method).toBe('dota');
     expect(config.quantization.load_in_4bit).toBe(name.includes('qdota'));
+  });
+
+  it.each(files)('%s names the test sets of its kind, as the program finds them', (name) => {
+    const file = path.join(folder, name);
+    const { data } = parseRunConfig(readFileSync(file, 'utf8'), file);
+    const group = name.includes('math') ? 'arithmetic' : 'commonsense';
+    const found = (data.test_sets ?? []).map((set) => taskOfFile(set)?.id);
+    expect(found).toEqual(evaluationTasks.filter((task) => task.group === group).map((t) => t.id));
+    expect(found).toHaveLength(group === 'arithmetic' ? 4 : 8);
   });
 
   it.each(files)('%s sets no key whose source the table does not name', (name) => {

@@ -3,6 +3,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { linearModules } from '../../../src/adapters/targets';
+import { nf4Bytes, quantizeNf4 } from '../../../src/core/nf4';
+import { loadModelFolder } from '../../../src/models/modelFolder';
 import { journalRows, runCli } from './cliHarness';
 import { writeTinyWorkspace } from './tinyModel';
 
@@ -67,5 +70,32 @@ describe('dota train --estimate', () => {
     expect(estimate.secondsPerStep).toBeGreaterThan(0);
     const plain = await runCli([...args, '--estimate'], folder);
     expect(plain.stdout).toContain('peak memory about');
+  });
+
+  it.each([true, false])('counts 4-bit weights as they are held (double: %s)', async (double) => {
+    const bytesOf = async (...sets: string[]): Promise<Record<string, number>> => {
+      const args = [...steps, ...sets.flatMap((set) => ['--set', set])];
+      const result = await runCli(
+        ['train', 'tiny.dota.json', ...args, '--estimate', '--json'],
+        folder,
+      );
+      expect(result.code, result.stderr).toBe(0);
+      return result.json!['bytes'] as Record<string, number>;
+    };
+    const dense = await bytesOf();
+    const packed = await bytesOf(
+      'quantization.load_in_4bit=true',
+      `quantization.bnb_4bit_use_double_quant=${double}`,
+    );
+    const model = await loadModelFolder(path.join(folder, 'model'));
+    await model.weights.close();
+    const numbers = linearModules(model.config).map((m) => m.outFeatures * m.inFeatures);
+    const saved = numbers.reduce((sum, length) => {
+      const stored = nf4Bytes(quantizeNf4(new Float32Array(length), undefined, double));
+      return sum + 4 * length - stored;
+    }, 0);
+    // Exact for large matrices: groups of scales are not full in such small ones.
+    expect((dense['weights']! - packed['weights']!) / saved).toBeCloseTo(1, 2);
+    expect(packed['adapter']).toBe(dense['adapter']);
   });
 });
