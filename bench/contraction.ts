@@ -9,7 +9,7 @@ import { chooseShape, fullBonds } from '../src/core/mpo/shapes';
 import { Rng } from '../src/core/rng';
 import { gradients } from '../src/graph/gradients';
 import { type BuiltGraph, Graph, type Tensor } from '../src/graph/graph';
-import { applyMpo, mergeMpo, sequentialWins } from '../src/graph/layers/mpo';
+import { applyMpo, mergeMpo, productWithMpo, sequentialWins } from '../src/graph/layers/mpo';
 import { add } from '../src/graph/ops/elementwise';
 import { flatten } from '../src/graph/ops/layout';
 import { gemm } from '../src/graph/ops/matmul';
@@ -76,7 +76,12 @@ function build(way: Way, layer: Layer, backward: boolean): BuiltGraph {
       case 'frozen':
         return product(weight);
       case 'dense':
-        return product(add(weight, mergeMpo(cores, layoutOf(layer))));
+        return productWithMpo(
+          x,
+          add(weight, mergeMpo(cores, layoutOf(layer))),
+          cores,
+          layoutOf(layer),
+        );
       case 'sequential':
         return add(product(weight), applyMpo(x, cores, layoutOf(layer)));
     }
