@@ -61,7 +61,8 @@ export interface TrainingEstimate {
   /**
    * Bytes: `weights` as they are held, `residual` what an explicit one adds, `adapter` trainable
    * parameters and frozen initial cores, `activations` kept for the backward pass, `workspace` of
-   * the one block that runs, `logits` what the head takes beyond it, `runtime` Node and onnxruntime.
+   * the one block that runs, `logits` what the head takes beyond it, `runtime` Node, the
+   * trainer and onnxruntime.
    */
   bytes: Record<MemoryKind, number>;
   totalBytes: number;
@@ -84,6 +85,8 @@ const momentBytes = { adamw_torch: float, adamw_8bit: 1 + float / STATE_BLOCK };
  */
 /** Node, the bundle, onnxruntime's library and its compiled graphs. */
 const runtimeBytes = 110 * 2 ** 20;
+/** The rest of the trainer: its main thread, tokenizer, dataset, journal (28 to 49 MB with the sample). */
+export const trainerBytes = 42 * 2 ** 20;
 /** Of the values that are kept for the backward pass: the last block's are used at once. */
 const keptShare = 0.8;
 /** Tensors of the size of the head's logits, what the allocator cannot use again included. */
@@ -184,7 +187,7 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
     // Head and blocks take turns.
     logits: Math.max(0, head - block),
     workspace: float * scratch + block + trainedCopies * float * group,
-    runtime: runtimeBytes,
+    runtime: runtimeBytes + trainerBytes,
   };
   return {
     bytes,

@@ -68,6 +68,12 @@ describe('dota train --estimate', () => {
     const estimate = trained.json?.estimate as { peakRssMb: number; secondsPerStep: number };
     expect(estimate.peakRssMb).toBe(json?.peak_rss_mb);
     expect(estimate.secondsPerStep).toBeGreaterThan(0);
+    // Of so small a model nearly all is the trainer itself.
+    const peak = Math.max(
+      ...journalRows(String(trained.json?.run)).map((row) => Number(row['rssMb'] ?? 0)),
+    );
+    expect(estimate.peakRssMb / peak).toBeGreaterThan(0.75);
+    expect(estimate.peakRssMb / peak).toBeLessThan(1.25);
     const plain = await runCli([...args, '--estimate'], folder);
     expect(plain.stdout).toContain('peak memory about');
   });
