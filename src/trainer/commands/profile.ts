@@ -5,7 +5,6 @@ import path from 'node:path';
 import { prepareDataset } from '../../data/prepare';
 import { attentionSize } from '../../graph/decoder/block';
 import { type AttentionCut, attentionCut } from '../../graph/layers/attentionCut';
-import { expectedWeights } from '../../models/config';
 import type { Batch, Engine } from '../engine';
 import { scoresBytes } from '../engine/batchContext';
 import { type Device, openDevice } from '../ort/device';
@@ -90,7 +89,8 @@ async function measure(
     const way = { device, recompute: fit.recompute };
     const plain = await open(way, (options) => new CountingDevice(openDevice(options)));
     const timed = await timeSteps(plain.engine, plain.device, micro, steps);
-    const memoryMb = await memoryByKind(plain.engine, plain.device, plain.stored);
+    const { weights, residual } = fit.estimate.bytes;
+    const memoryMb = await memoryByKind(plain.engine, plain.device, weights + residual);
     const products = await gemmSeconds(plain.device, timed.products);
     await plain.engine.dispose();
     const profiled = await open(
@@ -124,18 +124,13 @@ async function measure(
     wrap: (options: Parameters<typeof openDevice>[0]) => CountingDevice,
   ) {
     let device: CountingDevice | undefined;
-    const { engine, facts, plan } = await buildEngine(config, model, {
+    const { engine, facts } = await buildEngine(config, model, {
       ...way,
       shouldStop: () => false,
       openDevice: (options) => (device = wrap(options)),
     });
     if (!device) throw new Error('no device was opened');
-    const weights = [...expectedWeights(model.config).values()];
-    const elements = weights.reduce((sum, shape) => sum + shape.reduce((a, n) => a * n, 1), 0);
-    // On the CPU small models are widened to fp32; see `residentLimit` of the engine.
-    const bytes = config.quantization.load_in_4bit ? 0.53 : 4;
-    const stored = plan.trainsBaseWeights ? 0 : elements * bytes;
-    return { engine, device, name: facts.device.name, stored };
+    return { engine, device, name: facts.device.name };
   }
 }
 
@@ -182,6 +177,7 @@ async function gemmSeconds(device: Device, products: readonly Product[]): Promis
 async function memoryByKind(
   engine: Engine,
   device: CountingDevice,
+  /** As estimated; on the CPU the weights are ordinary arrays, which nobody counts. */
   weightBytes: number,
 ): Promise<Record<string, number>> {
   const mb = (bytes: number): number => bytes / 2 ** 20;

@@ -180,6 +180,11 @@ describe('an interrupted run', () => {
       ],
     ],
     ['mpop', ['method=mpop']],
+    ['pissa', ['method=lora', 'adapter.init_lora_weights=pissa']],
+    [
+      'dora on 4-bit weights',
+      ['method=lora', 'adapter.use_dora=true', 'quantization.load_in_4bit=true'],
+    ],
     ['loretta', ['method=loretta', 'adapter.init_random=frozen_copy']],
   ])('equals the uninterrupted one with %s', async (_method, settings) => {
     const more = [...settings, 'training.eval_steps=20'].flatMap((text) => ['--set', text]);
