@@ -177,7 +177,7 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
     weights: full
       ? 0
       : quantized === undefined
-        ? held * base
+        ? held * (base - residual)
         : (quantized / 8) * blockMatrices + held * (base - blockMatrices),
     residual: float * residual,
     adapter: float * (trainable + frozenCores),

@@ -81,7 +81,7 @@ export class Blocks {
     this.#blocks = blocks;
     const first = options.store.layout.blocks.findIndex((group) => group.size > 0);
     const { config, frozen } = options;
-    const widens = frozen.widens(`${layerPrefix(0)}${linearPaths[0]}.weight`);
+    const widens = linearPaths.some((path) => frozen.widens(`${layerPrefix(0)}${path}.weight`));
     this.#matrixBytes = widens ? largestMatrixBytes(config) : undefined;
     this.firstTrainable = first < 0 ? options.config.numLayers : first;
   }

@@ -131,6 +131,8 @@ export class FrozenWeights {
     if (old && this.#own.has(name)) releaseArray(old);
     this.#own.add(name);
     this.#widened.set(name, values);
+    // Whoever has the stored form takes `read` to widen it into the buffer, and may write there.
+    this.#raw.delete(name);
   }
 
   /** Adds a weight that is kept in NF4. */

@@ -169,7 +169,10 @@ describe('adapters in the engine', () => {
   const withDora = { use_dora: true };
   it.each([
     ['dota', 'dota', {}],
+    ['dota, explicit', 'dota', { residual: 'explicit' }],
     ['random_mpo', 'random_mpo', {}],
+    ['random_mpo, explicit', 'random_mpo', { init_random: 'frozen_copy', residual: 'explicit' }],
+    ['pissa', 'lora', { init_lora_weights: 'pissa' }],
     ['mpop', 'mpop', {}],
     ['lora', 'lora', {}],
     ['dora', 'lora', withDora],

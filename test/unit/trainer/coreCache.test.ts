@@ -70,7 +70,9 @@ describe('dota train --estimate', () => {
     expect(estimate.secondsPerStep).toBeGreaterThan(0);
     // Of so small a model nearly all is the trainer itself.
     const peak = Math.max(
-      ...journalRows(String(trained.json?.run)).map((row) => Number(row['rssMb'] ?? 0)),
+      ...journalRows(String(trained.json?.run)).map((row) =>
+        Number(Reflect.get(row, 'rssMb') ?? 0),
+      ),
     );
     expect(estimate.peakRssMb / peak).toBeGreaterThan(0.75);
     expect(estimate.peakRssMb / peak).toBeLessThan(1.25);
