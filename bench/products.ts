@@ -43,15 +43,25 @@ interface Size {
   n: number;
 }
 
-/** What a product of these sizes is for; activations have a row for each token. */
-function roleOf(config: DecoderConfig, phase: string, { m, k, n }: Size): Role {
+/**
+ * What a product of these sizes is for; activations have a row for each token. The gradient of an MPO's
+ * change is made of one product for each pair of its outer legs, together of the weight's size.
+ */
+function roleOf(
+  config: DecoderConfig,
+  phase: string,
+  { batch, m, k, n }: Size & { batch: number },
+): Role {
   const dense = (a: number, b: number): boolean =>
     linearPaths.some((linear) => {
       const [out, inputs] = linearShape(config, linear);
       return (a === out && b === inputs) || (a === inputs && b === out);
     });
-  if (k === tokens && dense(m, n)) return 'gradient of the change';
-  if (m === tokens && dense(n, k)) {
+  const ofWeightSize = linearPaths.some(
+    (linear) => sizeOf(linearShape(config, linear)) === batch * m * n,
+  );
+  if (k === tokens && (batch > 1 ? ofWeightSize : dense(m, n))) return 'gradient of the change';
+  if (batch === 1 && m === tokens && dense(n, k)) {
     return phase === 'forward' ? 'output' : 'gradient of the input';
   }
   return 'other';
@@ -69,15 +79,16 @@ interface Event {
   };
 }
 
-/** With how many such products; undefined for a product that is none of two equal batches. */
+/** With how many such products; undefined for what is no product of matrices. */
 function sizeOfProduct(event: Event): (Size & { batch: number }) | undefined {
   const [a, b] = (event.args?.input_type_shape ?? []).map((input) => Object.values(input)[0] ?? []);
   const [out] = Object.values(event.args?.output_type_shape?.[0] ?? {});
   if (!a || !b || !out || out.length < 2) return undefined;
   const [m = 0, n = 0] = out.slice(-2);
   const batch = sizeOf(out) / (m * n);
-  // Whichever side is transposed: |A| |B| = batch^2 m n k^2.
-  const k = Math.sqrt((sizeOf(a) * sizeOf(b)) / (batch * batch * m * n));
+  // Batched products transpose nothing, and batches may be broadcast; else, whichever side is transposed,
+  // |A| |B| = m n k^2.
+  const k = batch > 1 ? (a.at(-1) ?? NaN) : Math.sqrt((sizeOf(a) * sizeOf(b)) / (m * n));
   return Number.isInteger(k) ? { m, n, k, batch } : undefined;
 }
 
@@ -107,7 +118,7 @@ function readProfiles(folder: string, config: DecoderConfig): Spent {
       if (!/Gemm|MatMul/.test(event.args?.op_name ?? '')) continue;
       spent.products += ms;
       const size = sizeOfProduct(event);
-      const role = size?.batch === 1 ? roleOf(config, phase, size) : 'other';
+      const role = size ? roleOf(config, phase, size) : 'other';
       spent.byRole[role] += ms;
       if (size) spent.counted[role] += runs * size.batch * size.m * size.n * size.k;
     }
