@@ -1,6 +1,6 @@
 /** Scores generated text by a rule. */
 import { wilsonInterval, type Interval } from './interval';
-import { parseNumber, type AnswerRule } from './tasks';
+import { numbersOf, parseNumber, type AnswerRule } from './tasks';
 
 const tolerance = 0.001;
 
@@ -11,6 +11,9 @@ const tolerance = 0.001;
 export function responseText(generated: string): string {
   return (generated.split('### Response:')[0] ?? '').trim();
 }
+
+/** Numbers with blanks or commas between, and no further one after them. */
+const listAtEnd = /(-?\d[\d,]*(?:\.\d+)?(?:,?\s+-?\d[\d,]*(?:\.\d+)?)*)\D*$/;
 
 /** The answer in a response, or undefined where the rule finds none (which counts as wrong). */
 export function extractAnswer(rule: AnswerRule, response: string): string | undefined {
@@ -29,6 +32,8 @@ export function extractAnswer(rule: AnswerRule, response: string): string | unde
         .replaceAll(',', '')
         .match(/-?\d+\.?\d*/g)
         ?.at(-1);
+    case 'numbers':
+      return listAtEnd.exec(response)?.[1];
     case 'letter':
       return /[A-E]/.exec(response)?.[0];
     case 'exact':
@@ -39,10 +44,16 @@ export function extractAnswer(rule: AnswerRule, response: string): string | unde
 export function isCorrect(rule: AnswerRule, response: string, expected: string): boolean {
   const answer = extractAnswer(rule, response);
   if (answer === undefined) return false;
-  if (rule.kind === 'number') {
-    return Math.abs(parseNumber(answer) - parseNumber(expected)) <= tolerance;
+  if (rule.kind === 'number') return isClose(parseNumber(answer), parseNumber(expected));
+  if (rule.kind === 'numbers') {
+    const [given, wanted] = [numbersOf(answer) ?? [], numbersOf(expected) ?? []];
+    return given.length === wanted.length && given.every((x, i) => isClose(x, wanted[i] ?? NaN));
   }
   return answer === (rule.kind === 'exact' ? expected.trim() : expected);
+}
+
+function isClose(a: number, b: number): boolean {
+  return Math.abs(a - b) <= tolerance;
 }
 
 /** Greedy exact match of a whole answer, outer blanks aside. */

@@ -26,6 +26,8 @@ export type AnswerRule =
   | { kind: 'label'; labels: readonly string[] }
   /** Last number, commas removed; within 0.001 of the expected one. */
   | { kind: 'number' }
+  /** All numbers at the end of the response, in their order. */
+  | { kind: 'numbers' }
   /** First capital A to E anywhere, even inside a word. */
   | { kind: 'letter' }
   /** The whole response, outer blanks aside. */
@@ -101,8 +103,8 @@ export function sourceOf({ id }: EvaluationTask): string {
 export const protocolBeams = 4;
 
 /**
- * The rule that fits a file's answers where no set is named: labels of one family, letters, numbers,
- * otherwise exact match.
+ * The rule that fits a file's answers where no set is named: labels of one family, letters, numbers, lists
+ * of numbers, otherwise exact match.
  */
 export function ruleForAnswers(given: readonly string[]): AnswerRule {
   if (given.length === 0) return { kind: 'exact' };
@@ -111,7 +113,14 @@ export function ruleForAnswers(given: readonly string[]): AnswerRule {
   }
   if (given.every((answer) => /^[A-E]$/.test(answer))) return { kind: 'letter' };
   if (given.every((answer) => Number.isFinite(parseNumber(answer)))) return { kind: 'number' };
+  if (given.every((answer) => numbersOf(answer) !== undefined)) return { kind: 'numbers' };
   return { kind: 'exact' };
+}
+
+/** Numbers with blanks, or commas and blanks, between them; undefined where anything else is there. */
+export function numbersOf(text: string): number[] | undefined {
+  const numbers = text.trim().split(/,?\s+/).map(parseNumber);
+  return numbers.every(Number.isFinite) ? numbers : undefined;
 }
 
 /** A number as the answers write it: `1,023.5` and ` 12 ` are numbers, the empty string is none. */

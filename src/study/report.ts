@@ -266,7 +266,7 @@ function testText({ openings, study, complete }: StudyResults): string {
   const repeated =
     again === 0
       ? ''
-      : `, and ${again} times again after an interruption or in a repetition of the whole study`;
+      : `, and ${again} times again after an interruption, in a repetition of the whole study, or to score the same answers by a mended rule`;
   const shown = complete
     ? 'The accuracies of the methods above are of the test split.'
     : 'Its scores are withheld until all runs are done: the accuracies above are of the validation split.';

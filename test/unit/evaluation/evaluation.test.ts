@@ -47,6 +47,20 @@ describe('answers', () => {
     expect(isCorrect(rule('AQuA'), 'An odd one: D', 'D')).toBe(false);
   });
 
+  it('of several numbers are the last ones, in their order', () => {
+    const rule = { kind: 'numbers' } as const;
+    const response = '10 plus 12 equals 22. 3 plus 12 equals 15. The answer is 22 15';
+    expect(extractAnswer(rule, response)).toBe('22 15');
+    expect(isCorrect(rule, response, '22 15')).toBe(true);
+    expect(isCorrect(rule, `${response}.`, '22 15')).toBe(true);
+    expect(isCorrect(rule, 'The answer is 22, 15', '22 15')).toBe(true);
+    expect(isCorrect(rule, 'The answer is 1,022 -15.0', '1022 -15')).toBe(true);
+    expect(isCorrect(rule, response, '15 22')).toBe(false);
+    expect(isCorrect(rule, response, '22 15 21')).toBe(false);
+    expect(isCorrect(rule, response, '15')).toBe(false);
+    expect(extractAnswer(rule, 'none')).toBeUndefined();
+  });
+
   it('end where the model starts another turn', () => {
     expect(responseText('  the answer is 4\n\n### Response:\n5')).toBe('the answer is 4');
     expect(
@@ -85,7 +99,9 @@ describe('the sets', () => {
     [['answer1', 'answer5'], { kind: 'label' }],
     [['A', 'E'], { kind: 'letter' }],
     [['1', '2.0', '-3', '1,000'], { kind: 'number' }],
+    [['1 2', '-3', '1,000, 4.5'], { kind: 'numbers' }],
     [['1', ''], { kind: 'exact' }],
+    [['1 2', '3 or 4'], { kind: 'exact' }],
     [['yes', 'no'], { kind: 'exact' }],
     [[], { kind: 'exact' }],
   ])('a file with the answers %j is scored by %j', (answers, rule) => {
