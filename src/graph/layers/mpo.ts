@@ -6,7 +6,8 @@
 import { dimension } from '../shape';
 import type { Tensor } from '../graph';
 import { reshape } from '../ops/broadcast';
-import { pad, slice, transpose } from '../ops/layout';
+import { add } from '../ops/elementwise';
+import { concat, flatten, pad, slice, transpose, unflatten } from '../ops/layout';
 import { gemm, leftMatmul, matmul } from '../ops/matmul';
 
 export interface MpoLayout {
@@ -35,9 +36,8 @@ export function mergeMpo(cores: readonly Tensor[], layout: MpoLayout): Tensor {
 
 /**
  * `x weight^T`, where the weight is a sum of which `MPO(cores)` is one part and the only one that trains.
- * The cores' gradient goes through the dense gradient in the layout `[I1 J1, I2 J2]`, in which an MPO has
- * rank r: it is made there by one small product for each pair of outer legs, and the gradient in the
- * weight's own layout, or a permuted copy of it, never exists.
+ * The dense gradient is formed a few of the first leg's rows at a time and goes on to the two halves of the
+ * chain at once, so that it and its permuted copy are never both there as a whole.
  * @param x `[tokens, inFeatures]`
  * @param weight `[outFeatures, inFeatures]`
  * @returns `[tokens, outFeatures]`
@@ -51,35 +51,62 @@ export function productWithMpo(
   const { left, right } = denseHalves(cores, layout);
   return x.graph.withOrigin(gemm(x, weight, { transposeB: true }), {
     inputs: [x, left, right],
-    vjp: (dy) => [
-      gemm(dy, weight),
-      ...halfGradients(pairedProduct(dy, x, left, right), left, right),
-    ],
+    vjp: (dy) => [gemm(dy, weight), ...gradientByRows(dy, x, left, right)],
   });
 }
 
-/** `dy^T x` as `[I1 J1, I2 J2]`, zeros where the factors' products exceed the sizes. */
-function pairedProduct(dy: Tensor, x: Tensor, left: Tensor, right: Tensor): Tensor {
+/** Bytes of the rows that are formed at a time, unless that took more than `MAX_PARTS` parts. */
+const PART_BYTES = 2 ** 22;
+/** Each part is some ten nodes more in a graph that has seven such layers. */
+const MAX_PARTS = 8;
+
+/** Gradients of the halves from those of the product, `[tokens, outFeatures]`. */
+function gradientByRows(dy: Tensor, x: Tensor, left: Tensor, right: Tensor): [Tensor, Tensor] {
   const [rows1, cols1] = left.shape as [number, number, number];
   const [rows2, , cols2] = right.shape as [number, number, number];
+  // Zeros where the factors' products exceed the sizes.
+  const padded = (values: Tensor, columns: number): Tensor =>
+    pad(values, [0, 0], [0, columns - dimension(values.shape, 1)]);
+  const wide = padded(dy, rows1 * rows2);
+  const columns = padded(x, cols1 * cols2);
+  const bytes = 4 * rows1 * rows2 * cols1 * cols2;
+  const parts = Math.min(rows1, MAX_PARTS, Math.ceil(bytes / PART_BYTES));
   const tokens = dimension(x.shape, 0);
-  const legs = (values: Tensor, outer: number, inner: number): Tensor => {
-    const missing = outer * inner - dimension(values.shape, 1);
-    return reshape(pad(values, [0, 0], [0, missing]), [tokens, outer, inner]);
-  };
-  const rows = transpose(legs(dy, rows1, rows2), [1, 2, 0]);
-  const columns = transpose(legs(x, cols1, cols2), [1, 0, 2]);
-  const product = matmul(
-    reshape(rows, [rows1, 1, rows2, tokens]),
-    reshape(columns, [1, cols1, tokens, cols2]),
-  );
-  return reshape(product, [rows1 * cols1, rows2 * cols2]);
+  const gradients = Array.from({ length: parts }, (_, part): [Tensor, Tensor] => {
+    const [from, to] = [part, part + 1].map((n) => Math.round((n * rows1) / parts)) as [
+      number,
+      number,
+    ];
+    const some = slice(wide, [0, from * rows2], [tokens, to * rows2]);
+    const dense = gemm(some, columns, { transposeA: true });
+    const [, cols, bond] = left.shape as [number, number, number];
+    const both = halfGradients(dense, slice(left, [from, 0, 0], [to, cols, bond]), right);
+    // Through one tensor: else the runtime may compute one of the two much later than the other, and keep
+    // the dense rows for it until then.
+    const shapes = both.map(({ shape }) => shape);
+    return unflatten(flatten(both), shapes) as [Tensor, Tensor];
+  });
+  const [first, ...others] = gradients as [[Tensor, Tensor], ...[Tensor, Tensor][]];
+  return [
+    concat(
+      gradients.map(([dLeft]) => dLeft),
+      0,
+    ),
+    others.reduce((sum, [, dRight]) => add(sum, dRight), first[1]),
+  ];
 }
 
-/** @param paired the dense gradient as `[I1 J1, I2 J2]` */
-function halfGradients(paired: Tensor, left: Tensor, right: Tensor): [Tensor, Tensor] {
+/**
+ * Two plain products with the gradient as `[I1 J1, I2 J2]`, in which the chain has rank r. (Those of the
+ * batched product that joins the halves would hold r J2 or J1 r numbers for each row, more than the dense
+ * matrix has, and sum them.)
+ * @param dense the gradient of the joined halves, `[I1 I2, J1 J2]`
+ */
+function halfGradients(dense: Tensor, left: Tensor, right: Tensor): [Tensor, Tensor] {
   const [rows1, cols1, bond] = left.shape as [number, number, number];
   const [rows2, , cols2] = right.shape as [number, number, number];
+  const legs = transpose(reshape(dense, [rows1, rows2, cols1, cols2]), [0, 2, 1, 3]);
+  const paired = reshape(legs, [rows1 * cols1, rows2 * cols2]);
   const flatLeft = reshape(left, [rows1 * cols1, bond]);
   const flatRight = reshape(transpose(right, [1, 0, 2]), [bond, rows2 * cols2]);
   const dRight = reshape(gemm(flatLeft, paired, { transposeA: true }), [bond, rows2, cols2]);
@@ -167,10 +194,6 @@ function swapLegs(core: Tensor): Tensor {
 /**
  * Every step is one batched product over pairs of row indices, so that rows and columns come out
  * contiguous: `[I1, 1, J1, r] x [1, I2, r, J2] -> [I1, I2, J1, J2] = [I1 I2, J1 J2]`.
- *
- * Its gradients are two plain products with the gradient as `[I1 J1, I2 J2]`, in which the result has
- * rank r; those of the batched product would hold r J2 (or J1 r) numbers for each row, more than the
- * dense matrix has, and sum them.
  * @param left `[I1, J1, r]`
  * @param right `[I2, r, J2]`
  */
@@ -181,13 +204,9 @@ function joinHalves(left: Tensor, right: Tensor): Tensor {
     reshape(left, [rows1, 1, cols1, bond]),
     reshape(right, [1, rows2, bond, cols2]),
   );
-  const joined = reshape(product, [rows1 * rows2, cols1 * cols2]);
-  return left.graph.withOrigin(joined, {
+  return left.graph.withOrigin(reshape(product, [rows1 * rows2, cols1 * cols2]), {
     inputs: [left, right],
-    vjp: (dy) => {
-      const legs = transpose(reshape(dy, [rows1, rows2, cols1, cols2]), [0, 2, 1, 3]);
-      return halfGradients(reshape(legs, [rows1 * cols1, rows2 * cols2]), left, right);
-    },
+    vjp: (dy) => halfGradients(dy, left, right),
   });
 }
 
