@@ -3,7 +3,8 @@
 // writes docs/study.md from the results.
 // Usage: npm run study [-- --quick | --preliminary] [--fresh] [--minutes n] [--jobs n] [--dry-run]
 //                      [--no-report]
-//   --quick         every method for a few steps: does the machinery work? (no report)
+//   --quick         every method for a few steps, and again the orders that the report states of the
+//                   first task, on one seed: does the machinery work, do they hold? (no report)
 //   --preliminary   the small study of four methods, one task and three seeds
 //   --fresh         forget the results that are there and repeat everything from the seeds
 //   --minutes n     begin no further run after n minutes
@@ -63,6 +64,14 @@ if (code !== 75 && !interrupted) {
     prepare(...models);
     code = carryOut();
   }
+}
+if (which === 'quick' && code === 0) {
+  code = node(
+    cli,
+    'study',
+    path.join('scripts', 'study', 'orders.dota-study.json'),
+    ...valueOf('--jobs'),
+  );
 }
 if (which !== 'quick' && !has('--no-report')) {
   const reported = node(cli, 'study', file, '--report', 'docs');
