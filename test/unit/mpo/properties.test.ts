@@ -329,8 +329,9 @@ describe('determinism and control', () => {
   });
 
   it('shows how far a wide spectrum is, lets others run meanwhile and stops within it', async () => {
-    // Side 768: long enough for several slices, on any machine.
-    const wide = randomMatrix(768, 768, 5);
+    // Long enough for several slices of 50 ms: the reduction alone takes 0.3 s or more. (At side 768 a fast
+    // machine was through before the first slice of it had passed.)
+    const wide = randomMatrix(1280, 1280, 5);
     const seen: number[] = [];
     const controller = new AbortController();
     // A task from outside, as a signal of the operating system is: it must get its turn.
@@ -339,10 +340,10 @@ describe('determinism and control', () => {
     }, 1);
     const run = decompose(
       wide,
-      768,
-      768,
+      1280,
+      1280,
       {
-        shape: { rows: [24, 32], cols: [32, 24] },
+        shape: { rows: [32, 40], cols: [40, 32] },
         rank: { r: 2 },
         exactSide: 64,
         exactMiddle: true,
