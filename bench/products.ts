@@ -45,23 +45,18 @@ interface Size {
 
 /**
  * What a product of these sizes is for; activations have a row for each token. The gradient of an MPO's
- * change is made of one product for each pair of its outer legs, together of the weight's size.
+ * change is formed by up to eight parts of its rows.
  */
-function roleOf(
-  config: DecoderConfig,
-  phase: string,
-  { batch, m, k, n }: Size & { batch: number },
-): Role {
-  const dense = (a: number, b: number): boolean =>
-    linearPaths.some((linear) => {
-      const [out, inputs] = linearShape(config, linear);
-      return (a === out && b === inputs) || (a === inputs && b === out);
-    });
-  const ofWeightSize = linearPaths.some(
-    (linear) => sizeOf(linearShape(config, linear)) === batch * m * n,
-  );
-  if (k === tokens && (batch > 1 ? ofWeightSize : dense(m, n))) return 'gradient of the change';
-  if (batch === 1 && m === tokens && dense(n, k)) {
+function roleOf(config: DecoderConfig, phase: string, { m, k, n }: Size): Role {
+  const isLinear = (test: (out: number, inputs: number) => boolean): boolean =>
+    linearPaths.some((linear) => test(...linearShape(config, linear)));
+  if (k === tokens && isLinear((out, inputs) => n === inputs && m <= out && m >= out / 9)) {
+    return 'gradient of the change';
+  }
+  if (
+    m === tokens &&
+    isLinear((out, inputs) => (n === out && k === inputs) || (n === inputs && k === out))
+  ) {
     return phase === 'forward' ? 'output' : 'gradient of the input';
   }
   return 'other';
@@ -118,7 +113,7 @@ function readProfiles(folder: string, config: DecoderConfig): Spent {
       if (!/Gemm|MatMul/.test(event.args?.op_name ?? '')) continue;
       spent.products += ms;
       const size = sizeOfProduct(event);
-      const role = size ? roleOf(config, phase, size) : 'other';
+      const role = size?.batch === 1 ? roleOf(config, phase, size) : 'other';
       spent.byRole[role] += ms;
       if (size) spent.counted[role] += runs * size.batch * size.m * size.n * size.k;
     }

@@ -1,7 +1,6 @@
 /**
- * A matrix product operator merged to a dense matrix inside the graph. Contracting cores with the
- * activations one by one costs several times more than the dense product (their intermediate
- * tensors are large and need transposing); see ARCHITECTURE.md.
+ * A matrix product operator in a graph: merged to a dense matrix, whose gradient goes on to the cores by
+ * parts, or applied to the activations in two halves; `sequentialWins` says which is cheaper.
  */
 import { dimension } from '../shape';
 import type { Tensor } from '../graph';
