@@ -90,16 +90,10 @@ export const f32x4 = {
 
 /** Two doubles side by side. */
 export const f64x2 = {
-  load: (address: Code, offset = 0): Code => [...address, SIMD, 0x00, ...at(offset)],
+  load: v128.load,
   /** One double from memory in both lanes. */
   loadSplat: (address: Code, offset = 0): Code => [...address, SIMD, 0x0a, ...at(offset)],
-  store: (address: Code, value: Code, offset = 0): Code => [
-    ...address,
-    ...value,
-    SIMD,
-    0x0b,
-    ...at(offset),
-  ],
+  store: v128.store,
   splat: (value: Code): Code => [...value, SIMD, 0x14],
   lane: (value: Code, lane: 0 | 1): Code => [...value, SIMD, 0x21, lane],
   add: (a: Code, b: Code): Code => [...a, ...b, SIMD, 0xf0, 0x01],
