@@ -15,7 +15,8 @@ import { finalNormName } from '../engine/parameterLayout';
 import type { TrainingBatches } from '../loop';
 import { OrtGemm } from '../ort/ortGemm';
 import { availableMemory } from './availableMemory';
-import { physicalCores, type ModelParts } from './prepareModel';
+import { physicalCores } from './physicalCores';
+import type { ModelParts } from './prepareModel';
 import type { DeviceKind } from './probeDevices';
 
 /** Steps whose batches stand for all. */

@@ -1,5 +1,5 @@
 /** What is made of devices that answer, lie, hang, crash or aren't there. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -117,6 +117,18 @@ describe.runIf(process.platform === 'linux')('Vulkan', () => {
     expect(driverFingerprint(env)).toBe(before);
     manifest('changing.json', JSON.stringify({ ICD: { library_path: 'another.so' } }));
     expect(driverFingerprint(env)).not.toBe(before);
+  });
+
+  it('of Windows counts by the packages in its store of drivers', () => {
+    const store = path.join(place, 'System32', 'DriverStore', 'FileRepository');
+    mkdirSync(store, { recursive: true });
+    utimesSync(store, 1e9, 1e9);
+    const stored = (): string => driverFingerprint({ SystemRoot: place }, 'win32');
+    const before = stored();
+    expect(stored()).toBe(before);
+    // The folder's own time is set by the new entry.
+    mkdirSync(path.join(store, 'nv_dispi.inf_amd64_1'));
+    expect(stored()).not.toBe(before);
   });
 
   it('that is broken is refused with the missing library', async () => {
