@@ -6,6 +6,7 @@ import { planAdapters } from '../../../../src/adapters/plan';
 import { runConfigSchema } from '../../../../src/config/runConfig';
 import { plainGemm } from '../../../../src/core/linalg/plainGemm';
 import { attentionSize } from '../../../../src/graph/decoder/block';
+import { tableRows } from '../../../../src/graph/decoder/headChunks';
 import { attentionCut } from '../../../../src/graph/layers/attentionCut';
 import { f32ToBf16 } from '../../../../src/models/dtype';
 import type { RawTensor } from '../../../../src/models/modelConfig';
@@ -14,7 +15,6 @@ import { scoresBytes } from '../../../../src/trainer/engine/batchContext';
 import { createEngine } from '../../../../src/trainer/engine/createEngine';
 import { weightsFromMap } from '../../../../src/trainer/engine/frozenWeights';
 import { randomWeights } from '../../../../src/trainer/engine/randomWeights';
-import { partRows } from '../../../../src/trainer/engine/slicedTable';
 import { openDevice } from '../../../../src/trainer/ort/device';
 import type { DeviceKind } from '../../../../src/trainer/ort/sessionOptions';
 import { randomBatch, tinyConfig } from '../tiny';
@@ -60,7 +60,7 @@ async function measure(tieWordEmbeddings: boolean, dtype: 'F32' | 'BF16', length
       gradient: [...(await engine.readGradient())],
       evaluated: (await engine.evaluate(batch)).lossSum,
       logits: [...(await engine.logits(batch, positions))],
-      partRows: partRows(config, device),
+      partRows: tableRows(config, device.bufferBytes),
       cut: attentionCut(
         attentionSize(config, { batch: batch.batchSize, sequence: batch.sequenceLength }),
         scoresBytes(device),
