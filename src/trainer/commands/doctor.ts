@@ -35,8 +35,9 @@ export interface DoctorOptions {
 export async function runDoctor(options: DoctorOptions): Promise<void> {
   const found = await versions();
   const machine = ownDeviceOrder();
+  const noBinary = runtimeProblem();
   const ask = async (kind: DeviceKind): Promise<ProbeAnswer> => {
-    const problem = runtimeProblem() ?? notInOrder(kind, machine);
+    const problem = noBinary ?? notInOrder(kind, machine);
     if (problem === undefined) return rememberProbe(kind, found.onnxruntime);
     return { kind, ok: false, error: problem.toJSON(), stderr: '' };
   };
@@ -50,7 +51,11 @@ export async function runDoctor(options: DoctorOptions): Promise<void> {
       ok: Number.parseInt(found.node, 10) >= minimumNode,
       text: `${found.node} (${process.execPath})`,
     },
-    { name: 'onnxruntime', ok: found.onnxruntime !== 'missing', text: found.onnxruntime },
+    {
+      name: 'onnxruntime',
+      ok: found.onnxruntime !== 'missing' && noBinary === undefined,
+      text: found.onnxruntime,
+    },
     orderCheck(machine),
     ...[cpu, webgpu].map(deviceCheck),
     ...machine.leftOut.flatMap((left) => leftOutCheck(left, gpus)),
