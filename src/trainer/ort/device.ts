@@ -3,6 +3,7 @@
  * are the only importers of onnxruntime-node.
  */
 import './noTelemetry';
+import './binaryThere';
 import * as ort from 'onnxruntime-node';
 import type { DType } from '../../graph/dtype';
 import type { BuiltGraph } from '../../graph/graph';
