@@ -57,10 +57,8 @@ export async function estimateRun(
   const { microBatch = Infinity, device, bufferBytes } = machine;
   if (bufferBytes !== undefined) checkModelBuffers(model.config, config, bufferBytes);
   const { dtype } = await model.weights.read(finalNormName);
-  const sampled = Array.from({ length: Math.min(sampledSteps, batches.stepsPerEpoch) }, (_, i) =>
-    batches.step(i + 1),
-  );
-  const steps = (await Promise.all(sampled)).flat();
+  const sampled = Math.min(sampledSteps, batches.stepsPerEpoch);
+  const steps = Array.from({ length: sampled }, (_, i) => batches.step(i + 1)).flat();
   const mean = (pick: (batch: (typeof steps)[number]) => number): number =>
     steps.reduce((sum, batch) => sum + pick(batch), 0) / Math.max(1, steps.length);
   const shape = {

@@ -102,7 +102,7 @@ export interface EngineHooks {
   /** Whether activations are recomputed, where the configuration leaves it open (`auto`: kept). */
   recompute?: boolean;
   /** Batches for `init_weights: "gradient"`. */
-  firstBatches?: () => Promise<Batch[]>;
+  firstBatches?: () => Batch[];
 }
 
 /**
@@ -221,7 +221,7 @@ export async function planModel(
                 recompute: recomputes(config, hooks),
                 shouldStop: hooks.shouldStop ?? (() => false),
                 modules: selectModules(model.config, adapter),
-                batches: await firstBatches(),
+                batches: firstBatches(),
               });
               return gradients.of(module);
             }
