@@ -12,7 +12,7 @@ import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { countTrainable } from '../src/adapters/plan';
 import { runConfigSchema } from '../src/config/runConfig';
-import { computeEnvironment } from '../src/trainer/child/childEnvironment';
+import { computeEnvironment, withComputeArguments } from '../src/trainer/child/childEnvironment';
 import { decoderOf, runWorker, type WorkerOptions } from './methods/worker';
 
 type Reply = Record<string, number>;
@@ -25,7 +25,7 @@ class Worker {
     const script = process.argv[1] as string;
     this.#child = spawn(
       process.execPath,
-      ['--expose-gc', script, '--worker', JSON.stringify(options)],
+      ['--expose-gc', ...withComputeArguments([]), script, '--worker', JSON.stringify(options)],
       {
         stdio: ['pipe', 'pipe', 'inherit'],
         env: computeEnvironment(process.env),

@@ -13,7 +13,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
-import { computeEnvironment } from '../src/trainer/child/childEnvironment';
+import { computeEnvironment, withComputeArguments } from '../src/trainer/child/childEnvironment';
 import { type BenchOptions, coreShapes, defaults } from './step/setup';
 import { runWorker } from './step/worker';
 
@@ -60,7 +60,7 @@ async function measure(options: BenchOptions, rounds: number): Promise<Result> {
   const self = process.argv[1]!;
   const ours = new Side(
     process.execPath,
-    ['--expose-gc', self, '--worker', JSON.stringify(options)],
+    [...withComputeArguments([]), self, '--worker', JSON.stringify(options)],
     computeEnvironment({}),
   );
   const torch = new Side(

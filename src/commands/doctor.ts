@@ -1,5 +1,6 @@
 /** DoTA: Doctor. What this machine has for training, and what to do about what it lacks. */
 import { ProgressLocation, window } from 'vscode';
+import { doctorReport } from '../host/doctorReport';
 import { settings } from '../host/settings';
 import type { CommandContext } from './context';
 import { commandIds } from './ids';
@@ -24,7 +25,8 @@ export function registerDoctor(context: CommandContext): void {
           signal: abort.signal,
           onMessage: (line) => lines.push(line),
         });
-        ui.log.info(`Doctor: ${JSON.stringify(json, null, 2)}`);
+        ui.log.info(['Doctor:', ...doctorReport(json)].join('\n'));
+        ui.log.debug(`Doctor: ${JSON.stringify(json, null, 2)}`);
       },
     );
     const showLog = 'Show Report';

@@ -1,7 +1,8 @@
 /**
  * Finds the Node.js that trains. An explicit chain: the setting, absolute entries of PATH, the Node of
- * a remote server, the editor's own binary. A candidate counts only after a probe run; the editor's
- * binary must also load onnxruntime, because Electron forbids what some native modules do.
+ * a remote server, the editor's own binary. A candidate counts only after a probe run; it must be built for
+ * a processor that there is an onnxruntime for, and the editor's binary must load it, because Electron
+ * forbids what some native modules do.
  */
 import { execFile } from 'node:child_process';
 import { access, constants, stat } from 'node:fs/promises';
@@ -114,7 +115,9 @@ export async function findNode(
       : 'The setting dota.nodePath names no usable Node.js.';
   const list = tried.length === 0 ? 'nothing on PATH' : tried.join('; ');
   throw new DotaError('node.missing', `${what} Tried: ${list}.`, {
-    next: `Install Node.js ${minimumNodeMajor} or later, or set dota.nodePath to its absolute path.`,
+    next:
+      `Install Node.js ${minimumNodeMajor} or later for this machine’s processor, or set dota.nodePath ` +
+      'to its absolute path.',
   });
 }
 
@@ -122,7 +125,13 @@ function majorOf(version: string): number {
   return Number.parseInt(version.replace(/^v/, ''), 10);
 }
 
-const versionScript = 'process.stdout.write(process.versions.node)';
+// A Node.js for another processor (x64 on a machine with an ARM processor) finds no binary of onnxruntime.
+const versionScript =
+  "const path=require('node:path'),{platform,arch,versions}=process;let entry;" +
+  "try{entry=require('node:module').createRequire(process.argv[1]).resolve('onnxruntime-node')}catch{}" +
+  "if(entry&&!require('node:fs').existsSync(path.join(path.dirname(entry),'../bin/napi-v6',platform,arch))){" +
+  'console.error(`is built for ${platform}-${arch}, for which this extension has no onnxruntime`);process.exit(1)}' +
+  'process.stdout.write(versions.node)';
 // Electron: creating a tensor crosses into native memory, which is what its memory cage may refuse.
 const nativeScript =
   "const ort=require(require('node:module').createRequire(process.argv[1]).resolve('onnxruntime-node'));" +

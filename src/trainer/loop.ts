@@ -30,7 +30,7 @@ export interface TrainingBatches {
   /** Optimizer steps in one pass over the data. */
   stepsPerEpoch: number;
   /** The micro-batches of optimizer step n, from 1. */
-  step(n: number): Batch[] | Promise<Batch[]>;
+  step(n: number): Batch[];
 }
 
 /** Everything that a resumed loop needs beside the engine's state. */
@@ -218,6 +218,7 @@ export async function trainLoop(
     }
     let loggedTokens = state.tokens;
     let loggedElapsed = state.elapsed;
+    let upcoming: Batch[] | undefined;
     while (state.step < totalSteps) {
       if (hooks.shouldStop()) return await stopped();
       countTime();
@@ -226,7 +227,7 @@ export async function trainLoop(
       if (hooks.shouldStop()) return await stopped();
 
       const step = state.step + 1;
-      const micro = await batches.step(step);
+      const micro = upcoming ?? batches.step(step);
       const lossTokens = micro.reduce((sum, batch) => sum + batch.lossTokens, 0);
       let lossSum = 0;
       // One normalisation for the whole accumulated batch: micro-batches of unequal length must
@@ -234,6 +235,9 @@ export async function trainLoop(
       for (const batch of micro) {
         lossSum += (await engine.forwardBackward(batch, 1 / lossTokens)).lossSum;
       }
+      // A GPU has the backward pass still before it, and is waited for only by what follows: meanwhile
+      // the next step's batches are put together.
+      upcoming = step < totalSteps ? batches.step(step + 1) : undefined;
       const gradNorm = await engine.gradientNorm();
       if (!Number.isFinite(lossSum) || !Number.isFinite(gradNorm)) {
         const culprit = await engine.findNonFinite();

@@ -33,9 +33,21 @@ function columnsWithin({ hiddenSize, vocabSize }: DecoderConfig, bytes: number):
 }
 
 /** Rows of a part of the vocabulary that fits a device's largest buffer as fp32. */
-export function slicedColumns(config: DecoderConfig, bufferBytes: number): number {
+function slicedColumns(config: DecoderConfig, bufferBytes: number): number {
   const affordable = Math.floor(bufferBytes / 4 / config.hiddenSize);
   return Math.max(1, Math.min(columnsWithin(config, maxProjectionBytes), affordable));
+}
+
+/**
+ * Rows of a part where a table of the vocabulary is larger than a device's largest buffer.
+ * @returns undefined where it fits as it is, or no limit is known
+ */
+export function tableRows(
+  config: DecoderConfig,
+  bufferBytes: number | undefined,
+): number | undefined {
+  const fits = bufferBytes === undefined || 4 * config.vocabSize * config.hiddenSize <= bufferBytes;
+  return fits ? undefined : slicedColumns(config, bufferBytes);
 }
 
 /**

@@ -59,6 +59,20 @@ const PART_BYTES = 2 ** 22;
 /** Each part is some ten nodes more in a graph that has seven such layers. */
 const MAX_PARTS = 8;
 
+/**
+ * Of the first leg's rows so many at a time. In equal parts where that is possible: the runtime plans to
+ * use a part's memory for the next one of the same shape, and keeps it over those of other shapes until then.
+ * @param bytes of all rows
+ */
+function rowsPerPart(rows: number, bytes: number): number {
+  const most = Math.min(rows, MAX_PARTS);
+  const fewest = Math.min(most, Math.ceil(bytes / PART_BYTES));
+  for (let parts = fewest; parts <= most; parts++) {
+    if (rows % parts === 0) return rows / parts;
+  }
+  return Math.ceil(rows / fewest);
+}
+
 /** Gradients of the halves from those of the product, `[tokens, outFeatures]`. */
 function gradientByRows(dy: Tensor, x: Tensor, left: Tensor, right: Tensor): [Tensor, Tensor] {
   const [rows1, cols1] = left.shape as [number, number, number];
@@ -68,23 +82,23 @@ function gradientByRows(dy: Tensor, x: Tensor, left: Tensor, right: Tensor): [Te
     pad(values, [0, 0], [0, columns - dimension(values.shape, 1)]);
   const wide = padded(dy, rows1 * rows2);
   const columns = padded(x, cols1 * cols2);
-  const bytes = 4 * rows1 * rows2 * cols1 * cols2;
-  const parts = Math.min(rows1, MAX_PARTS, Math.ceil(bytes / PART_BYTES));
+  const perPart = rowsPerPart(rows1, 4 * rows1 * rows2 * cols1 * cols2);
   const tokens = dimension(x.shape, 0);
-  const gradients = Array.from({ length: parts }, (_, part): [Tensor, Tensor] => {
-    const [from, to] = [part, part + 1].map((n) => Math.round((n * rows1) / parts)) as [
-      number,
-      number,
-    ];
-    const some = slice(wide, [0, from * rows2], [tokens, to * rows2]);
-    const dense = gemm(some, columns, { transposeA: true });
-    const [, cols, bond] = left.shape as [number, number, number];
-    const both = halfGradients(dense, slice(left, [from, 0, 0], [to, cols, bond]), right);
-    // Through one tensor: else the runtime may compute one of the two much later than the other, and keep
-    // the dense rows for it until then.
-    const shapes = both.map(({ shape }) => shape);
-    return unflatten(flatten(both), shapes) as [Tensor, Tensor];
-  });
+  const gradients = Array.from(
+    { length: Math.ceil(rows1 / perPart) },
+    (_, part): [Tensor, Tensor] => {
+      const from = part * perPart;
+      const to = Math.min(rows1, from + perPart);
+      const some = slice(wide, [0, from * rows2], [tokens, to * rows2]);
+      const dense = gemm(some, columns, { transposeA: true });
+      const [, cols, bond] = left.shape as [number, number, number];
+      const both = halfGradients(dense, slice(left, [from, 0, 0], [to, cols, bond]), right);
+      // Through one tensor: else the runtime may compute one of the two much later than the other, and keep
+      // the dense rows for it until then.
+      const shapes = both.map(({ shape }) => shape);
+      return unflatten(flatten(both), shapes) as [Tensor, Tensor];
+    },
+  );
   const [first, ...others] = gradients as [[Tensor, Tensor], ...[Tensor, Tensor][]];
   return [
     concat(

@@ -1,12 +1,22 @@
 /** Looks now and then at how much of the GPU's memory is in use. */
-import { gpuStates } from '../training/gpuMemory';
+import { gpuStates, type GpuState } from '../training/gpuMemory';
 
 /** The vendors' tools take a good part of a second of processor time. */
 const sampleMs = 15_000;
+/** A tool that fails as often in a row is left alone: it may hang for its whole time each. */
+const mostMissed = 3;
 
 export class GpuSampler {
+  readonly #ask: () => Promise<readonly GpuState[]>;
   #timer: NodeJS.Timeout | undefined;
   #usedMb: number | undefined;
+  /** Samples without an answer since the last one. */
+  #missed = 0;
+
+  /** @param ask replaced by tests */
+  constructor(ask: () => Promise<readonly GpuState[]> = gpuStates) {
+    this.#ask = ask;
+  }
 
   /** What the driver said last; undefined before that, and where nobody counts. */
   get usedMb(): number | undefined {
@@ -18,9 +28,15 @@ export class GpuSampler {
     if (this.#timer !== undefined) return;
     const sample = async (): Promise<void> => {
       // Runs use the first GPU, as the runtime does.
-      const [gpu] = await gpuStates().catch(() => []);
-      if (gpu?.usedMb === undefined) this.stop();
-      else this.#usedMb = gpu.usedMb;
+      const [gpu] = await this.#ask().catch(() => []);
+      if (gpu?.usedMb !== undefined) {
+        this.#usedMb = gpu.usedMb;
+        this.#missed = 0;
+        return;
+      }
+      this.#missed++;
+      // Where nobody has counted nobody will; a tool that fails between two answers gets another chance.
+      if (this.#usedMb === undefined || this.#missed >= mostMissed) this.stop();
     };
     this.#timer = setInterval(() => void sample(), sampleMs);
     this.#timer.unref();

@@ -8,7 +8,7 @@ import { DotaError } from '../../protocol/errors';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { enableGarbageCollection } from '../garbageCollection';
 import { OrtGemm } from '../ort/ortGemm';
-import { physicalCores } from '../training/prepareModel';
+import { physicalCores } from '../training/physicalCores';
 import { resolveModel } from '../training/modelPath';
 import { runDecompose, type DecomposeArgs } from './decompose';
 

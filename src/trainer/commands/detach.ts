@@ -6,7 +6,7 @@ import { runFileError } from '../../runs/atomicFile';
 import { checkLiveness } from '../../runs/liveness';
 import { readManifest } from '../../runs/manifest';
 import type { RunFolder } from '../../runs/runFolder';
-import { computeEnvironment } from '../child/childEnvironment';
+import { computeEnvironment, withComputeArguments } from '../child/childEnvironment';
 import type { TrainerOptions } from '../child/trainerChild';
 
 const startMs = 30_000;
@@ -27,7 +27,15 @@ export async function startDetached(folder: RunFolder, options: TrainerOptions):
   const script = process.argv[1] ?? '';
   const child = spawn(
     process.execPath,
-    [...process.execArgv, script, 'train', folder.path, ...resume, ...fewer, '--quiet'],
+    [
+      ...withComputeArguments(process.execArgv),
+      script,
+      'train',
+      folder.path,
+      ...resume,
+      ...fewer,
+      '--quiet',
+    ],
     {
       detached: true,
       windowsHide: true,

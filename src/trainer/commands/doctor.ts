@@ -5,10 +5,16 @@ import { createServer } from 'node:net';
 import path from 'node:path';
 import { DotaError, formatError } from '../../protocol/errors';
 import { newSocketPath } from '../../runs/controlServer';
-import { physicalCores } from '../training/prepareModel';
-import { hasWebGpu } from '../training/chooseDevice';
+import { physicalCores } from '../training/physicalCores';
+import {
+  type DeviceOrder,
+  type LeftOut,
+  notInOrder,
+  ownDeviceOrder,
+} from '../training/deviceOrder';
 import { gpuStates, type GpuState } from '../training/gpuMemory';
-import { type ProbeAnswer, rememberProbe } from '../training/probeDevices';
+import { type DeviceKind, type ProbeAnswer, rememberProbe } from '../training/probeDevices';
+import { runtimeProblem } from '../training/runtimeBinary';
 import { nvidiaDriver } from '../training/vulkan';
 import { printJson, printLine } from './output';
 import { versions } from './versions';
@@ -28,9 +34,16 @@ export interface DoctorOptions {
 /** @throws DotaError `device.unavailable` when nothing can be trained here */
 export async function runDoctor(options: DoctorOptions): Promise<void> {
   const found = await versions();
+  const machine = ownDeviceOrder();
+  const noBinary = runtimeProblem();
+  const ask = async (kind: DeviceKind): Promise<ProbeAnswer> => {
+    const problem = noBinary ?? notInOrder(kind, machine);
+    if (problem === undefined) return rememberProbe(kind, found.onnxruntime);
+    return { kind, ok: false, error: problem.toJSON(), stderr: '' };
+  };
   // One after the other: two probes at once would measure each other.
-  const cpu = await rememberProbe('cpu', found.onnxruntime);
-  const webgpu = hasWebGpu() ? await rememberProbe('webgpu', found.onnxruntime) : noWebGpu();
+  const cpu = await ask('cpu');
+  const webgpu = await ask('webgpu');
   const gpus = await gpuStates();
   const checks: Check[] = [
     {
@@ -38,14 +51,19 @@ export async function runDoctor(options: DoctorOptions): Promise<void> {
       ok: Number.parseInt(found.node, 10) >= minimumNode,
       text: `${found.node} (${process.execPath})`,
     },
-    { name: 'onnxruntime', ok: found.onnxruntime !== 'missing', text: found.onnxruntime },
+    {
+      name: 'onnxruntime',
+      ok: found.onnxruntime !== 'missing' && noBinary === undefined,
+      text: found.onnxruntime,
+    },
+    orderCheck(machine),
     ...[cpu, webgpu].map(deviceCheck),
+    ...machine.leftOut.flatMap((left) => leftOutCheck(left, gpus)),
     ...gpus.map(gpuCheck),
-    ...cudaCheck(gpus),
     { name: 'control socket', ...(await socketWorks()) },
     { name: 'temporary space', ...(await temporarySpace()) },
   ];
-  const machine = {
+  const hardware = {
     platform: found.platform,
     cpu: os.cpus()[0]?.model.trim() ?? 'unknown',
     cores: physicalCores(),
@@ -54,26 +72,34 @@ export async function runDoctor(options: DoctorOptions): Promise<void> {
   if (options.json !== true) {
     for (const { name, ok, text } of checks) printLine(`${ok ? 'ok  ' : 'no  '} ${name}: ${text}`);
     printLine(
-      `     ${machine.cpu}, ${machine.cores} cores, ${machine.memory_mb} MB, ${machine.platform}`,
+      `     ${hardware.cpu}, ${hardware.cores} cores, ${hardware.memory_mb} MB, ${hardware.platform}`,
     );
   }
   if (!cpu.ok) throw DotaError.from(cpu.error);
   if (options.json === true) {
-    printJson({ ok: true, dota: found.dota, ...machine, checks, devices: [cpu, webgpu], gpus });
+    printJson({
+      ok: true,
+      dota: found.dota,
+      ...hardware,
+      checks,
+      device_order: machine.order,
+      left_out: machine.leftOut,
+      devices: [cpu, webgpu],
+      gpus,
+    });
   }
 }
 
-function noWebGpu(): ProbeAnswer {
-  return {
-    kind: 'webgpu',
-    ok: false,
-    error: {
-      code: 'device.unavailable',
-      message: `onnxruntime has no GPU provider for ${process.platform}-${process.arch}.`,
-      next: 'Training uses the processor.',
-    },
-    stderr: '',
-  };
+/** What `device: "auto"` goes by on this platform. */
+function orderCheck({ platform, order }: DeviceOrder): Check {
+  if (order.length === 0) {
+    return { name: 'device order', ok: false, text: `no device can train on ${platform}` };
+  }
+  const rule =
+    order.length === 1
+      ? ''
+      : ' (auto takes the first that passes its check and is faster than the next)';
+  return { name: 'device order', ok: true, text: `${order.join(', ')} on ${platform}${rule}` };
 }
 
 function deviceCheck(probe: ProbeAnswer): Check {
@@ -112,14 +138,21 @@ function gpuCheck({ name, driver, totalMb, usedMb, shared }: GpuState): Check {
   return { name: 'GPU', ok: true, text: `${name}: ${memory}${version}` };
 }
 
-/** CUDA is found and explained; training on a GPU goes through WebGPU. */
-function cudaCheck(gpus: readonly GpuState[]): Check[] {
-  const driver = nvidiaDriver() ?? gpus.find(({ vendor }) => vendor === 'nvidia')?.driver;
-  if (driver === undefined) return [];
-  const text =
-    `driver ${driver} found, not used: there is no CUDA path in this version; an NVIDIA GPU trains ` +
-    'through WebGPU, which needs the Vulkan part of its driver.';
-  return [{ name: 'CUDA', ok: true, text }];
+/** Why a provider of the runtime is not in the order; devices that a run can ask for are checked above. */
+function leftOutCheck({ device, why }: LeftOut, gpus: readonly GpuState[]): Check[] {
+  switch (device) {
+    case 'cpu':
+    case 'webgpu':
+      return [];
+    case 'cuda': {
+      const driver = nvidiaDriver() ?? gpus.find(({ vendor }) => vendor === 'nvidia')?.driver;
+      const found = driver === undefined ? '' : `driver ${driver} found. `;
+      return [{ name: 'device cuda', ok: false, text: `not used: ${found}${why}` }];
+    }
+    case 'dml':
+    case 'coreml':
+      return [{ name: `device ${device}`, ok: false, text: `not used: ${why}` }];
+  }
 }
 
 /** Without sockets the trainer takes commands from a file, which is slower but works. */

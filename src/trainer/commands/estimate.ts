@@ -1,9 +1,11 @@
 /** `dota train --estimate`: what a run would need, without starting it. */
 import { prepareDataset } from '../../data/prepare';
 import { TokenCache } from '../../data/tokenCache';
+import { mebibytes } from '../../estimate/bufferUse';
 import { memoryKinds, type MemoryKind } from '../../estimate/estimateTraining';
 import { TensorCache } from '../../models/tensorCache';
-import { estimateRun } from '../training/estimateRun';
+import { estimateDevice, type ExpectedDevice } from '../training/estimateDevice';
+import { estimateRun, type RunEstimate } from '../training/estimateRun';
 import { cacheFolder } from '../training/cacheFolder';
 import { openModel } from '../training/prepareModel';
 import { totalSteps, trainingBatches } from '../training/stepBatches';
@@ -22,13 +24,14 @@ const labels: Readonly<Record<MemoryKind, string>> = {
   runtime: 'runtime',
 };
 
-/** @throws DotaError of the configuration, the model and the data */
+/** @throws DotaError of the configuration, the model, the data and, as far as it is known, the device */
 export async function runEstimate(
   file: string,
   overrides: readonly string[],
   json: boolean,
 ): Promise<void> {
   const { config, directory } = await loadRunConfig(file, overrides);
+  const device = await estimateDevice(config);
   const model = await openModel(config, directory);
   try {
     const data = await prepareDataset(config.data, model.tokenizer, {
@@ -41,13 +44,12 @@ export async function runEstimate(
     });
     const batches = trainingBatches(data.train, config, model.tokenizer);
     const steps = totalSteps(config.training, batches.stepsPerEpoch);
-    const { memory, manifest, fit, availableBytes } = await estimateRun(
-      config,
-      model,
-      data.train,
-      batches,
-      { device: config.device === 'webgpu' ? 'webgpu' : 'cpu' },
-    );
+    const { kind, bufferBytes } = device;
+    const estimate = await estimateRun(config, model, data.train, batches, {
+      device: kind,
+      bufferBytes,
+    });
+    const { memory, manifest, fit, availableBytes, cuts } = estimate;
     if (json) {
       printJson({
         peak_rss_mb: manifest.peakRssMb,
@@ -61,6 +63,11 @@ export async function runEstimate(
         fits: fit.fits,
         micro_batch: fit.batch,
         recompute: fit.recompute,
+        device: kind,
+        device_asked: device.asked,
+        buffer_mb: bufferBytes === undefined ? null : bufferBytes / 2 ** 20,
+        table_rows: cuts?.tableRows ?? null,
+        attention: cuts?.attention ?? null,
       });
       return;
     }
@@ -82,9 +89,44 @@ export async function runEstimate(
       );
     }
     printLine(`trainable parameters ${memory.trainableParameters}`);
+    for (const line of bufferLines(device, estimate)) printLine(line);
   } finally {
     await model.close();
   }
+}
+
+/** What is known of the GPU's largest buffer, and what follows from it. */
+export function bufferLines(
+  { kind, bufferBytes, asked }: ExpectedDevice,
+  { memory, cuts }: Pick<RunEstimate, 'memory' | 'cuts'>,
+): string[] {
+  if (!asked) {
+    const [whose, without] =
+      kind === 'webgpu'
+        ? ['The GPU', 'the limits of its buffers are not in this estimate']
+        : ['A GPU', 'this estimate is for the CPU'];
+    return [`${whose} has not been asked on this driver yet, so ${without}: run \`dota doctor\`.`];
+  }
+  if (bufferBytes === undefined || cuts === undefined) return [];
+  const { tableRows, attention } = cuts;
+  return [
+    `the largest buffer of this GPU has ${mebibytes(bufferBytes)}`,
+    ...(tableRows === undefined
+      ? []
+      : [`  tables of the vocabulary are cut into parts of ${tableRows} rows`]),
+    ...(attention === undefined
+      ? []
+      : [
+          `  attention at once: ${attention.sequences} sequences, ${attention.keyHeads} key heads, ` +
+            `${attention.queries} queries`,
+        ]),
+    ...(memory.largestTensorBytes <= bufferBytes
+      ? []
+      : [
+          `  a tensor of the batch takes ${mebibytes(memory.largestTensorBytes)}: compute fewer sequences ` +
+            'at once (--micro-batch, auto_find_batch_size) or shorter ones',
+        ]),
+  ];
 }
 
 function besideAvailable(bytes: number | undefined): string {

@@ -11,7 +11,7 @@ import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { OrtGemm } from '../ort/ortGemm';
 import { loadCheckpoint } from '../training/checkpointFiles';
 import { resolveModel } from '../training/modelPath';
-import { physicalCores } from '../training/prepareModel';
+import { physicalCores } from '../training/physicalCores';
 import { findTarget } from '../training/target';
 import {
   writeExport,

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { prepareDataset } from '../../data/prepare';
 import { attentionSize } from '../../graph/decoder/block';
 import { type AttentionCut, attentionCut } from '../../graph/layers/attentionCut';
+import { ensureComputeEnvironment } from '../child/childEnvironment';
 import type { Batch, Engine } from '../engine';
 import { scoresBytes } from '../engine/batchContext';
 import { type Device, openDevice } from '../ort/device';
@@ -48,6 +49,8 @@ interface Profile {
 /** @throws DotaError of the configuration, the model, the data and the device */
 export async function runProfile(file: string, options: ProfileOptions): Promise<void> {
   const steps = positiveOption('--steps', options.steps) ?? 1;
+  // Where a training step would run.
+  await ensureComputeEnvironment();
   const overrides = [...deviceOverrides(options), ...options.set];
   const folder = await mkdtemp(path.join(os.tmpdir(), 'dota-profile-'));
   try {
@@ -80,7 +83,7 @@ async function measure(
       bufferBytes: device.bufferBytes,
     });
     const batches = trainingBatches(data.train, config, model.tokenizer, fit.batch);
-    const micro = await batches.step(1);
+    const micro = batches.step(1);
     const { batchSize: batch, sequenceLength: sequence } = micro[0] as Batch;
     const size = attentionSize(model.config, { batch, sequence });
     const cut = attentionCut(size, scoresBytes(device));

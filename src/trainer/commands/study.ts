@@ -20,6 +20,7 @@ import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { defaultJobs } from '../study/jobs';
 import { hasBaseModel, StudyRunner, type StudyProgress } from '../study/studyRunner';
 import { resolveModel } from '../training/modelPath';
+import { requireRuntime } from '../training/runtimeBinary';
 import { positiveOption } from './options';
 import { duration, printJson, printLine, table } from './output';
 
@@ -188,6 +189,7 @@ async function carryOut(open: OpenStudy, options: StudyOptions): Promise<ExitCod
       `--minutes needs a positive number, got "${options.minutes ?? ''}".`,
     );
   }
+  requireRuntime();
   await ensureComputeEnvironment();
   const { store, results } = open;
   const jobs = jobsOf(open, options);

@@ -9,6 +9,7 @@ import { createRun, findRun } from '../../runs/runStore';
 import type { RunFolder } from '../../runs/runFolder';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { TrainerChild, type TrainerOptions, type TrainerOutcome } from '../child/trainerChild';
+import { requireRuntime } from '../training/runtimeBinary';
 import { startDetached } from './detach';
 import { duration, printJson, printLine } from './output';
 import { ProgressLine } from './progressLine';
@@ -48,6 +49,8 @@ export async function runTrain(
     await runEstimate(what, overrides(options), options.json === true);
     return ExitCode.done;
   }
+  // Before there is a run's folder.
+  requireRuntime();
   const resume = options.resume !== undefined && options.resume !== false;
   const microBatch = positiveOption('--micro-batch', options.microBatch);
   if (options.detach !== true) await ensureComputeEnvironment();

@@ -1,6 +1,7 @@
 /** Puts an engine together from a model, an adapter plan and a device. */
 import type { AdapterPlan } from '../../adapters/adapter';
 import { DEFAULT_RESIDENT_LIMIT } from '../../estimate/residentLimit';
+import { tableRows } from '../../graph/decoder/headChunks';
 import { countParameters, expectedWeights } from '../../models/config';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Engine } from '../engine';
@@ -14,7 +15,6 @@ import { FrozenWeights, readFloat32, type WeightReader } from './frozenWeights';
 import { Head } from './head';
 import { DenseDeltas } from './denseDeltas';
 import { embeddingName, planParameters, projectionName } from './parameterLayout';
-import { partRows } from './slicedTable';
 import { quantizeBlocks, quantizedNames, type QuantizationOptions } from './quantizeBlocks';
 import { type OptimizerKind, ParameterStore } from './parameterStore';
 import { SessionCache } from './sessionCache';
@@ -82,7 +82,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
   const shapes = expectedWeights(config);
   await frozen.moveTo(device, (name) => shapes.get(name) ?? [], {
     names: [embeddingName, projectionName(config)],
-    partRows: partRows(config, device),
+    partRows: tableRows(config, device.bufferBytes),
   });
   const parts = { config, frozen, store, sessions, device };
   return new DecoderEngine({

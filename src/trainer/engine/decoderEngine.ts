@@ -59,12 +59,12 @@ export class DecoderEngine implements Engine {
     const lowest = embedding.trains ? 0 : blocks.firstTrainable;
 
     let hidden = await embedding.forward(batch.inputIds);
-    const tapes: (BlockTape | undefined)[] = [];
+    const tapes: (() => BlockTape)[] = [];
     for (let layer = 0; layer < config.numLayers; layer++) {
       this.#enter('forward', layer);
       const { output, tape } = await blocks.forward(layer, hidden, context, layer >= lowest);
-      tapes.push(tape);
-      if (!tape) await device.free([hidden]);
+      if (tape) tapes.push(this.#setAside(tape));
+      else await device.free([hidden]);
       hidden = output;
     }
 
@@ -74,13 +74,22 @@ export class DecoderEngine implements Engine {
     for (let layer = config.numLayers - 1; layer >= lowest && gradient; layer--) {
       this.#enter('backward', layer);
       const needsInput = layer > lowest || embedding.trains;
-      const tape = tapes.pop() as BlockTape;
+      const tape = (tapes.pop() as () => BlockTape)();
       const next = await blocks.backward(layer, tape, gradient, context, needsInput);
       await device.free([gradient, tape.hidden, ...Object.values(tape.saved)]);
       gradient = next;
     }
     if (gradient) await embedding.backward(batch.inputIds, gradient);
     return { lossSum };
+  }
+
+  /** Until the backward pass comes back to the block. */
+  #setAside({ hidden, saved }: BlockTape): () => BlockTape {
+    const takeBack = this.#parts.device.setAside({ hidden, ...saved });
+    return () => {
+      const { hidden: before, ...others } = takeBack();
+      return { hidden: before as Value, saved: others };
+    };
   }
 
   async evaluate(batch: Batch): Promise<{ lossSum: number }> {

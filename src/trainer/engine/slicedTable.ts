@@ -2,7 +2,6 @@
  * A table of the vocabulary, embedding or projection, that is larger than a device's largest buffer: it
  * lies there in parts.
  */
-import { slicedColumns } from '../../graph/decoder/headChunks';
 import { buildPartLookup } from '../../graph/decoder/streamedHeadGraph';
 import { storageSignature } from '../../graph/layers/storedWeight';
 import type { DecoderConfig, RawTensor } from '../../models/modelConfig';
@@ -16,15 +15,6 @@ export interface TablePart {
   from: number;
   rows: number;
   weight: DeviceWeight;
-}
-
-/** Rows a part; undefined where the table fits as it is. */
-export function partRows(config: DecoderConfig, device: Device): number | undefined {
-  const { bufferBytes } = device;
-  if (bufferBytes === undefined || 4 * config.vocabSize * config.hiddenSize <= bufferBytes) {
-    return undefined;
-  }
-  return slicedColumns(config, bufferBytes);
 }
 
 /** @param table `[rows, width]`, fp32 values or a tensor in the file's type */

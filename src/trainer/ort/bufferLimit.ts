@@ -4,6 +4,7 @@ import { frozenInput } from '../../graph/decoder/blockGraphs';
 import type { BuiltGraph } from '../../graph/graph';
 import type { ValueInfo } from '../../graph/onnx';
 import { type Shape, sizeOf } from '../../graph/shape';
+import { sizeInBuffer, tooLargeForBuffer } from '../../estimate/bufferUse';
 import { DotaError } from '../../protocol/errors';
 
 const bytesOf: Readonly<Record<DType, number>> = {
@@ -29,7 +30,8 @@ export function checkBuffers({ inputs, outputs, nodes }: BuiltGraph, limit: numb
   const inside = nodes.flatMap((node) =>
     node.inputs.map((name, i) => {
       const shape = node.inputShapes[i] ?? [];
-      return { shape, size: declared.get(name) ?? bytesInside * sizeOf(shape) };
+      const size = declared.get(name) ?? bytesInside * sizeOf(shape);
+      return { shape, size, product: node.op === 'Gemm' || node.op === 'MatMul' };
     }),
   );
   const results = outputs.map(({ dtype, shape }) => ({ shape, size: bytes(dtype, shape) }));
@@ -43,28 +45,33 @@ export function checkBuffers({ inputs, outputs, nodes }: BuiltGraph, limit: numb
       modelInput.test(name) &&
       (name.endsWith('.codes') ? 2 : 1) * sizeOf(shape) >= sizeOf(largest.shape),
   );
-  const mb = (size: number): string => `${(size / 2 ** 20).toFixed(1)} MiB`;
-  const what =
-    `${ofModel ? described(ofModel) : 'A tensor'} [${largest.shape.join(', ')}] takes ` +
-    `${mb(largest.size)} as it is computed with; the largest buffer of this GPU has ${mb(limit)}.`;
   if (ofModel) {
-    const all = /^(parameters|gradient)$/.test(ofModel.name);
-    throw new DotaError('device.unavailable', what, {
-      next:
-        (all ? 'Train an adapter instead of all weights, set ' : 'Set ') +
-        '"device": "cpu", or take a GPU with larger buffers ("dota doctor" shows them).',
-    });
+    // A matrix is known by the shape that it is multiplied in, whatever it is widened through.
+    const matrix = inside.find(({ size, product }) => product && size === largest.size) ?? largest;
+    throw tooLargeForBuffer(modelTensor(ofModel, matrix.shape), limit);
   }
+  const what = `A tensor ${sizeInBuffer(largest.shape, largest.size, limit)}`;
   throw new DotaError('device.outOfMemory', what, {
     next: 'Compute fewer sequences at once (--micro-batch, auto_find_batch_size) or shorter ones.',
   });
 }
 
-/** Weights have their name and perhaps a suffix of their stored form after `frozen.`. */
-function described({ name }: ValueInfo): string {
-  if (!name.startsWith(frozenInput(''))) return 'The vector of what is trained at once';
-  const weight = name.slice(frozenInput('').length).replace(/\.(high|low|codes)$/, '');
-  return `The weight "${weight}"`;
+/**
+ * Weights have their name and perhaps a suffix of their stored form after `frozen.`.
+ * @param computed the largest tensor that is made of it, in another shape perhaps
+ */
+function modelTensor(
+  { name, shape }: ValueInfo,
+  computed: Shape,
+): Parameters<typeof tooLargeForBuffer>[0] {
+  const same = sizeOf(shape) === sizeOf(computed);
+  const isWeight = name.startsWith(frozenInput(''));
+  return {
+    weight: isWeight
+      ? name.slice(frozenInput('').length).replace(/\.(high|low|codes)$/, '')
+      : undefined,
+    shape: same ? shape : computed,
+  };
 }
 
 function bytes(dtype: DType, shape: Shape): number {

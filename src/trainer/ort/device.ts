@@ -3,6 +3,7 @@
  * are the only importers of onnxruntime-node.
  */
 import './noTelemetry';
+import './binaryThere';
 import * as ort from 'onnxruntime-node';
 import type { DType } from '../../graph/dtype';
 import type { BuiltGraph } from '../../graph/graph';
@@ -48,6 +49,11 @@ export interface Device {
   read(value: Value): Promise<HostArray>;
   /** Frees values before their scope ends. */
   free(values: Iterable<Value>): Promise<void>;
+  /**
+   * Puts results aside that are not needed for a while.
+   * @returns what gives them back, once, in arrays of their own: those that were put aside are not to be used
+   */
+  setAside(values: Values): () => Values;
   /** Frees at the end whatever runs inside of `work` have left on the device outside of slots. */
   scope<T>(work: () => Promise<T>): Promise<T>;
   /** Tensors on the device; nothing on the CPU, whose values are ordinary arrays. */
@@ -92,6 +98,10 @@ class CpuDevice implements Device {
   free(values: Iterable<Value>): Promise<void> {
     for (const value of values) this.#results.free(value as HostArray);
     return Promise.resolve();
+  }
+
+  setAside(values: Values): () => Values {
+    return this.#results.setAside(values);
   }
 
   scope<T>(work: () => Promise<T>): Promise<T> {
@@ -209,6 +219,10 @@ class WebGpuDevice implements Device {
 
   async free(values: Iterable<Value>): Promise<void> {
     for (const value of values) if (value instanceof DeviceTensor) await this.#tensors.free(value);
+  }
+
+  setAside(values: Values): () => Values {
+    return () => values;
   }
 
   scope<T>(work: () => Promise<T>): Promise<T> {

@@ -8,6 +8,7 @@
  *   ./device).
  */
 import './noTelemetry';
+import './binaryThere';
 import * as ort from 'onnxruntime-node';
 import type { DType } from '../../graph/dtype';
 import { Graph } from '../../graph/graph';

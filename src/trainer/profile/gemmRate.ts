@@ -34,12 +34,15 @@ export class CountingDevice implements Device {
     const session = await this.#inner.compile(...args);
     const saves = graph.outputs.some(({ name }) => name.startsWith(savedValue('')));
     const outputBytes = graph.outputs.reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
-    const products = graph.nodes.filter(({ op }) => op === 'Gemm' || op === 'MatMul');
+    // Named once: a step runs each graph many times.
+    const products = graph.nodes
+      .filter(({ op }) => op === 'Gemm' || op === 'MatMul')
+      .map((node) => ({ node, key: JSON.stringify([node.op, node.inputShapes, node.attributes]) }));
     return {
       inputs: session.inputs,
       outputs: session.outputs,
       run: (feeds, into) => {
-        products.forEach((node) => this.#count(node));
+        for (const { node, key } of products) this.#count(key, node);
         if (saves) this.#savedBytes += outputBytes;
         return session.run(feeds, into);
       },
@@ -47,8 +50,7 @@ export class CountingDevice implements Device {
     };
   }
 
-  #count(node: GraphNode): void {
-    const key = JSON.stringify([node.op, node.inputShapes, node.attributes]);
+  #count(key: string, node: GraphNode): void {
     const known = this.#products.get(key);
     if (known) known.count++;
     else this.#products.set(key, { node, count: 1 });
@@ -64,6 +66,10 @@ export class CountingDevice implements Device {
 
   free(...args: Parameters<Device['free']>): Promise<void> {
     return this.#inner.free(...args);
+  }
+
+  setAside(...args: Parameters<Device['setAside']>): ReturnType<Device['setAside']> {
+    return this.#inner.setAside(...args);
   }
 
   scope<T>(work: () => Promise<T>): Promise<T> {

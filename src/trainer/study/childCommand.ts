@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { isObject } from '../../protocol/guards';
+import { withComputeArguments } from '../child/childEnvironment';
 
 export interface CommandResult {
   code: number;
@@ -18,7 +19,8 @@ export function runDota(
   args: readonly string[],
   onStart: (stop: () => void) => void,
 ): Promise<CommandResult> {
-  const child = spawn(process.execPath, [path.join(__dirname, 'cli.cjs'), ...args, '--json'], {
+  const program = [...withComputeArguments(process.execArgv), path.join(__dirname, 'cli.cjs')];
+  const child = spawn(process.execPath, [...program, ...args, '--json'], {
     stdio: ['ignore', 'pipe', 'pipe'],
     // An interrupt of the terminal reaches the study alone, which passes one on.
     detached: process.platform !== 'win32',

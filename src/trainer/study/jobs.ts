@@ -1,7 +1,7 @@
 /** How many runs of a study go on side by side. */
 import os from 'node:os';
 import type { StudyConfig } from '../../study/studyConfig';
-import { physicalCores } from '../training/prepareModel';
+import { physicalCores } from '../training/physicalCores';
 
 /** Bytes a parameter that a run may take at the most: weights, gradient and two moments in fp32. */
 const BYTES_PER_PARAMETER = 16;

@@ -2,8 +2,9 @@
 import os from 'node:os';
 import type { RunConfig } from '../../config/runConfig';
 import { DotaError } from '../../protocol/errors';
-import { type DeviceKind, type ProbeAnswer, probeCached } from './probeDevices';
+import { type DeviceOrder, noRuntime, notInOrder, ownDeviceOrder } from './deviceOrder';
 import { gpuStates } from './gpuMemory';
+import { type DeviceKind, type ProbeAnswer, probeCached } from './probeDevices';
 import { runtimeVersion } from './runtimeVersion';
 
 export interface ChosenDevice {
@@ -13,63 +14,108 @@ export interface ChosenDevice {
   bufferBytes?: number | undefined;
 }
 
-const askDevice = async (kind: DeviceKind): Promise<ProbeAnswer> =>
-  probeCached(kind, await runtimeVersion());
+/** What a device of this machine says when it is probed. */
+export type Ask = (kind: DeviceKind) => Promise<ProbeAnswer>;
+
+const askDevice: Ask = async (kind) => probeCached(kind, await runtimeVersion());
+
+type Wanted = Pick<RunConfig, 'device' | 'allow_software_gpu'>;
 
 /**
- * @param ask what a device of this machine says when it is probed
+ * @param ask replaced by tests
+ * @param machine the order of devices on the platform
  * @throws DotaError `device.unavailable` where the device asked for cannot be used, or is a software
  *   GPU that was not allowed
  */
 export async function chooseDevice(
-  config: Pick<RunConfig, 'device' | 'allow_software_gpu'>,
-  ask: (kind: DeviceKind) => Promise<ProbeAnswer> = askDevice,
+  config: Wanted,
+  ask: Ask = askDevice,
+  machine: DeviceOrder = ownDeviceOrder(),
 ): Promise<ChosenDevice> {
+  const answer = await decideDevice(config, ask, machine);
+  return answer?.kind === 'webgpu' ? webgpu(answer) : cpu();
+}
+
+type Good = ProbeAnswer & { ok: true };
+
+/**
+ * The decision of `chooseDevice`, without looking for names.
+ * @returns what the GPU says that is taken; undefined for the processor
+ * @throws DotaError `device.unavailable` as `chooseDevice`
+ */
+export async function decideDevice(
+  config: Wanted,
+  ask: Ask,
+  machine: DeviceOrder,
+): Promise<Good | undefined> {
   switch (config.device) {
     case 'cpu':
-      return cpu();
-    case 'auto': {
-      if (!hasWebGpu()) return cpu();
-      const gpu = await ask('webgpu');
-      // A software GPU computes on the processor, only slower.
-      if (!gpu.ok || gpu.software) return cpu();
-      const processor = await ask('cpu');
-      const faster = !processor.ok || gpu.gflops > processor.gflops;
-      return faster ? webgpu(gpu) : cpu();
-    }
+      refuseOutside('cpu', machine);
+      return undefined;
     case 'webgpu': {
+      refuseOutside('webgpu', machine);
       const gpu = await ask('webgpu');
       if (!gpu.ok) throw DotaError.from(gpu.error);
-      if (gpu.software && !config.allow_software_gpu) {
-        throw new DotaError(
-          'device.unavailable',
-          'The only WebGPU adapter here is software, which is slower than the processor.',
-          { next: 'Set "device": "cpu", or "allow_software_gpu": true for a test.' },
-        );
-      }
-      return webgpu(gpu);
+      const refused = refusedSoftware(gpu, config);
+      if (refused) throw refused;
+      return gpu;
     }
+    case 'auto':
+      return firstInOrder(config, ask, machine);
   }
 }
 
-/** Where the runtime's package has the GPU provider (read from the binaries of version 1.30). */
-export function hasWebGpu(): boolean {
-  const { platform, arch } = process;
-  if (platform === 'linux') return arch === 'x64';
-  if (platform === 'darwin') return arch === 'arm64';
-  return platform === 'win32';
+/**
+ * The first that passes its check and is faster than the next. The last, which is the processor, is taken
+ * unasked: there is nothing to take in its place, and what is wrong with it shows when it is opened.
+ */
+async function firstInOrder(
+  config: Wanted,
+  ask: Ask,
+  machine: DeviceOrder,
+): Promise<Good | undefined> {
+  const { order, platform } = machine;
+  const last = order.at(-1);
+  if (last === undefined) throw noRuntime(platform);
+  for (const [i, kind] of order.slice(0, -1).entries()) {
+    const answer = await ask(kind);
+    if (!answer.ok || refusedSoftware(answer, config)) continue;
+    const next = await ask(order[i + 1] as DeviceKind);
+    if (!next.ok || answer.gflops > next.gflops) return answer;
+  }
+  return undefined;
+}
+
+/** @throws DotaError `device.unavailable` */
+function refuseOutside(kind: DeviceKind, machine: DeviceOrder): void {
+  const problem = notInOrder(kind, machine);
+  if (problem) throw problem;
+}
+
+/** A software GPU computes on the processor, only slower. */
+function refusedSoftware(gpu: Good, config: Wanted): DotaError | undefined {
+  if (!gpu.software || config.allow_software_gpu) return undefined;
+  return new DotaError(
+    'device.unavailable',
+    'The only WebGPU adapter here is software, which is slower than the processor.',
+    { next: 'Set "device": "cpu", or "allow_software_gpu": true for a test.' },
+  );
 }
 
 function cpu(): ChosenDevice {
   return { kind: 'cpu', name: os.cpus()[0]?.model.trim() ?? 'CPU' };
 }
 
-async function webgpu(gpu: ProbeAnswer & { ok: true }): Promise<ChosenDevice> {
-  const name = await gpuName(gpu);
-  return { kind: 'webgpu', name, bufferBytes: gpu.bufferMb * 2 ** 20 || undefined };
+async function webgpu(gpu: Good): Promise<ChosenDevice> {
+  return { kind: 'webgpu', name: await gpuName(gpu), bufferBytes: bufferBytes(gpu) };
 }
 
-async function gpuName(gpu: ProbeAnswer & { ok: true }): Promise<string> {
+/** Undefined where the largest buffer was not asked for. */
+export function bufferBytes({ bufferMb }: Pick<Good, 'bufferMb'>): number | undefined {
+  return bufferMb * 2 ** 20 || undefined;
+}
+
+async function gpuName(gpu: Good): Promise<string> {
   if (gpu.software) return 'WebGPU (software)';
   const [state] = await gpuStates();
   return state === undefined ? 'WebGPU' : `WebGPU (${state.name})`;

@@ -1,6 +1,7 @@
 /** Memory and time of a run before its first step, from its real model, data and machine. */
 import type { RunConfig } from '../../config/runConfig';
 import type { TokenizedSet } from '../../data/tokenizedSet';
+import { type BufferCuts, bufferCuts, checkModelBuffers } from '../../estimate/bufferUse';
 import {
   estimateTraining,
   secondsPerStep,
@@ -15,7 +16,8 @@ import { finalNormName } from '../engine/parameterLayout';
 import type { TrainingBatches } from '../loop';
 import { OrtGemm } from '../ort/ortGemm';
 import { availableMemory } from './availableMemory';
-import { physicalCores, type ModelParts } from './prepareModel';
+import { physicalCores } from './physicalCores';
+import type { ModelParts } from './prepareModel';
 import type { DeviceKind } from './probeDevices';
 
 /** Steps whose batches stand for all. */
@@ -30,12 +32,15 @@ export interface RunEstimate {
   fit: Fit;
   /** Bytes that the choice was made for; undefined where nobody knows. */
   availableBytes: number | undefined;
+  /** On a GPU whose largest buffer is known. */
+  cuts: BufferCuts | undefined;
   manifest: NonNullable<RunManifest['estimate']>;
 }
 
 /**
  * @param machine the device, and the sequences at once that an earlier process has settled on
- * @throws DotaError `adapter.noTarget`, `adapter.shape`, `adapter.rank`
+ * @throws DotaError `adapter.noTarget`, `adapter.shape`, `adapter.rank`; `device.unavailable` where a tensor of
+ *   the model cannot be cut to the GPU's largest buffer
  */
 export async function estimateRun(
   config: RunConfig,
@@ -49,14 +54,13 @@ export async function estimateRun(
   },
 ): Promise<RunEstimate> {
   const { training, quantization } = config;
+  const { microBatch = Infinity, device, bufferBytes } = machine;
+  if (bufferBytes !== undefined) checkModelBuffers(model.config, config, bufferBytes);
   const { dtype } = await model.weights.read(finalNormName);
-  const sampled = Array.from({ length: Math.min(sampledSteps, batches.stepsPerEpoch) }, (_, i) =>
-    batches.step(i + 1),
-  );
-  const steps = (await Promise.all(sampled)).flat();
+  const sampled = Math.min(sampledSteps, batches.stepsPerEpoch);
+  const steps = Array.from({ length: sampled }, (_, i) => batches.step(i + 1)).flat();
   const mean = (pick: (batch: (typeof steps)[number]) => number): number =>
     steps.reduce((sum, batch) => sum + pick(batch), 0) / Math.max(1, steps.length);
-  const { microBatch = Infinity, device, bufferBytes } = machine;
   const shape = {
     config: model.config,
     scoresBytes: scoresBytes({ kind: device, bufferBytes }),
@@ -91,6 +95,11 @@ export async function estimateRun(
     },
   );
   const memory = fit.estimate;
+  const largest = { batch: fit.batch, sequence: longest(train, config) };
+  const cuts =
+    bufferBytes === undefined
+      ? undefined
+      : bufferCuts(model.config, config, largest, { bufferBytes, scoresBytes: shape.scoresBytes });
   const typical = estimateTraining({
     ...shape,
     recompute: fit.recompute,
@@ -106,6 +115,7 @@ export async function estimateRun(
     memory,
     fit,
     availableBytes,
+    cuts,
     manifest: {
       peakRssMb: Math.round(memory.totalBytes / 2 ** 20),
       ...(seconds === undefined ? {} : { secondsPerStep: seconds }),

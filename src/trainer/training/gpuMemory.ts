@@ -1,6 +1,7 @@
 /** A machine's GPUs: what the vendors' own tools say, or else the system. */
 import { execFile } from 'node:child_process';
-import { linuxGpus, windowsGpus } from './systemGpus';
+import { isObject, isString } from '../../protocol/guards';
+import { linuxGpus, memoryOf, windowsGpus } from './systemGpus';
 
 export interface GpuState {
   vendor: 'nvidia' | 'amd' | 'intel';
@@ -13,23 +14,39 @@ export interface GpuState {
   shared?: boolean;
 }
 
-/** Runs a tool and gives its output; undefined where there is no such tool or it fails. */
+/**
+ * Runs a tool and gives its output; undefined where there is no such tool or it had to be ended. One that ends
+ * with an error may have said what it knew before, as `reg query /s` is known to do where it may not read a key.
+ */
 export type Run = (command: string, args: readonly string[]) => Promise<string | undefined>;
 
 /** They answer within a second or so; a broken driver lets them hang. */
 const toolMs = 10_000;
 
-const runTool: Run = (command, args) =>
-  new Promise((resolve) => {
-    execFile(
-      command,
-      args,
-      { timeout: toolMs, killSignal: 'SIGKILL', windowsHide: true },
-      (error, stdout) => {
-        resolve(error ? undefined : stdout);
-      },
-    );
+/** Never rejects. @param timeoutMs after which the tool is ended */
+export function runTool(
+  command: string,
+  args: readonly string[],
+  timeoutMs = toolMs,
+): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    try {
+      execFile(
+        command,
+        args,
+        { timeout: timeoutMs, killSignal: 'SIGKILL', windowsHide: true },
+        (error, stdout) => {
+          // Half a line would be half a number.
+          const cut = error !== null && (error.killed === true || typeof error.code !== 'number');
+          resolve(cut ? undefined : stdout);
+        },
+      );
+    } catch {
+      // Some failures to start a process are thrown.
+      resolve(undefined);
+    }
   });
+}
 
 /** Asks the system; Apple's GPUs and software ones are not among what it knows. */
 async function systemGpus(run: Run): Promise<GpuState[]> {
@@ -58,7 +75,7 @@ export async function gpuStates(run: Run = runTool, system = systemGpus): Promis
 async function toolStates(run: Run): Promise<GpuState[]> {
   const [nvidia, amd] = await Promise.all([
     run('nvidia-smi', [
-      '--query-gpu=name,driver_version,memory.total,memory.used',
+      '--query-gpu=name,driver_version,memory.total,memory.free',
       '--format=csv,noheader,nounits',
     ]),
     run('rocm-smi', [
@@ -72,39 +89,58 @@ async function toolStates(run: Run): Promise<GpuState[]> {
   return [...nvidiaStates(nvidia ?? ''), ...amdStates(amd ?? '')];
 }
 
+/**
+ * Sizes are in MiB (the header of nvidia-smi's own table). NVML documents `free` as what is not allocated; whether
+ * `used` has what the driver reserves depends on its version, so what is free is asked for. A field that a GPU does
+ * not have is `[N/A]` or `[Not Supported]`: users' reports show both for GPUs that share the machine's memory.
+ */
 function nvidiaStates(csv: string): GpuState[] {
-  return csv
-    .split('\n')
-    .map((line) => line.split(',').map((field) => field.trim()))
-    .filter((fields) => fields.length === 4 && Number.isFinite(Number(fields[2])))
-    .map(([name, driver, total, used]) => ({
-      vendor: 'nvidia',
-      name: name as string,
-      driver,
-      totalMb: Number(total),
-      usedMb: Number(used),
-    }));
+  return csv.split('\n').flatMap((line): GpuState[] => {
+    const fields = line.split(',').map((field) => field.trim());
+    const [name, driver, total, free] = fields;
+    const totalMb = count(total);
+    if (fields.length !== 4 || name === undefined || name === '' || !totalMb) return [];
+    const freeMb = count(free);
+    const usedMb = freeMb === undefined ? undefined : Math.max(0, totalMb - freeMb);
+    return [{ vendor: 'nvidia', name, driver, totalMb, usedMb }];
+  });
 }
 
-function amdStates(json: string): GpuState[] {
-  let cards: Record<string, Record<string, string>>;
+/**
+ * As rocm-smi prints it in reports of its users (not documented key by key): strings of bytes, with `N/A` for what
+ * it does not know, and perhaps warnings before the JSON. It counts GPUs inside of processors by what the firmware
+ * has set aside for them.
+ */
+function amdStates(printed: string): GpuState[] {
+  let cards: unknown;
   try {
-    cards = JSON.parse(json) as typeof cards;
+    cards = JSON.parse(printed.slice(Math.max(0, printed.indexOf('{'))));
   } catch {
     return [];
   }
-  const driver = cards['system']?.['Driver version'];
+  if (!isObject(cards)) return [];
+  const driver = isObject(cards.system) ? cards.system['Driver version'] : undefined;
   return Object.entries(cards).flatMap(([key, card]): GpuState[] => {
-    const total = Number(card['VRAM Total Memory (B)']);
-    if (!key.startsWith('card') || !Number.isFinite(total)) return [];
+    if (!key.startsWith('card') || !isObject(card)) return [];
+    const total = count(card['VRAM Total Memory (B)']);
+    if (!total) return [];
+    const used = count(card['VRAM Total Used Memory (B)']);
+    const named = card['Card Series'] ?? card['Card series'];
     return [
       {
         vendor: 'amd',
-        name: card['Card Series'] ?? card['Card series'] ?? key,
-        driver,
-        totalMb: Math.round(total / 2 ** 20),
-        usedMb: Math.round(Number(card['VRAM Total Used Memory (B)'] ?? 0) / 2 ** 20),
+        name: isString(named) ? named : key,
+        driver: isString(driver) ? driver : undefined,
+        ...memoryOf(mebibytes(total), used === undefined ? undefined : mebibytes(used)),
       },
     ];
   });
+}
+
+const mebibytes = (bytes: number): number => Math.round(bytes / 2 ** 20);
+
+/** A number that a tool prints; undefined for whatever it prints in place of one. */
+function count(text: unknown): number | undefined {
+  if (!isString(text) || !/^\d+(\.\d+)?$/.test(text.trim())) return undefined;
+  return Number(text);
 }

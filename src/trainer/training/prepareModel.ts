@@ -1,5 +1,4 @@
 /** Opens a model and puts its engine together: what training and evaluation have in common. */
-import os from 'node:os';
 import type { AdapterPlan, LinearModule } from '../../adapters/adapter';
 import { planAdapters } from '../../adapters/plan';
 import { selectModules } from '../../adapters/targets';
@@ -28,6 +27,7 @@ import { chooseDevice, type ChosenDevice } from './chooseDevice';
 import { CoreCache, initialCoresOf } from './coreCache';
 import { FullGradients } from './fullGradients';
 import { resolveModel } from './modelPath';
+import { physicalCores } from './physicalCores';
 import type { DeviceKind } from './probeDevices';
 
 export interface ModelParts {
@@ -102,7 +102,7 @@ export interface EngineHooks {
   /** Whether activations are recomputed, where the configuration leaves it open (`auto`: kept). */
   recompute?: boolean;
   /** Batches for `init_weights: "gradient"`. */
-  firstBatches?: () => Promise<Batch[]>;
+  firstBatches?: () => Batch[];
 }
 
 /**
@@ -221,7 +221,7 @@ export async function planModel(
                 recompute: recomputes(config, hooks),
                 shouldStop: hooks.shouldStop ?? (() => false),
                 modules: selectModules(model.config, adapter),
-                batches: await firstBatches(),
+                batches: firstBatches(),
               });
               return gradients.of(module);
             }
@@ -259,11 +259,4 @@ function checkQuantization({ method, adapter, quantization }: RunConfig): void {
       'Set loftq_iter to 1, or init_weights to "mpo".',
     );
   }
-}
-
-/** Two threads of one core share its arithmetic units, so a thread more a core only costs. */
-export function physicalCores(): number {
-  const logical = os.availableParallelism();
-  const perCore = process.arch === 'x64' && os.cpus().length > 4 ? 2 : 1;
-  return Math.max(1, Math.floor(logical / perCore));
 }

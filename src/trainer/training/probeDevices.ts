@@ -12,7 +12,7 @@ import { DotaError, type SerializedError } from '../../protocol/errors';
 import { isObject, isString } from '../../protocol/guards';
 import { userFolder } from '../../runs/userFolder';
 import { deviceProbe, type DeviceProbe } from './deviceProbe';
-import { driverFingerprint, explainVulkan, gpuFiles, vulkanParts } from './vulkan';
+import { driverFingerprint, explainVulkan, gpuFiles, vulkanLoader, vulkanParts } from './vulkan';
 
 export type DeviceKind = 'cpu' | 'webgpu';
 
@@ -78,7 +78,8 @@ function answerOf(kind: DeviceKind, ending: Ending): ProbeAnswer {
     return refused(`The device "${kind}" did not answer within ${seconds} s.`, update);
   }
   const library = missingLibrary(stderr);
-  if (library !== undefined) {
+  // Of Vulkan's own loader more is known below.
+  if (library !== undefined && library !== vulkanLoader) {
     return refused(
       `The device "${kind}" needs ${library}, which is not on this machine.`,
       `Install the package that holds ${library}.`,
@@ -123,19 +124,28 @@ const cachedAnswer = z.object({
 });
 
 /**
- * The answer of an earlier probe on the same driver, or a new one. Only good answers are kept: what
+ * The answer of an earlier probe on the same driver; starts nothing. Only good answers are kept: what
  * was refused may have been repaired.
  * @param key what else the answer depends on, such as the runtime's version
+ * @returns undefined where none is kept
  */
+export async function knownProbe(
+  kind: DeviceKind,
+  key: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<(ProbeAnswer & { ok: true }) | undefined> {
+  const file = await cacheFile(kind, key, env);
+  const known = file === undefined ? undefined : await readCached(file);
+  return known?.kind === kind ? { ...known, ok: true } : undefined;
+}
+
+/** The answer of an earlier probe on the same driver, or a new one. @param key as of `knownProbe` */
 export async function probeCached(
   kind: DeviceKind,
   key: string,
   options: ProbeOptions = {},
 ): Promise<ProbeAnswer> {
-  const file = await cacheFile(kind, key);
-  const known = file === undefined ? undefined : await readCached(file);
-  if (known?.kind === kind) return { ...known, ok: true };
-  return rememberProbe(kind, key, options);
+  return (await knownProbe(kind, key, options.env)) ?? rememberProbe(kind, key, options);
 }
 
 /** Probes anew and keeps a good answer. */
@@ -145,7 +155,7 @@ export async function rememberProbe(
   options: ProbeOptions = {},
 ): Promise<ProbeAnswer> {
   const answer = await probeInChild(kind, options);
-  const file = await cacheFile(kind, key);
+  const file = await cacheFile(kind, key, options.env ?? process.env);
   if (answer.ok && file !== undefined) {
     // A cache that cannot be written only costs the next run its probe.
     await writeFile(file, JSON.stringify({ version: 1, ...answer })).catch(() => undefined);
@@ -153,9 +163,13 @@ export async function rememberProbe(
   return answer;
 }
 
-async function cacheFile(kind: DeviceKind, key: string): Promise<string | undefined> {
+async function cacheFile(
+  kind: DeviceKind,
+  key: string,
+  env: NodeJS.ProcessEnv,
+): Promise<string | undefined> {
   const name = createHash('sha256')
-    .update([key, process.versions.node, driverFingerprint()].join('\n'))
+    .update([key, process.versions.node, driverFingerprint(env)].join('\n'))
     .digest('hex')
     .slice(0, 16);
   try {

@@ -1,16 +1,12 @@
 /** The version of onnxruntime, found without loading it: the native library is the worker's. */
 import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import path from 'node:path';
+import { runtimeFolder } from './runtimeBinary';
 
 /** `missing` where the package isn't there, `unknown` where it doesn't say. */
 export async function runtimeVersion(): Promise<string> {
-  try {
-    const entry = createRequire(__filename).resolve('onnxruntime-node');
-    return await versionIn(path.resolve(path.dirname(entry), '..', 'package.json'));
-  } catch {
-    return 'missing';
-  }
+  const folder = runtimeFolder();
+  return folder === undefined ? 'missing' : versionIn(path.join(folder, 'package.json'));
 }
 
 export async function versionIn(file: string): Promise<string> {

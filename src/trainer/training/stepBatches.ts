@@ -49,10 +49,10 @@ export function trainingBatches(
 }
 
 /** The first micro-batches of training, at most as many as an epoch has. */
-export async function firstBatches(batches: TrainingBatches, count: number): Promise<Batch[]> {
+export function firstBatches(batches: TrainingBatches, count: number): Batch[] {
   const first: Batch[] = [];
   for (let n = 1; n <= batches.stepsPerEpoch && first.length < count; n++) {
-    first.push(...(await batches.step(n)));
+    first.push(...batches.step(n));
   }
   return first.slice(0, count);
 }

@@ -46,16 +46,17 @@ export function linuxGpus(folder = '/sys/class/drm', hostMb = hostMemoryMb()): G
       return [{ vendor, name, driver, ...shared(hostMb) }];
     }
     if (own === undefined) return [];
-    if (own < leastDedicatedMb) return [{ vendor, name, driver, ...shared(hostMb) }];
-    const usedMb = megabytes(device, 'mem_info_vram_used');
-    return [{ vendor, name, driver, totalMb: own, usedMb }];
+    return [
+      { vendor, name, driver, ...memoryOf(own, megabytes(device, 'mem_info_vram_used'), hostMb) },
+    ];
   });
   return dedicatedFirst(states);
 }
 
 /**
  * The display adapters of Windows' registry, where drivers write their memory's size; how much of it is
- * in use isn't there.
+ * in use isn't there. (Microsoft documents `HardwareInformation.MemorySize`, of 32 bits; that drivers write
+ * `qwMemorySize` beside it is known from practice alone.)
  */
 export async function windowsGpus(run: Run, hostMb = hostMemoryMb()): Promise<GpuState[]> {
   const adapters =
@@ -69,14 +70,26 @@ export async function windowsGpus(run: Run, hostMb = hostMemoryMb()): Promise<Gp
   ]);
   const [named, versioned] = [registryValues(names ?? ''), registryValues(versions ?? '')];
   const states = [...registryValues(sizes ?? '')].flatMap(([key, size]): GpuState[] => {
-    const name = named.get(key);
+    const name = named.get(key)?.value;
     const vendor = vendorOf(name ?? '');
-    const totalMb = Math.round(Number(size) / 2 ** 20);
+    const totalMb = Math.round(registryNumber(size) / 2 ** 20);
     if (name === undefined || vendor === undefined || !(totalMb > 0)) return [];
-    const memory = totalMb < leastDedicatedMb ? shared(hostMb) : { totalMb, usedMb: undefined };
-    return [{ vendor, name, driver: versioned.get(key), ...memory }];
+    const driver = versioned.get(key)?.value;
+    return [{ vendor, name, driver, ...memoryOf(totalMb, undefined, hostMb) }];
   });
   return dedicatedFirst(states);
+}
+
+/**
+ * The memory of a GPU of which this much is its own.
+ * @param usedMb of its own memory; undefined where nobody counts
+ */
+export function memoryOf(
+  ownMb: number,
+  usedMb: number | undefined,
+  hostMb = hostMemoryMb(),
+): Pick<GpuState, 'totalMb' | 'usedMb' | 'shared'> {
+  return ownMb < leastDedicatedMb ? shared(hostMb) : { totalMb: ownMb, usedMb };
 }
 
 function shared(hostMb: number): Pick<GpuState, 'totalMb' | 'usedMb' | 'shared'> {
@@ -94,16 +107,28 @@ function vendorOf(name: string): GpuState['vendor'] | undefined {
   return /\bintel\b/i.test(name) ? 'intel' : undefined;
 }
 
+interface RegistryValue {
+  type: string;
+  value: string;
+}
+
 /** What `reg query /s /v` prints: a key's line, and below it name, type and value. */
-function registryValues(printed: string): Map<string, string> {
-  const values = new Map<string, string>();
+function registryValues(printed: string): Map<string, RegistryValue> {
+  const values = new Map<string, RegistryValue>();
   let key = '';
   for (const line of printed.split(/\r?\n/)) {
     if (line.startsWith('HKEY_')) key = line.trim();
-    const value = /^\s+\S+\s+REG_\w+\s+(.+?)\s*$/.exec(line)?.[1];
-    if (value !== undefined) values.set(key, value);
+    const [, type, value] = /^\s+\S+\s+(REG_\w+)\s+(.+?)\s*$/.exec(line) ?? [];
+    if (type !== undefined && value !== undefined) values.set(key, { type, value });
   }
   return values;
+}
+
+/** Drivers write the size as a number, or as its eight bytes, the lowest first. */
+function registryNumber({ type, value }: RegistryValue): number {
+  if (type !== 'REG_BINARY') return Number(value);
+  const bytes = value.replaceAll(/\s/g, '').match(/[\da-f]{2}/gi) ?? [];
+  return bytes.reduce((sum, byte, i) => sum + Number.parseInt(byte, 16) * 256 ** i, 0);
 }
 
 function hostMemoryMb(): number {

@@ -13,7 +13,8 @@ import { DotaError } from '../../protocol/errors';
 import { DenseDeltas, type AdapterValues } from '../engine/denseDeltas';
 import { squaredError } from '../engine/frozenWeights';
 import { loadCheckpoint } from './checkpointFiles';
-import { physicalCores, planModel } from './prepareModel';
+import { physicalCores } from './physicalCores';
+import { planModel } from './prepareModel';
 
 interface Base {
   config: DecoderConfig;

@@ -1,5 +1,6 @@
 /** Why a Linux machine has no GPU that WebGPU can use, from what its Vulkan installation consists of. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 
 export interface VulkanParts {
@@ -10,6 +11,8 @@ export interface VulkanParts {
   /** True when every driver computes on the processor. */
   softwareOnly: boolean;
 }
+
+export const vulkanLoader = 'libvulkan.so.1';
 
 const libraryFolders = [
   '/lib/x86_64-linux-gnu',
@@ -45,7 +48,7 @@ export function vulkanParts(env: NodeJS.ProcessEnv = process.env): VulkanParts {
   });
   const usable = drivers.filter(({ library }) => library !== undefined);
   return {
-    loader: find('libvulkan.so.1'),
+    loader: find(vulkanLoader),
     drivers,
     softwareOnly:
       usable.length > 0 && usable.every(({ manifest }) => softwareDriver.test(manifest)),
@@ -83,7 +86,7 @@ export function explainVulkan(parts: VulkanParts): { message: string; next: stri
   const { loader, drivers } = parts;
   if (loader === undefined) {
     return {
-      message: 'The Vulkan loader, libvulkan.so.1, is missing.',
+      message: `The Vulkan loader, ${vulkanLoader}, is missing.`,
       next:
         'Install it: "libvulkan1" on Debian and Ubuntu, "vulkan-loader" on Fedora, ' +
         '"vulkan-icd-loader" on Arch.',
@@ -111,8 +114,15 @@ export function explainVulkan(parts: VulkanParts): { message: string; next: stri
   return undefined;
 }
 
-/** Everything whose change may change what a probe finds, as one line. */
-export function driverFingerprint(env: NodeJS.ProcessEnv = process.env): string {
+/**
+ * Everything whose change may change what a probe finds, as one line, found without starting a process. On
+ * Windows that is the store of driver packages, whose folder is written to when any driver comes or goes; on
+ * macOS drivers come with the system.
+ */
+export function driverFingerprint(
+  env: NodeJS.ProcessEnv = process.env,
+  platform: NodeJS.Platform = process.platform,
+): string {
   const { loader, drivers } = vulkanParts(env);
   const stamp = (file: string | undefined): string => {
     if (file === undefined) return 'none';
@@ -123,7 +133,10 @@ export function driverFingerprint(env: NodeJS.ProcessEnv = process.env): string 
       return `${file}:none`;
     }
   };
+  const store = path.join('System32', 'DriverStore', 'FileRepository');
   return [
+    os.release(),
+    ...(platform === 'win32' ? [stamp(path.join(env['SystemRoot'] ?? 'C:\\Windows', store))] : []),
     stamp(loader),
     ...drivers.map(({ manifest, library }) => `${stamp(manifest)}>${stamp(library)}`),
     nvidiaDriver() ?? '',

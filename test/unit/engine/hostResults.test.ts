@@ -1,9 +1,13 @@
 /** Memory of the CPU's results: given back at once and without the collector's help. */
 import { afterAll, describe, expect, it } from 'vitest';
+import { fullPlan } from '../../../src/adapters/adapter';
 import { Graph } from '../../../src/graph/graph';
 import { add } from '../../../src/graph/ops/elementwise';
+import { createEngine } from '../../../src/trainer/engine/createEngine';
+import { randomWeights } from '../../../src/trainer/engine/randomWeights';
 import { openDevice } from '../../../src/trainer/ort/device';
 import type { HostArray } from '../../../src/trainer/ort/values';
+import { randomBatch, tinyConfig } from './tiny';
 
 const size = 2 ** 20;
 const device = openDevice({ kind: 'cpu', threads: 1 });
@@ -17,6 +21,8 @@ function doubled() {
 }
 
 const held = (): number => process.memoryUsage().arrayBuffers;
+/** Bytes that the collector weighs. */
+const weighed = (): number => process.memoryUsage().external;
 
 describe('results on the CPU', () => {
   it('lose their memory at the end of their scope', async () => {
@@ -56,5 +62,63 @@ describe('results on the CPU', () => {
     // The binding's copy of what was written to the slot is gone as well.
     expect(held() - before).toBeLessThan(4 * size + size);
     await Promise.all([session.release(), placed.release()]);
+  });
+
+  it('are out of the heap while they are set aside, and come back once', async () => {
+    const session = await device.compile(doubled());
+    const x = new Float32Array(size).fill(1);
+    const before = weighed();
+    const allocated = held();
+    const other = Float32Array.of(7);
+    const left: HostArray[] = [];
+    await device.scope(async () => {
+      const { y } = await session.run({ x });
+      const takeBack = device.setAside({ y: y as HostArray, other });
+      expect((y as HostArray).length).toBe(0);
+      expect(weighed() - before).toBeLessThan(size);
+      const back = takeBack();
+      expect(back['other']).toBe(other);
+      const values = back['y'] as HostArray;
+      expect([values.length, values[0], values[size - 1]]).toEqual([size, 2, 2]);
+      // Two at a time, in the other order than they were set aside.
+      const { y: second } = await session.run({ x: values as Float32Array });
+      const takers = [values, second as HostArray].map((array) => device.setAside({ array }));
+      const firsts = takers.toReversed().map((take) => (take()['array'] as HostArray)[0]);
+      expect(firsts).toEqual([4, 2]);
+      const { y: third } = await session.run({ x });
+      left.push(third as HostArray);
+      device.setAside({ third: third as HostArray });
+    });
+    // What nobody took back, when a step was broken off, is gone with its scope.
+    expect(held() - allocated).toBeLessThan(size);
+    expect(left[0]?.length).toBe(0);
+    await session.release();
+  });
+});
+
+describe('what a block saves for its backward pass', () => {
+  it('is set aside until then', async () => {
+    const config = { ...tinyConfig, numLayers: 4 };
+    const batch = randomBatch(config, Array<number>(64).fill(64));
+    let atHead = Infinity;
+    const engine = await createEngine({
+      config,
+      weights: randomWeights(config, 3),
+      adapters: fullPlan,
+      device,
+      threads: 1,
+      onBlock: ({ phase, layer }) => {
+        if (phase === 'backward' && layer === config.numLayers - 1) atHead = weighed();
+      },
+    });
+    await engine.forwardBackward(batch, 1);
+    const before = weighed();
+    await engine.forwardBackward(batch, 1);
+    const tokens = batch.batchSize * batch.sequenceLength;
+    const { hiddenSize, intermediateSize, numLayers } = config;
+    // Each block's input, output of attention, and the two halves of the gated activation, among others.
+    const saved = 4 * tokens * (2 * hiddenSize + 2 * intermediateSize) * numLayers;
+    expect(atHead - before).toBeLessThan(saved / 2);
+    await engine.dispose();
   });
 });

@@ -105,6 +105,7 @@ export function watchedDevice(config: DecoderConfig, device: Device): Watched {
       },
       read: (value) => device.read(value),
       free: (values) => device.free(values),
+      setAside: (values) => device.setAside(values),
       scope: (work) => device.scope(work),
       memory: () => device.memory(),
       dispose: () => device.dispose(),

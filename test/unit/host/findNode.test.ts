@@ -91,6 +91,27 @@ describe.skipIf(process.platform === 'win32')('findNode', () => {
     ).resolves.toMatchObject({ source: 'editor', asElectron: true });
   });
 
+  it('passes over a Node.js for a processor that the extension has no onnxruntime for', async () => {
+    // As in the package of another platform.
+    const other = path.join(folder, 'other');
+    const onnxruntime = path.join(other, 'node_modules', 'onnxruntime-node');
+    mkdirSync(path.join(onnxruntime, 'dist'), { recursive: true });
+    mkdirSync(path.join(onnxruntime, 'bin', 'napi-v6', 'plan9', 'mips'), { recursive: true });
+    writeFileSync(path.join(onnxruntime, 'package.json'), '{"main": "dist/index.js"}');
+    writeFileSync(path.join(onnxruntime, 'dist', 'index.js'), '');
+    const wanted = { setting: process.execPath, trainerEntry: path.join(other, 'cli.cjs') };
+    await expect(findNode(search(wanted))).rejects.toMatchObject({
+      code: 'node.missing',
+      message: expect.stringContaining(
+        `is built for ${process.platform}-${process.arch}, for which this extension has no onnxruntime`,
+      ) as string,
+    });
+    mkdirSync(path.join(onnxruntime, 'bin', 'napi-v6', process.platform, process.arch), {
+      recursive: true,
+    });
+    await expect(findNode(search(wanted))).resolves.toMatchObject({ source: 'setting' });
+  });
+
   it('names everything it tried', async () => {
     const old = fakeNode('older', 'printf 16.0.0');
     await expect(

@@ -1,8 +1,17 @@
 /** Exit codes, help and messages of the command line for what users get wrong. */
-import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ownDeviceOrder } from '../../../src/trainer/training/deviceOrder';
 import { runCli, type CliResult } from './cliHarness';
 import { tinyConfig, writeTinyWorkspace } from './tinyModel';
 
@@ -113,6 +122,51 @@ describe('dota', () => {
     const [cpu] = result.json?.devices as { kind: string; ok: boolean; gflops: number }[];
     expect(cpu).toMatchObject({ kind: 'cpu', ok: true });
     expect(cpu!.gflops).toBeGreaterThan(0);
+    const { order, leftOut } = ownDeviceOrder();
+    expect(result.json).toMatchObject({ device_order: order, left_out: leftOut });
+    const checks = result.json?.checks as { name: string; ok: boolean; text: string }[];
+    expect(checks.find(({ name }) => name === 'device order')?.text).toContain(order.join(', '));
+    // A device that no run takes is named with its reason.
+    for (const { device, why } of leftOut) {
+      const check = checks.find(({ name }) => name === `device ${device}`);
+      expect(check).toMatchObject({ ok: false, text: expect.stringContaining(why) as string });
+    }
+  });
+});
+
+describe('on a platform that onnxruntime has no build for', () => {
+  /** Node.js that says it is one on an Intel Mac. */
+  const intelMac = (): Record<string, string> => {
+    const shim = path.join(place, 'intel.cjs');
+    writeFileSync(
+      shim,
+      "Object.defineProperty(process, 'platform', { value: 'darwin' });" +
+        "Object.defineProperty(process, 'arch', { value: 'x64' });",
+    );
+    return { NODE_OPTIONS: `--require ${shim}` };
+  };
+
+  it.each([
+    ['doctor', ['doctor']],
+    ['training', ['train', 'tiny.dota.json', '--root', 'intel']],
+    ['the estimate', ['train', 'tiny.dota.json', '--estimate']],
+    ['decomposing', ['decompose', 'model', '--rank', '4']],
+  ])('%s says so, and what to do', async (_, args) => {
+    const result = await runCli([...args, '--json'], place, intelMac());
+    expect(result.code).toBe(65);
+    expect(errorOf(result)).toMatchObject({
+      code: 'device.unavailable',
+      message: expect.stringContaining('no build for Intel Macs (darwin-x64)') as string,
+      next: expect.stringContaining('built for arm64') as string,
+    });
+    // Nor is there a run that could not begin.
+    expect(existsSync(path.join(place, 'intel'))).toBe(false);
+  });
+
+  it('doctor lists the devices with the reason', async () => {
+    const { stdout } = await runCli(['doctor'], place, intelMac());
+    expect(stdout).toContain('no   device order: no device can train on darwin-x64');
+    expect(stdout).toMatch(/no {3}device webgpu: .*no build for Intel Macs/);
   });
 });
 

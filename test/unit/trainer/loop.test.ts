@@ -125,6 +125,34 @@ function recorder(overrides: Partial<LoopHooks> = {}) {
 const toEight = { stepsPerEpoch: 2, step: () => [batch(8, 1)] };
 
 describe('trainLoop', () => {
+  it('puts the next step’s batches together before it waits for the step, each once', async () => {
+    const order: string[] = [];
+    class Watched extends Parabola {
+      override forwardBackward(given: Batch, scale: number): Promise<{ lossSum: number }> {
+        order.push('forward');
+        return super.forwardBackward(given, scale);
+      }
+      override gradientNorm(): Promise<number> {
+        order.push('norm');
+        return super.gradientNorm();
+      }
+    }
+    const batches = {
+      stepsPerEpoch: 9,
+      step: (n: number) => {
+        order.push(`batches ${String(n)}`);
+        return [batch(8, 1)];
+      },
+    };
+    const { hooks } = recorder();
+    await trainLoop(new Watched(), batches, undefined, options, 3, initialLoopState, hooks);
+    expect(order).toEqual([
+      ...['batches 1', 'forward', 'batches 2', 'norm'],
+      ...['forward', 'batches 3', 'norm'],
+      ...['forward', 'norm'],
+    ]);
+  });
+
   it('normalises an accumulated batch by all of its unmasked tokens', async () => {
     const engine = new Parabola();
     const { hooks, steps } = recorder();

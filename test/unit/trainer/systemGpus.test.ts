@@ -109,6 +109,22 @@ describe('on Windows', () => {
     ]);
   });
 
+  it('reads sizes that a driver has written as bytes, the lowest first', async () => {
+    const key = `${root}\\0000`;
+    const entry = (value: string, text: string): string =>
+      `\r\n${key}\r\n    ${value}    ${text}\r\n`;
+    const bytes = (_: string, args: readonly string[]): Promise<string> => {
+      const value = args.at(-1)!;
+      // 12 GiB are 0x300000000.
+      const size = entry(value, 'REG_BINARY    0000000003000000');
+      const name = entry(value, 'REG_SZ    NVIDIA GeForce RTX 3060');
+      return Promise.resolve(value === 'HardwareInformation.qwMemorySize' ? size : name);
+    };
+    expect(await windowsGpus(bytes, hostMb)).toMatchObject([
+      { vendor: 'nvidia', name: 'NVIDIA GeForce RTX 3060', totalMb: 12 * 1024 },
+    ]);
+  });
+
   it('says nothing where the registry cannot be asked', async () => {
     expect(await windowsGpus(() => Promise.resolve(undefined), hostMb)).toEqual([]);
   });
@@ -116,7 +132,7 @@ describe('on Windows', () => {
 
 describe('tools and system together', () => {
   it('take the tool’s word where there is one', async () => {
-    const nvidia = 'NVIDIA GeForce RTX 4070, 550.54.14, 12282, 512\n';
+    const nvidia = 'NVIDIA GeForce RTX 4070, 550.54.14, 12282, 11770\n';
     const run = (command: string) => Promise.resolve(command === 'nvidia-smi' ? nvidia : undefined);
     const system = () =>
       Promise.resolve([

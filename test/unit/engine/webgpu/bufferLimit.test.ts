@@ -17,7 +17,17 @@ interface Computed {
   cut?: AttentionCut;
   error?: { code: string };
 }
-type Report = Record<'F32 tied' | 'BF16 apart' | 'long sequences' | 'too many tokens', Computed>;
+interface Trained {
+  losses: number[];
+  norms: number[];
+  gradient: number[];
+  cut: AttentionCut;
+}
+type Report = Record<
+  'F32 tied' | 'BF16 apart' | 'QDoTA, long sequences' | 'too many tokens',
+  Computed
+> &
+  Record<'full, long sequences', Trained>;
 
 describe.runIf(softwareGpuSupported)('a GPU of small buffers', () => {
   let cpu: Report;
@@ -28,7 +38,7 @@ describe.runIf(softwareGpuSupported)('a GPU of small buffers', () => {
     gpu = await runOn<Report>('webgpu', script);
   }, 300_000);
 
-  it.each(['F32 tied', 'BF16 apart', 'long sequences'] as const)(
+  it.each(['F32 tied', 'BF16 apart', 'QDoTA, long sequences'] as const)(
     'computes what the CPU computes, with tables and attention in parts: %s',
     (name) => {
       const [ours, theirs] = [gpu[name], cpu[name]];
@@ -45,9 +55,25 @@ describe.runIf(softwareGpuSupported)('a GPU of small buffers', () => {
   );
 
   it('cuts attention where its scores pass the limit', () => {
-    expect(cpu['long sequences'].cut).toEqual({ sequences: 2, keyHeads: 2, queries: 40 });
+    expect(cpu['QDoTA, long sequences'].cut).toEqual({ sequences: 2, keyHeads: 2, queries: 40 });
     // 2 of the 4 heads of one sequence take 12.8 kB of 16.
-    expect(gpu['long sequences'].cut).toEqual({ sequences: 1, keyHeads: 1, queries: 40 });
+    expect(gpu['QDoTA, long sequences'].cut).toEqual({ sequences: 1, keyHeads: 1, queries: 40 });
+  });
+
+  it('trains all weights like the CPU with attention in pieces', () => {
+    const [ours, theirs] = [gpu['full, long sequences'], cpu['full, long sequences']];
+    expect(theirs.cut).toEqual({ sequences: 2, keyHeads: 2, queries: 40 });
+    expect(ours.cut).toEqual({ sequences: 1, keyHeads: 1, queries: 40 });
+    expect(Math.hypot(...theirs.gradient)).toBeGreaterThan(0);
+    // Sums of fp32 in another order.
+    expect(relativeError(ours.gradient, theirs.gradient)).toBeLessThan(1e-5);
+    expect(theirs.losses[1]).toBeLessThan(theirs.losses[0]!);
+    theirs.losses.forEach((loss, step) => {
+      // AdamW's first step is the gradient's sign: rounding moves what is near zero by up to the rate.
+      const tolerance = step === 0 ? 1e-5 : 1e-4;
+      expect(Math.abs(ours.losses[step]! / loss - 1)).toBeLessThan(tolerance);
+      expect(Math.abs(ours.norms[step]! / theirs.norms[step]! - 1)).toBeLessThan(tolerance);
+    });
   });
 
   it('refuses a tensor of the batch that passes the limit, before it computes nonsense', () => {

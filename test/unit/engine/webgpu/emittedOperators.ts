@@ -28,6 +28,7 @@ function recordingDevice(
     upload: (data, dtype, shape) => cpu.upload(data, dtype, shape),
     read: (value) => cpu.read(value),
     free: (values) => cpu.free(values),
+    setAside: (values) => cpu.setAside(values),
     scope: (work) => cpu.scope(work),
     memory: () => cpu.memory(),
     dispose: () => cpu.dispose(),
