@@ -22,6 +22,8 @@ export interface BenchOptions {
   cores: number;
   threads: number;
   method: 'dota' | 'lora' | 'full';
+  /** Frozen matrices in NF4. */
+  fourBit?: boolean;
 }
 
 export const defaults: BenchOptions = {
@@ -96,6 +98,7 @@ export async function openEngine(options: BenchOptions, device: Device): Promise
     adapters: await adaptersOf(options, config),
     device,
     threads: options.threads,
+    ...(options.fourBit === true && { quantization: { doubleQuantization: true } }),
   });
 }
 

@@ -1,130 +1,159 @@
 /**
- * Runs on the machine that is checked: every operator and training against the CPU, tokens per second,
- * the share of the device's own matmul rate, memory, and PyTorch's tokens per second where DOTA_PYTHON
- * or python3 has it (on CUDA where it can). Prints a table; `--json` one JSON object.
- * Exit codes: 0 checked, 1 the numbers differ, 69 no GPU that Vulkan offers.
+ * Runs on the machine that is checked: the tests of a device (operators, training of every kind, a loop that
+ * must leak nothing, small buffers) against the CPU there, tokens per second, the share of the device's own
+ * matmul rate, memory, and PyTorch's tokens per second where DOTA_PYTHON or python3 has it (on CUDA where it
+ * can). `usage` below has the options and exit codes.
  */
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import {
-  type BenchOptions,
-  coreShapes,
-  defaults,
-  openEngine,
-  randomBatch,
-} from '../../bench/step/setup';
-import { Graph } from '../../src/graph/graph';
-import { expand } from '../../src/graph/ops/broadcast';
-import { slice } from '../../src/graph/ops/layout';
-import { matmul } from '../../src/graph/ops/matmul';
-import { openDevice } from '../../src/trainer/ort/device';
+import { type BenchOptions, coreShapes, defaults } from '../../bench/step/setup';
 import type { DeviceKind } from '../../src/trainer/ort/sessionOptions';
-import { CountingDevice, flops } from '../../src/trainer/profile/gemmRate';
+import { vulkanParts } from '../../src/trainer/training/vulkan';
+import { stepsOfShape } from '../../test/unit/engine/webgpu/residencySample';
+import * as judge from './judge';
+import type { Check, Trained } from './judge';
+import { matmulRate, train } from './parts';
 
-const unavailable = 69;
-/** fp32 on both sides with sums in another order, as in the tests. */
-const tolerance = 1e-4;
+const usage = `Usage: gpu-check.run [options]
+Checks the GPU that Vulkan offers against this machine's CPU, and prints a table.
+
+  --json                one JSON object instead of the table
+  --small               a small model and small products, for a slow device
+  --size <n>            rows of the product that the GPU's rate is measured with (4096)
+  --allow-software-gpu  check a software adapter, too
+  --help                this text
+
+Exit codes: 0 all is equal, 1 the numbers differ or memory leaks, 64 wrong options, 69 no GPU was checked,
+70 a part ended before it had an answer.`;
+
+/** fp32 on both sides with sums in another order, as in the tests; of each step's loss and norm. */
+const stepTolerance = 1e-4;
+/** AdamW's division by the root of tiny second moments amplifies that. */
+const parameterTolerance = 1e-3;
 /** Of one operator: some roundings of fp32, and a driver's approximate exp, log and sqrt. */
 const operatorTolerance = 1e-4;
+/** In 40 steps; drivers keep pools of their own, a buffer or pipeline lost a step is more. */
+const grownMbLimit = 50;
+const loopSteps = 80;
+const benchSteps = 10;
+const paritySteps = 20;
+
 const here = path.dirname(process.argv[1] as string);
-
-interface Trained {
-  losses: number[];
-  norms: number[];
-  seconds: number;
-  gflop: number;
-  deviceMb: number;
-}
-
-async function train(kind: DeviceKind, options: BenchOptions, steps: number): Promise<Trained> {
-  const device = new CountingDevice(openDevice({ kind, threads: 0 }));
-  const engine = await openEngine(options, device);
-  const batch = randomBatch(options);
-  const result: Trained = { losses: [], norms: [], seconds: Infinity, gflop: 0, deviceMb: 0 };
-  for (let step = 1; step <= steps; step++) {
-    device.take();
-    const started = performance.now();
-    const { lossSum } = await engine.forwardBackward(batch, 1 / batch.lossTokens);
-    const norm = await engine.gradientNorm();
-    await engine.optimizerStep(
-      {
-        step,
-        learningRate: 1e-3,
-        weightDecay: 0,
-        adamBeta1: 0.9,
-        adamBeta2: 0.999,
-        adamEpsilon: 1e-8,
-        maxGradNorm: 1,
-      },
-      norm,
-    );
-    result.losses.push(lossSum / batch.lossTokens);
-    result.norms.push(norm);
-    if (step > 1) result.seconds = Math.min(result.seconds, (performance.now() - started) / 1000);
-    result.gflop = device.take().reduce((sum, product) => sum + flops(product), 0) / 1e9;
-  }
-  result.deviceMb = device.memory().peakBytes / 2 ** 20;
-  await engine.dispose();
-  return result;
-}
-
-/** GFLOP/s of an fp32 product of two square matrices that lie on the device. */
-async function matmulRate(size: number): Promise<number> {
-  const device = openDevice({ kind: 'webgpu', threads: 0 });
-  const graph = new Graph();
-  const seed = graph.input('seed', 'float32', [1, 1]);
-  const square = expand(seed, [size, size]);
-  graph.output('corner', slice(matmul(square, square), [0, 0], [1, 1]));
-  const session = await device.compile(graph.build(), { host: ['corner'] });
-  let best = Infinity;
-  for (let run = 0; run < 4; run++) {
-    const started = performance.now();
-    await session.run({ seed: Float32Array.of(0.01) });
-    best = Math.min(best, performance.now() - started);
-  }
-  await session.release();
-  return (2 * size ** 3) / (best * 1e6);
-}
+const methods: Record<string, Pick<BenchOptions, 'method' | 'fourBit'>> = {
+  dota: { method: 'dota' },
+  qdota: { method: 'dota', fourBit: true },
+  lora: { method: 'lora' },
+  full: { method: 'full' },
+};
+const small = {
+  hidden: 128,
+  layers: 1,
+  batch: 2,
+  sequence: 16,
+  vocabulary: 256,
+  rank: 4,
+  cores: 3,
+};
+/** What training is compared on; two layers, so that gradients cross from one to the other. */
+const parityModel: BenchOptions = { ...defaults, ...small, layers: 2, sequence: 32 };
 
 /** A process of its own for each part: a driver that crashes ends only that one. */
-function child<T>(args: readonly string[]): T | undefined {
-  const run = spawnSync(process.execPath, [process.argv[1] as string, ...args], {
+function child<T>(args: readonly string[], script = process.argv[1] as string): T | undefined {
+  const { status, stdout } = spawnSync(process.execPath, [script, ...args], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
-    maxBuffer: 1 << 26,
+    maxBuffer: 1 << 27,
   });
-  if (run.status !== 0) return undefined;
-  return JSON.parse(run.stdout) as T;
+  return status === 0 ? (JSON.parse(stdout) as T) : undefined;
 }
 
-type Operators = Record<string, { values: (number | 'NaN' | null)[] }>;
+/** A child of the tests on both devices; undefined where one ended early. */
+function onBoth<T>(run: (kind: DeviceKind) => T | undefined): {
+  gpu: T | undefined;
+  cpu: T | undefined;
+} {
+  return { gpu: run('webgpu'), cpu: run('cpu') };
+}
 
-/** The operator that differs most from the CPU, relative to its largest value. */
-function worstOperator(): { name: string; error: number } | undefined {
-  const script = path.join(here, 'operators.mjs');
-  const run = (kind: DeviceKind): Operators | undefined => {
-    const { status, stdout } = spawnSync(process.execPath, [script, kind], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'inherit'],
-      maxBuffer: 1 << 26,
-    });
-    return status === 0 ? (JSON.parse(stdout) as Operators) : undefined;
-  };
-  const [gpu, cpu] = [run('webgpu'), run('cpu')];
-  if (!gpu || !cpu) return undefined;
-  let worst = { name: '', error: 0 };
-  for (const [name, { values }] of Object.entries(cpu)) {
-    // Infinities and NaN of the widened 16-bit patterns: no weight holds them.
-    const finite = values.map((value, i) => ({ value, other: gpu[name]?.values[i] }));
-    const known = finite.filter(({ value }) => typeof value === 'number' && Math.abs(value) < 1e30);
-    const scale = Math.max(1, ...known.map(({ value }) => Math.abs(Number(value))));
-    for (const { value, other } of known) {
-      const error = typeof other === 'number' ? Math.abs(other - Number(value)) / scale : Infinity;
-      if (error > worst.error) worst = { name, error };
-    }
-  }
-  return worst;
+const ofTests =
+  <T>(name: string, ...args: string[]) =>
+  (kind: DeviceKind): T | undefined =>
+    child<T>([kind, ...args], path.join(here, name));
+
+const trained =
+  (options: BenchOptions, steps: number) =>
+  (kind: DeviceKind): Trained | undefined =>
+    child<Trained>([
+      '--part',
+      kind,
+      '--options',
+      JSON.stringify(options),
+      '--steps',
+      String(steps),
+    ]);
+
+function operators(): Check {
+  const { gpu, cpu } = onBoth(ofTests<judge.Operators>('operators.mjs'));
+  const worst = gpu && cpu && judge.worstOperator(cpu, gpu);
+  return judge.held('operators against the CPU', worst?.error, operatorTolerance, worst?.name);
+}
+
+function training(): Check[] {
+  return Object.entries(methods).flatMap(([name, method]) => {
+    const { gpu, cpu } = onBoth(trained({ ...parityModel, ...method }, paritySteps));
+    const errors = gpu && cpu && judge.trainingErrors(cpu, gpu);
+    return [
+      judge.held(`${name}: losses and norms of ${paritySteps} steps`, errors?.steps, stepTolerance),
+      judge.held(`${name}: parameters after them`, errors?.parameters, parameterTolerance),
+    ];
+  });
+}
+
+function buffers(): Check {
+  const { gpu, cpu } = onBoth(ofTests<judge.BufferReport>('bufferLimit.mjs'));
+  const error = gpu && cpu && judge.bufferError(cpu, gpu);
+  return judge.held('small buffers against the CPU', error, stepTolerance);
+}
+
+function loop(): Check[] {
+  const run = ofTests<judge.Loop>('residency.mjs', String(loopSteps))('webgpu');
+  const found = run && judge.leaks(run, 2 * stepsOfShape);
+  return [
+    judge.held(`tensors, bytes and sessions left by ${loopSteps} steps`, found?.left, 1),
+    judge.held('MB that the process grew by in them', found?.grownMb, grownMbLimit),
+  ];
+}
+
+function speed(options: BenchOptions, size: number): Check[] {
+  const { gpu, cpu } = onBoth(trained(options, benchSteps));
+  const rate = child<number>(['--part', 'matmul', '--size', String(size)]);
+  const torch = torchSide(options);
+  const tokens = options.batch * options.sequence;
+  const errors = gpu && cpu && judge.trainingErrors(cpu, gpu);
+  const share = gpu && rate !== undefined ? gpu.gflop / gpu.seconds / rate : undefined;
+  const known = (check: string, figure: number | undefined): Check =>
+    figure === undefined
+      ? { check, figure: null, verdict: 'ended' }
+      : judge.measured(check, figure);
+  const { hidden, layers, batch, sequence } = options;
+  return [
+    known('tokens/s', gpu && tokens / gpu.seconds),
+    known('tokens/s of the CPU', cpu && tokens / cpu.seconds),
+    judge.measured(
+      'tokens/s of PyTorch',
+      torch === undefined ? null : tokens / torch.seconds,
+      torch?.device ?? 'not here',
+    ),
+    known(`GFLOP/s of a product of ${size} cubed in fp32`, rate),
+    known('share of that rate', share),
+    known('MB on the device', gpu?.deviceMb),
+    judge.held(
+      `hidden ${hidden}, ${layers} layers, ${batch} x ${sequence}: losses and norms`,
+      errors?.steps,
+      stepTolerance,
+    ),
+  ];
 }
 
 /** PyTorch's own step on the same model; undefined where it is not installed. */
@@ -133,7 +162,7 @@ function torchSide(options: BenchOptions): { device: string; seconds: number } |
   const { status, stdout } = spawnSync(
     process.env['DOTA_PYTHON'] ?? 'python3',
     [path.join(here, 'torch_step.py'), JSON.stringify(given)],
-    { encoding: 'utf8', input: 'step\n'.repeat(steps), stdio: ['pipe', 'pipe', 'ignore'] },
+    { encoding: 'utf8', input: 'step\n'.repeat(benchSteps), stdio: ['pipe', 'pipe', 'ignore'] },
   );
   if (status !== 0) return undefined;
   const [ready, , ...timed] = stdout
@@ -157,113 +186,119 @@ interface Doctor {
 function doctor(): Doctor {
   const cli = process.env['DOTA_CLI'] ?? path.join(here, 'cli.cjs');
   const run = spawnSync(process.execPath, [cli, 'doctor', '--json'], { encoding: 'utf8' });
-  return JSON.parse(run.stdout.trimEnd().split('\n').at(-1) ?? '{}') as Doctor;
+  try {
+    return JSON.parse(run.stdout.trimEnd().split('\n').at(-1) ?? '') as Doctor;
+  } catch {
+    process.stderr.write(run.stderr);
+    return {};
+  }
 }
 
-function main(
-  options: BenchOptions,
-  flags: { software: boolean; size: number; json: boolean },
-): number {
+/** Whose loader this process and its children find first. */
+function loaderIs(): 'own' | 'brought' | 'missing' {
+  const { loader } = vulkanParts();
+  if (loader === undefined) return 'missing';
+  return loader.startsWith(path.join(here, 'lib')) ? 'brought' : 'own';
+}
+
+interface Flags {
+  software: boolean;
+  size: number;
+  json: boolean;
+}
+
+function main(options: BenchOptions, flags: Flags): number {
+  const loader = loaderIs();
+  if (loader === 'brought')
+    console.error(
+      'gpu-check: this machine has no Vulkan loader, so the one that came along is used.',
+    );
   const { devices = [], gpus = [] } = doctor();
   const gpu = devices.find(({ kind }) => kind === 'webgpu');
   if (!gpu?.ok || (gpu.software === true && !flags.software)) {
-    const why = gpu?.ok
+    const reason = gpu?.ok
       ? 'Vulkan offers only a software adapter here.'
-      : `${gpu?.error?.message ?? 'The device did not answer.'} ${gpu?.error?.next ?? ''}`;
-    console.error(`gpu-check: no GPU was checked. ${why}`);
-    return unavailable;
+      : (gpu?.error?.message ?? 'The device did not answer.');
+    const next = gpu?.ok ? 'Say --allow-software-gpu to check it.' : (gpu?.error?.next ?? null);
+    console.error(`gpu-check: no GPU was checked. ${reason} ${next ?? ''}`);
+    if (flags.json)
+      console.log(JSON.stringify({ checked: false, vulkan_loader: loader, reason, next }));
+    return judge.exitCodes.unavailable;
   }
   const name = gpu.software === true ? 'software adapter' : (gpus[0]?.name ?? 'GPU');
-  const text = JSON.stringify(options);
-  const operator = worstOperator();
-  const onGpu = child<Trained>(['--part', 'webgpu', '--options', text]);
-  const onCpu = child<Trained>(['--part', 'cpu', '--options', text]);
-  const rate = child<number>(['--part', 'matmul', '--size', String(flags.size)]);
-  if (!operator || !onGpu || !onCpu || rate === undefined) {
+  const checks = [...speed(options, flags.size), operators(), ...training(), buffers(), ...loop()];
+  const code = judge.exitCodeOf(checks);
+  if (flags.json)
+    console.log(JSON.stringify({ checked: true, gpu: name, vulkan_loader: loader, checks }));
+  else console.log(judge.table(name, checks));
+  if (code === judge.exitCodes.ended)
     console.error('gpu-check: a part ended early; what it said stands above.');
-    return 1;
-  }
-  const worst = (a: number[], b: number[]): number =>
-    Math.max(...a.map((value, i) => Math.abs(value / (b[i] as number) - 1)));
-  const parity = Math.max(worst(onGpu.losses, onCpu.losses), worst(onGpu.norms, onCpu.norms));
-  const tokens = options.batch * options.sequence;
-  const torch = torchSide(options);
-  const row = {
-    gpu: name,
-    tokens_per_second: tokens / onGpu.seconds,
-    cpu_tokens_per_second: tokens / onCpu.seconds,
-    matmul_gflops: rate,
-    share_of_matmul_rate: onGpu.gflop / onGpu.seconds / rate,
-    device_memory_mb: onGpu.deviceMb,
-    torch: torch && { device: torch.device, tokens_per_second: tokens / torch.seconds },
-    parity,
-    worst_operator: operator.name,
-    operator_error: operator.error,
-    equal: parity < tolerance && operator.error < operatorTolerance,
-  };
-  if (flags.json) console.log(JSON.stringify(row));
-  else {
-    const cells: [string, string][] = [
-      ['GPU', name],
-      ['tokens/s', row.tokens_per_second.toFixed(0)],
-      ['CPU tokens/s', row.cpu_tokens_per_second.toFixed(0)],
-      ['PyTorch', torch ? `${(tokens / torch.seconds).toFixed(0)} (${torch.device})` : 'not here'],
-      ['matmul GFLOP/s', rate.toPrecision(3)],
-      ['share', row.share_of_matmul_rate.toFixed(3)],
-      ['memory MB', onGpu.deviceMb.toFixed(0)],
-      ['training against CPU', parity.toExponential(1)],
-      ['operators against CPU', `${operator.error.toExponential(1)} (${operator.name})`],
-    ];
-    console.log(`| ${cells.map(([title]) => title).join(' | ')} |`);
-    console.log(`| --- |${' ---: |'.repeat(cells.length - 1)}`);
-    console.log(`| ${cells.map(([, value]) => value).join(' | ')} |`);
-  }
-  return row.equal ? 0 : 1;
+  return code;
 }
 
-const { values } = parseArgs({
-  options: {
-    part: { type: 'string' },
-    options: { type: 'string' },
-    size: { type: 'string', default: '4096' },
-    small: { type: 'boolean', default: false },
-    json: { type: 'boolean', default: false },
-    'allow-software-gpu': { type: 'boolean', default: false },
-  },
-});
-const small = {
-  hidden: 128,
-  layers: 1,
-  batch: 2,
-  sequence: 16,
-  vocabulary: 256,
-  rank: 4,
-  cores: 3,
-};
-const given: BenchOptions =
-  values.options === undefined
-    ? { ...defaults, ...(values.small && small) }
-    : (JSON.parse(values.options) as BenchOptions);
-const steps = 10;
-switch (values.part) {
-  case undefined:
-    process.exit(
-      main(given, {
-        software: values['allow-software-gpu'],
-        size: values.small ? 256 : Number(values.size),
-        json: values.json,
-      }),
-    );
-    break;
-  case 'matmul':
-    void matmulRate(Number(values.size)).then((rate) => {
-      console.log(JSON.stringify(rate));
-      process.exit(0);
-    });
-    break;
-  default:
-    void train(values.part as DeviceKind, given, steps).then((result) => {
-      console.log(JSON.stringify(result));
-      process.exit(0);
-    });
+function parsed() {
+  return parseArgs({
+    options: {
+      // What a child does.
+      part: { type: 'string' },
+      options: { type: 'string' },
+      steps: { type: 'string' },
+      size: { type: 'string', default: '4096' },
+      small: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      'allow-software-gpu': { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  }).values;
 }
+
+/** @returns undefined where the options were wrong, which was said */
+function givenOptions(): ReturnType<typeof parsed> | undefined {
+  try {
+    const values = parsed();
+    if (Number.isInteger(Number(values.size)) && Number(values.size) > 0) return values;
+    console.error(`gpu-check: --size ${values.size} is no number of rows.\n${usage}`);
+  } catch (error) {
+    console.error(`gpu-check: ${(error as Error).message}\n${usage}`);
+  }
+  return undefined;
+}
+
+async function run(): Promise<number> {
+  const values = givenOptions();
+  if (values === undefined) return judge.exitCodes.usage;
+  if (values.help) {
+    console.log(usage);
+    return 0;
+  }
+  switch (values.part) {
+    case undefined:
+      return main(
+        { ...defaults, ...(values.small && small) },
+        {
+          software: values['allow-software-gpu'],
+          size: values.small ? 256 : Number(values.size),
+          json: values.json,
+        },
+      );
+    case 'matmul':
+      console.log(JSON.stringify(await matmulRate(Number(values.size))));
+      return 0;
+    default: {
+      const options = JSON.parse(values.options ?? '') as BenchOptions;
+      const result = await train(values.part as DeviceKind, options, Number(values.steps));
+      console.log(JSON.stringify(result));
+      return 0;
+    }
+  }
+}
+
+void run()
+  .catch((error: unknown) => {
+    console.error(error);
+    return judge.exitCodes.ended;
+  })
+  .then((code) => {
+    // Long answers are still on their way to the parent.
+    process.stdout.write('', () => process.exit(code));
+  });

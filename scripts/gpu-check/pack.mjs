@@ -37,10 +37,16 @@ await build({
   external: ['onnxruntime-node'],
   minify: true,
 });
-// The operators' cases of the tests; it awaits at its top, which CommonJS can't.
+// Children of the tests; they await at their top, which CommonJS can't.
 await build({
-  entryPoints: [path.join(root, 'test/unit/engine/webgpu/operatorsChild.ts')],
-  outfile: path.join(stage, 'operators.mjs'),
+  entryPoints: Object.fromEntries(
+    ['operators', 'bufferLimit', 'residency'].map((name) => [
+      name,
+      path.join(root, `test/unit/engine/webgpu/${name}Child.ts`),
+    ]),
+  ),
+  outdir: stage,
+  outExtension: { '.js': '.mjs' },
   bundle: true,
   platform: 'node',
   target: 'node20',
@@ -73,10 +79,17 @@ writeFileSync(
   `#!/bin/sh
 # The machine's own Vulkan loader where it has one, else the one that was brought.
 here=$(cd "$(dirname "$0")" && pwd)
-if ! ls /usr/lib/x86_64-linux-gnu/libvulkan.so.1 /usr/lib64/libvulkan.so.1 /usr/lib/libvulkan.so.1 >/dev/null 2>&1; then
+loader=
+for folder in /lib/x86_64-linux-gnu /usr/lib/x86_64-linux-gnu /lib64 /usr/lib64 /lib /usr/lib /usr/local/lib; do
+  if [ -e "$folder/libvulkan.so.1" ]; then loader=$folder; fi
+done
+if [ -z "$loader" ]; then
   LD_LIBRARY_PATH="\${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$here/lib"
   export LD_LIBRARY_PATH
 fi
+# Before the runtime is loaded: nothing is reported over the network.
+ORT_DISABLE_TELEMETRY=1
+export ORT_DISABLE_TELEMETRY
 exec "$here/node" "$here/check.cjs" "$@"
 `,
 );

@@ -163,6 +163,11 @@ function measuredBeside({ estimate, peakRssMb, timing, progress }: RunManifest):
   return `estimated before: ${estimate.peakRssMb} MB (measured ${peakRssMb})${time}`;
 }
 
+/** null before one was chosen. */
+function deviceOf({ device }: RunManifest): { kind: string; name: string } | null {
+  return device === undefined ? null : { kind: device.kind, name: device.name };
+}
+
 /** What `dota train --json` prints. */
 function trainResult(
   manifest: RunManifest,
@@ -174,6 +179,7 @@ function trainResult(
     id: folder.id,
     state: outcome.state,
     reason: outcome.reason,
+    device: deviceOf(manifest),
     steps: manifest.progress?.step ?? 0,
     total_steps: manifest.progress?.totalSteps ?? null,
     train_loss: manifest.last?.trainLoss ?? null,

@@ -37,12 +37,13 @@ export interface EngineOptions {
    * stay in the file's type and are widened a few matrices at a time.
    */
   residentLimit?: number;
+  /** Compiled graphs that are kept: a few kinds times a few batch shapes (default 48). */
+  maxSessions?: number;
   /** Polled between two blocks. */
   shouldStop?: () => boolean;
   onBlock?: (progress: Progress) => void;
 }
 
-/** Sessions kept: a few kinds of graph times a few batch shapes. */
 const MAX_SESSIONS = 48;
 
 /**
@@ -57,7 +58,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       : options.device;
   const layout = planParameters(config, options.adapters);
   const store = await ParameterStore.create(layout, device, options.optimizer);
-  const sessions = new SessionCache(device, MAX_SESSIONS);
+  const sessions = new SessionCache(device, options.maxSessions ?? MAX_SESSIONS);
 
   const trainable = new Set(layout.tensors.map(({ name }) => name));
   const quantized = options.quantization ? quantizedNames(config) : new Set<string>();

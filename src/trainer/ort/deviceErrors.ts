@@ -1,14 +1,15 @@
 /** What the runtime's and the drivers' complaints mean for people. */
 import { DotaError } from '../../protocol/errors';
+import { runtimeMessage } from './runtimeMessage';
 import type { DeviceKind } from './sessionOptions';
 
 /**
  * The C++ library, the runtime, Dawn, the drivers below it and V8 say it in these words. A buffer that
  * could not be allocated shows as one that is invalid "due to a previous error": the runtime asks for
- * buffers without looking at what it gets.
+ * buffers without looking at what it gets. Once one has failed it looks, and says what the limit is.
  */
 const outOfMemory =
-  /out of memory|OUT_OF_(DEVICE|HOST)_MEMORY|failed to allocate|bad_alloc|bad allocation|Array buffer allocation failed|Allocation size too large|\[Invalid Buffer[^\]]*\] is invalid due to a previous error/i;
+  /out of memory|OUT_OF_(DEVICE|HOST)_MEMORY|failed to allocate|bad_alloc|bad allocation|Array buffer allocation failed|Allocation size too large|exceeds the max buffer size limit|larger than the maximum storage buffer binding size|\[Invalid Buffer[^\]]*\] is invalid due to a previous error/i;
 const lost = /\bdevice\b.{0,40}\b(lost|destroyed)\b|DEVICE_LOST|DeviceLost/i;
 
 /** The coded error for whatever opening or running a session on the GPU has thrown. */
@@ -51,7 +52,5 @@ export function memoryError(cause: unknown, kind: DeviceKind = 'cpu'): DotaError
 }
 
 function reasonOf(cause: unknown): string {
-  const text = cause instanceof Error ? cause.message : String(cause);
-  // What follows the first line is the runtime's own trace.
-  return text.split('\n', 1)[0] as string;
+  return runtimeMessage(cause instanceof Error ? cause.message : String(cause));
 }

@@ -94,7 +94,7 @@ export function explainVulkan(parts: VulkanParts): { message: string; next: stri
   }
   if (drivers.length === 0) {
     return {
-      message: 'The Vulkan loader is there, but no driver has registered with it.',
+      message: 'No driver has registered with the Vulkan loader.',
       next:
         'Install the GPU’s Vulkan driver: "mesa-vulkan-drivers" for AMD and Intel, the proprietary ' +
         'driver’s graphics part for NVIDIA (in a container: NVIDIA_DRIVER_CAPABILITIES=graphics,compute,utility).',

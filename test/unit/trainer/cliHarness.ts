@@ -74,6 +74,7 @@ export interface RowOnDisk {
   loss?: number;
   learningRate?: number;
   gradNorm?: number;
+  deviceMb?: number;
   state?: string;
   text?: string;
 }

@@ -69,8 +69,8 @@ describe.runIf(softwareGpuSupported).sequential('a WebGPU device', () => {
     const theirs = last(journalRows(String(cpu.json?.run)));
     expect(Math.abs(last(rows) / theirs - 1)).toBeLessThan(1e-4);
     // What the GPU held is in the journal and the result; no tool speaks for a software GPU.
-    const held = rows.filter(({ kind }) => kind === 'step') as unknown as { deviceMb: number }[];
-    expect(held.every(({ deviceMb }) => deviceMb > 0)).toBe(true);
+    const held = rows.filter(({ kind }) => kind === 'step');
+    expect(held.every(({ deviceMb }) => deviceMb! > 0)).toBe(true);
     expect(resumed.json?.peak_device_mb).toBeGreaterThanOrEqual(0);
   });
 });

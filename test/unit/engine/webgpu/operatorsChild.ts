@@ -10,11 +10,13 @@ import { reduceMax, reduceMean, softmax, sumOfSquares } from '../../../../src/gr
 import { attention, maskSlices } from '../../../../src/graph/layers/attention';
 import { applyMpo } from '../../../../src/graph/layers/mpo';
 import { rope } from '../../../../src/graph/layers/rope';
-import { storedWeight } from '../../../../src/graph/layers/storedWeight';
+import { bytePlanes, type Storage, storedWeight } from '../../../../src/graph/layers/storedWeight';
+import { uploadWeight } from '../../../../src/trainer/engine/deviceWeights';
 import { openDevice } from '../../../../src/trainer/ort/device';
 import type { DeviceKind } from '../../../../src/trainer/ort/sessionOptions';
-import { type HostArray, hostArray } from '../../../../src/trainer/ort/values';
+import { type HostArray, hostArray, type Value } from '../../../../src/trainer/ort/values';
 import { operatorSignature } from './emittedOperators';
+import { fourBitPairs } from './fourBitPairs';
 import { Rng } from '../../../../src/core/rng';
 
 type Build = (f: (name: string, shape: number[]) => Tensor, graph: Graph) => Tensor;
@@ -139,23 +141,36 @@ for (const [name, build] of Object.entries(cases)) {
   await session.release();
 }
 
-// Every 16-bit pattern of either type, and every 4-bit pair with both forms of scales.
-const words = Uint8Array.from({ length: 2 ** 16 }, (_, i) => i >> 8);
-const low = Uint8Array.from({ length: 2 ** 16 }, (_, i) => i & 255);
-for (const form of ['bf16', 'f16'] as const) {
+/** Widens one stored tensor of `length` elements. */
+async function widen(
+  name: string,
+  length: number,
+  storage: Storage,
+  feeds: Record<string, Value>,
+): Promise<void> {
   const graph = new Graph();
-  graph.output('y', storedWeight(graph, 'w', [2 ** 16], { form }));
+  graph.output('y', storedWeight(graph, 'w', [length], storage));
   const built = graph.build();
   const session = await device.compile(built, { host: ['y'] });
-  const { y } = await session.run({ 'w.high': words, 'w.low': low });
-  const values = hostArray(y);
-  // A number for each exponent suffices in the report; the mantissas are checked by the sum.
-  report[form] = {
+  const { y } = await session.run(feeds);
+  report[name] = {
     ops: built.nodes.map(({ op }) => op),
     signatures: built.nodes.map(operatorSignature),
-    values: [...values].filter((_, i) => i % 37 === 0),
+    values: [...hostArray(y)],
   };
   await session.release();
+}
+
+// Every 16-bit pattern of either type, and every 4-bit pair with both forms of scales.
+const { high, low } = bytePlanes(Uint16Array.from({ length: 2 ** 16 }, (_, i) => i));
+for (const form of ['bf16', 'f16'] as const)
+  await widen(form, 2 ** 16, { form }, { 'w.high': high, 'w.low': low });
+for (const doubleQuantized of [false, true]) {
+  const tensor = fourBitPairs(doubleQuantized);
+  // As the engine lays it out on a GPU.
+  const { storage, parts } = await uploadWeight(device, 'w', tensor, [tensor.length]);
+  const feeds = Object.fromEntries(parts.map(({ suffix, value }) => [`w${suffix}`, value]));
+  await widen(doubleQuantized ? 'nf4 double' : 'nf4', tensor.length, storage, feeds);
 }
 await device.dispose();
 console.log(JSON.stringify(report, (_, value: unknown) => (Number.isNaN(value) ? 'NaN' : value)));

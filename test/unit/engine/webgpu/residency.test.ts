@@ -3,6 +3,7 @@ import { softwareGpuSupported } from '../../../../scripts/software-gpu.mjs';
 import { expectedWeights } from '../../../../src/models/config';
 import { tinyConfig } from '../tiny';
 import { runOn } from './child';
+import { type ResidencySample, stepsOfShape } from './residencySample';
 
 interface Stored {
   lossSum: number;
@@ -15,11 +16,11 @@ interface Report {
   F16: Stored;
   'BF16 left': number;
   'F16 left': number;
-  samples: { tensors: number; bytes: number; rss: number }[];
+  samples: ResidencySample[];
 }
 
 const script = 'test/unit/engine/webgpu/residencyChild.ts';
-const steps = 120;
+const steps = 80;
 
 describe.runIf(softwareGpuSupported)('what lies on a WebGPU device', () => {
   let cpu: Report;
@@ -52,9 +53,19 @@ describe.runIf(softwareGpuSupported)('what lies on a WebGPU device', () => {
       expect({ tensors, bytes }).toEqual({ tensors: first.tensors, bytes: first.bytes });
     }
     // Pools fill in the first third; a leak of one hidden state a step would be unseen in RSS, but
-    // not in the counts above. What RSS shows is a leak below them: 0.5 MB a step would be 40 MB.
+    // not in the counts above. What RSS shows is a leak below them: 0.5 MB a step would be 27 MB.
     const settled = gpu.samples[Math.floor(steps / 3)]!;
     expect(last.rss - settled.rss).toBeLessThan(20 * 2 ** 20);
+  });
+
+  it('has as many sessions whenever the same batches come again', () => {
+    const period = 2 * stepsOfShape;
+    for (let i = 2 * period; i < steps; i++) {
+      const [now, before] = [gpu.samples[i]!, gpu.samples[i - period]!];
+      expect(now.sessions).toBe(before.sessions);
+      // Each shape makes the other's graphs leave; without that there would be nothing to leak.
+      expect(now.made - before.made).toBeGreaterThan(4);
+    }
   });
 
   it('is all freed with the engine', () => {

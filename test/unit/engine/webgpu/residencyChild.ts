@@ -1,7 +1,8 @@
 /**
- * Runs on the device named on the command line and prints JSON: many steps with the device's memory
- * and this process's after some of them, the same gradient in chunks, and weights of every stored
- * form. A process of its own, because the software GPU is found through environment variables that
+ * Runs on the device named on the command line and prints JSON: weights of every stored form, and many
+ * steps of accumulated micro-batches with evaluations and reads of the state between, over two shapes of
+ * batches that take each other's graphs away, with the device's memory, the sessions and this process's
+ * memory after each. A process of its own, because the software GPU is found through environment variables that
  * are read when the process starts.
  */
 import { planAdapters } from '../../../../src/adapters/plan';
@@ -15,11 +16,15 @@ import { weightsFromMap } from '../../../../src/trainer/engine/frozenWeights';
 import { randomWeights } from '../../../../src/trainer/engine/randomWeights';
 import { openDevice } from '../../../../src/trainer/ort/device';
 import type { DeviceKind } from '../../../../src/trainer/ort/sessionOptions';
+import { maxSessions, type ResidencySample, stepsOfShape } from './residencySample';
+import { watchRuntime } from './watchedRuntime';
 
 const kind = process.argv[2] as DeviceKind;
 const steps = Number(process.argv[3]);
+const runtime = watchRuntime();
 const config = { ...tinyConfig, numLayers: 1 };
 const batch = randomBatch(config, [9, 12]);
+const shapes = [[batch, randomBatch(config, [12, 10], 2)], [randomBatch(config, [7, 5, 6], 3)]];
 // One adapted matrix: few kernels, so that a slow software GPU gets through many steps.
 const { adapter } = runConfigSchema.parse({
   data: { train: 'none' },
@@ -55,16 +60,21 @@ for (const dtype of ['BF16', 'F16'] as const) {
     adapters,
     device,
     threads: 1,
+    maxSessions,
   });
   const bytesAtRest = device.memory().bytes;
   const { lossSum } = await engine.forwardBackward(batch, 1 / batch.lossTokens);
   const gradient = [...(await engine.readGradient())];
   report[dtype] = { lossSum, gradient, bytesAtRest };
   if (dtype === 'F16') {
-    const samples: { tensors: number; bytes: number; rss: number }[] = [];
+    const samples: ResidencySample[] = [];
     for (let step = 1; step <= steps; step++) {
-      const result = await engine.forwardBackward(batch, 1 / batch.lossTokens);
-      if (!Number.isFinite(result.lossSum)) throw new Error('the loss is not finite');
+      const micro = shapes[Math.floor((step - 1) / stepsOfShape) % shapes.length]!;
+      const tokens = micro.reduce((sum, { lossTokens }) => sum + lossTokens, 0);
+      for (const part of micro) {
+        const result = await engine.forwardBackward(part, 1 / tokens);
+        if (!Number.isFinite(result.lossSum)) throw new Error('the loss is not finite');
+      }
       await engine.optimizerStep(
         {
           step,
@@ -77,13 +87,16 @@ for (const dtype of ['BF16', 'F16'] as const) {
         },
         await engine.gradientNorm(),
       );
-      await engine.evaluate(batch);
+      // As a validation and a checkpoint do.
+      if (step % 2 === 0) await engine.evaluate(micro[0]!);
+      if (step % 5 === 0) await engine.readState();
       const { tensors, bytes } = device.memory();
-      samples.push({ tensors, bytes, rss: process.memoryUsage.rss() });
+      const { sessions, made } = runtime;
+      samples.push({ tensors, bytes, sessions, made, rss: process.memoryUsage.rss() });
     }
     report['samples'] = samples;
   }
   await engine.dispose();
-  report[`${dtype} left`] = device.memory().tensors;
+  report[`${dtype} left`] = device.memory().tensors + runtime.sessions;
 }
 console.log(JSON.stringify(report));

@@ -48,9 +48,11 @@ afterAll(() => {
 
 interface Trained {
   rows: { loss: number; gradNorm: number }[];
+  /** What each row says was in use on the GPU. */
+  deviceMb: (number | undefined)[];
   /** Trained tensors by checkpoint step and name. */
   parameters: Map<number, Map<string, Float32Array>>;
-  device: string;
+  device: { kind: string; name: string };
 }
 
 async function train(device: 'cpu' | 'webgpu', method: string, sets: string[]): Promise<Trained> {
@@ -62,12 +64,16 @@ async function train(device: 'cpu' | 'webgpu', method: string, sets: string[]): 
   const result = await runCli(args, place, gpu ? softwareGpuEnvironment() : {});
   if (result.code !== 0) throw new Error(result.stderr + result.stdout);
   const run = String(result.json?.run);
-  const rows = journalRows(run)
-    .filter((row) => row.kind === 'step')
-    .map((row) => ({ loss: row.loss!, gradNorm: row.gradNorm! }));
+  const steppedRows = journalRows(run).filter(({ kind }) => kind === 'step');
+  const rows = steppedRows.map((row) => ({ loss: row.loss!, gradNorm: row.gradNorm! }));
   const parameters = new Map<number, Map<string, Float32Array>>();
   for (const step of [halfway, steps]) parameters.set(step, await trainedTensors(run, step));
-  return { rows, parameters, device: String(result.json?.device) };
+  return {
+    rows,
+    deviceMb: steppedRows.map(({ deviceMb }) => deviceMb),
+    parameters,
+    device: result.json?.device as Trained['device'],
+  };
 }
 
 async function trainedTensors(run: string, step: number): Promise<Map<string, Float32Array>> {
@@ -120,6 +126,12 @@ describe.runIf(softwareGpuSupported).sequential('dota train --device webgpu', ()
     const cpu = await train('cpu', method, sets);
     const gpu = await train('webgpu', method, sets);
     expect(gpu.rows).toHaveLength(steps);
+    expect(cpu.device).toMatchObject({ kind: 'cpu', name: expect.stringMatching(/./) as string });
+    expect(cpu.deviceMb.every((held) => held === undefined)).toBe(true);
+    expect(gpu.device).toEqual({ kind: 'webgpu', name: 'WebGPU (software)' });
+    expect(gpu.deviceMb.every((held) => held !== undefined && held > 0)).toBe(true);
+    // The CPU repeats itself bit by bit; sums in another order do not.
+    expect(gpu.rows).not.toEqual(cpu.rows);
     // fp32 on both sides with sums in another order: about 1e-7 a step, which AdamW's division by
     // the root of tiny second moments amplifies. Measured: see the test's own message when it fails.
     cpu.rows.forEach(({ loss, gradNorm }, i) => {
@@ -132,6 +144,7 @@ describe.runIf(softwareGpuSupported).sequential('dota train --device webgpu', ()
       const [ours, theirs] = [cpu.parameters.get(step)!, gpu.parameters.get(step)!];
       expect(ours.size).toBeGreaterThan(0);
       expect(relativeNorm(ours, theirs), `parameters at step ${step}`).toBeLessThan(1e-3);
+      expect(relativeNorm(ours, theirs), `parameters at step ${step}`).toBeGreaterThan(0);
     }
   });
 });

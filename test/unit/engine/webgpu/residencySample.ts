@@ -1,0 +1,15 @@
+/** What `residencyChild.ts` runs and reports. */
+
+/** Steps with batches of one shape before those of the other. */
+export const stepsOfShape = 10;
+/** A step and an evaluation of one shape need fewer graphs, of both shapes more. */
+export const maxSessions = 10;
+
+export interface ResidencySample {
+  tensors: number;
+  bytes: number;
+  /** That the runtime has, and has had. */
+  sessions: number;
+  made: number;
+  rss: number;
+}
