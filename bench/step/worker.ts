@@ -2,18 +2,11 @@
  * Our side of `bench step`: one command a line on standard input (`step`, `gemm`, `end`), one JSON
  * object a line in reply.
  */
-import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { openDevice } from '../../src/trainer/ort/device';
 import { CountingDevice, flops, prepareProducts } from '../../src/trainer/profile/gemmRate';
+import { peakRssMb } from '../../src/trainer/profile/peakMemory';
 import { type BenchOptions, openEngine, randomBatch } from './setup';
-
-/** High-water mark of resident memory, MB. */
-function peakRssMb(): number {
-  if (process.platform !== 'linux') return process.resourceUsage().maxRSS / 1024;
-  const status = readFileSync('/proc/self/status', 'utf8');
-  return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) / 1024;
-}
 
 /** CPU time of all threads since an earlier reading, in seconds. */
 function cpuSeconds(since: NodeJS.CpuUsage): number {

@@ -48,6 +48,8 @@ export interface OptimizerOptions {
 
 export interface Engine {
   readonly trainable: readonly TrainableTensor[];
+  /** Bytes that the optimizer's moments take. */
+  readonly optimizerBytes: number;
 
   /**
    * Runs forward and backward and adds `gradientScale * d(lossSum)/d(parameters)` to the gradient.

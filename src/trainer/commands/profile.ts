@@ -4,14 +4,19 @@ import os from 'node:os';
 import path from 'node:path';
 import { prepareDataset } from '../../data/prepare';
 import { attentionSize } from '../../graph/decoder/block';
-import { type AttentionCut, attentionCut } from '../../graph/layers/attentionCut';
+import { attentionCut } from '../../graph/layers/attentionCut';
+import type { StepProfile } from '../../protocol/stepProfile';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import type { Batch, Engine } from '../engine';
 import { scoresBytes } from '../engine/batchContext';
+import { enableGarbageCollection } from '../garbageCollection';
 import { type Device, openDevice } from '../ort/device';
+import type { DeviceOptions } from '../ort/sessionOptions';
 import { CountingDevice, flops, prepareProducts, type Product } from '../profile/gemmRate';
 import { readOrtProfiles } from '../profile/ortProfile';
-import { chooseDevice, type ChosenDevice } from '../training/chooseDevice';
+import { peakRssMb } from '../profile/peakMemory';
+import { profileLines } from '../profile/profileLines';
+import { chooseDevice } from '../training/chooseDevice';
 import { estimateRun } from '../training/estimateRun';
 import { gpuStates } from '../training/gpuMemory';
 import { buildEngine, openModel } from '../training/prepareModel';
@@ -26,31 +31,12 @@ export interface ProfileOptions extends DeviceChoice {
   json?: boolean;
 }
 
-interface Profile {
-  device: string;
-  steps: number;
-  tokensPerStep: number;
-  /** Milliseconds a step, measured without the profiler. */
-  stepMs: number;
-  tokensPerSecond: number;
-  gflopPerStep: number;
-  /** GFLOP/s of the step's matrix products alone, on this device. */
-  gemmGflops: number;
-  /** The products' time by the step's. */
-  gemmShare: number;
-  /** How much of each axis attention computes at once, in the first micro-batch. */
-  attention: AttentionCut;
-  /** Milliseconds a step, under the profiler. */
-  operators: Record<string, number>;
-  phases: Record<string, number>;
-  memoryMb: Record<string, number>;
-}
-
 /** @throws DotaError of the configuration, the model, the data and the device */
 export async function runProfile(file: string, options: ProfileOptions): Promise<void> {
   const steps = positiveOption('--steps', options.steps) ?? 1;
   // Where a training step would run.
   await ensureComputeEnvironment();
+  enableGarbageCollection();
   const overrides = [...deviceOverrides(options), ...options.set];
   const folder = await mkdtemp(path.join(os.tmpdir(), 'dota-profile-'));
   try {
@@ -67,7 +53,7 @@ async function measure(
   overrides: readonly string[],
   steps: number,
   folder: string,
-): Promise<Profile> {
+): Promise<StepProfile> {
   const { config, directory } = await loadRunConfig(file, overrides);
   const model = await openModel(config, directory);
   try {
@@ -89,64 +75,78 @@ async function measure(
     const cut = attentionCut(size, scoresBytes(device));
     const tokens = micro.reduce((sum, { tokens: count }) => sum + count, 0);
     // Twice: the profiler slows small operations down, so the step's own time is taken without it.
-    const way = { device, recompute: fit.recompute };
-    const plain = await open(way, (options) => new CountingDevice(openDevice(options)));
-    const timed = await timeSteps(plain.engine, plain.device, micro, steps);
+    const open = async (extra: Pick<DeviceOptions, 'profileFolder'>): Promise<Opened> => {
+      let opened: { device: CountingDevice; options: DeviceOptions } | undefined;
+      const { engine } = await buildEngine(config, model, {
+        device,
+        recompute: fit.recompute,
+        shouldStop: () => false,
+        openDevice: (options) => {
+          opened = { device: new CountingDevice(openDevice({ ...options, ...extra })), options };
+          return opened.device;
+        },
+      });
+      if (!opened) throw new Error('no device was opened');
+      return { ...(opened as Omit<Opened, 'engine'>), engine };
+    };
+    const plain = await open({});
+    const timed = await timeSteps(plain, micro, steps);
     const { weights, residual } = fit.estimate.bytes;
-    const memoryMb = await memoryByKind(plain.engine, plain.device, weights + residual);
-    const products = await gemmSeconds(plain.device, timed.products);
+    const memoryMb = memoryByKind(plain, weights + residual);
+    const processPeakMb = peakRssMb();
+    const [gpu] = device.kind === 'webgpu' ? await gpuStates() : [];
     await plain.engine.dispose();
-    const profiled = await open(
-      way,
-      (options) => new CountingDevice(openDevice({ ...options, profileFolder: folder })),
-    );
-    await timeSteps(profiled.engine, profiled.device, micro, steps);
+    const gemmMs = await gemmTime(openDevice(plain.options), timed.products);
+    const profiled = await open({ profileFolder: folder });
+    const { ms: profiledStepMs, step } = await timeSteps(profiled, micro, steps);
     await profiled.engine.dispose();
-    const spent = await readOrtProfiles(folder);
+    const spent = await readOrtProfiles(folder, { kind: device.kind, step, steps: steps + 1 });
     const gflop = timed.products.reduce((sum, product) => sum + flops(product), 0) / 1e9;
     return {
-      device: plain.name,
+      kind: device.kind,
+      device: device.name,
       steps,
       tokensPerStep: tokens,
-      stepMs: timed.seconds * 1000,
-      tokensPerSecond: tokens / timed.seconds,
+      stepMs: timed.ms,
+      tokensPerSecond: (1000 * tokens) / timed.ms,
       gflopPerStep: gflop,
-      gemmGflops: gflop / products,
-      gemmShare: products / timed.seconds,
+      gemmGflops: (1000 * gflop) / gemmMs,
+      gemmShare: gemmMs / timed.ms,
       attention: cut,
-      operators: perStep(spent.operators, steps),
-      phases: perStep(spent.phases, steps),
+      profiledStepMs,
+      operators: largestFirst(spent.operators),
+      phases: largestFirst(spent.phases),
       memoryMb,
+      processPeakMb,
+      ...(gpu?.usedMb !== undefined && { gpuInUseMb: gpu.usedMb }),
     };
   } finally {
     await model.close();
   }
+}
 
-  async function open(
-    way: { device: ChosenDevice; recompute: boolean },
-    wrap: (options: Parameters<typeof openDevice>[0]) => CountingDevice,
-  ) {
-    let device: CountingDevice | undefined;
-    const { engine, facts } = await buildEngine(config, model, {
-      ...way,
-      shouldStop: () => false,
-      openDevice: (options) => (device = wrap(options)),
-    });
-    if (!device) throw new Error('no device was opened');
-    return { engine, device, name: facts.device.name };
-  }
+interface Opened {
+  engine: Engine;
+  device: CountingDevice;
+  options: DeviceOptions;
+}
+
+interface MedianStep {
+  ms: number;
+  /** From 0, the one that compiles and warms up. */
+  step: number;
+  /** Of any step. */
+  products: Product[];
 }
 
 async function timeSteps(
-  engine: Engine,
-  device: CountingDevice,
+  { engine, device }: Opened,
   micro: readonly Batch[],
   steps: number,
-): Promise<{ seconds: number; products: Product[] }> {
+): Promise<MedianStep> {
   const lossTokens = micro.reduce((sum, batch) => sum + batch.lossTokens, 0);
-  const times: number[] = [];
+  const times: { ms: number; step: number }[] = [];
   let products: Product[] = [];
-  // The first step compiles and warms up.
   for (let step = 0; step <= steps; step++) {
     device.take();
     const started = performance.now();
@@ -164,66 +164,41 @@ async function timeSteps(
       },
       await engine.gradientNorm(),
     );
-    if (step > 0) times.push((performance.now() - started) / 1000);
+    if (step > 0) times.push({ ms: performance.now() - started, step });
     products = device.take();
   }
-  times.sort((a, b) => a - b);
-  return { seconds: times[Math.floor(times.length / 2)] as number, products };
+  times.sort((a, b) => a.ms - b.ms);
+  const median = times[Math.floor((times.length - 1) / 2)] as (typeof times)[number];
+  return { ...median, products };
 }
 
-/** Seconds that the step's matrix products take on their own: the best of three rounds. */
-async function gemmSeconds(device: Device, products: readonly Product[]): Promise<number> {
+/** Milliseconds that the step's matrix products take on their own: the best of three rounds. */
+async function gemmTime(device: Device, products: readonly Product[]): Promise<number> {
   const run = await prepareProducts(device, products);
-  return Math.min(await run(), await run(), await run());
+  const best = Math.min(await run(), await run(), await run());
+  await device.dispose();
+  return 1000 * best;
 }
 
-async function memoryByKind(
-  engine: Engine,
-  device: CountingDevice,
+function memoryByKind(
+  { engine, device }: Opened,
   /** As estimated; on the CPU the weights are ordinary arrays, which nobody counts. */
   weightBytes: number,
-): Promise<Record<string, number>> {
-  const mb = (bytes: number): number => bytes / 2 ** 20;
-  const trained = engine.trainable.reduce((sum, { size }) => sum + size, 0);
+): Record<string, number> {
+  const trained = 4 * engine.trainable.reduce((sum, { size }) => sum + size, 0);
+  const gpu = device.kind === 'webgpu';
   const { bytes, peakBytes } = device.memory();
-  const [gpu] = device.kind === 'webgpu' ? await gpuStates() : [];
-  return {
+  const byKind = {
     // On a GPU what lies there at rest is known exactly.
-    weights: mb(device.kind === 'webgpu' ? bytes - 16 * trained : weightBytes),
-    parameters: mb(4 * trained),
-    gradients: mb(4 * trained),
-    optimizer: mb(8 * trained),
-    activations: mb(device.kind === 'webgpu' ? peakBytes - bytes : device.takeSavedBytes()),
-    process: mb(process.memoryUsage.rss()),
-    ...(gpu?.usedMb !== undefined && { gpuInUse: gpu.usedMb }),
+    weights: gpu ? bytes - 2 * trained - engine.optimizerBytes : weightBytes,
+    parameters: trained,
+    gradients: trained,
+    optimizer: engine.optimizerBytes,
+    activations: gpu ? peakBytes - bytes : device.takeSavedBytes(),
   };
+  return Object.fromEntries(Object.entries(byKind).map(([kind, size]) => [kind, size / 2 ** 20]));
 }
 
-function perStep(sums: ReadonlyMap<string, number>, steps: number): Record<string, number> {
-  return Object.fromEntries(
-    [...sums].map(([name, ms]) => [name, ms / steps] as const).sort(([, a], [, b]) => b - a),
-  );
-}
-
-function profileLines(profile: Profile): string[] {
-  const table = (title: string, rows: Record<string, number>, unit: string): string[] => {
-    const total = Object.values(rows).reduce((sum, value) => sum + value, 0);
-    return [
-      `${title}:`,
-      ...Object.entries(rows).map(([name, value]) => {
-        const share = unit === 'ms' ? `  ${((100 * value) / total).toFixed(1).padStart(5)} %` : '';
-        return `  ${name.padEnd(20)} ${value.toFixed(1).padStart(9)} ${unit}${share}`;
-      }),
-    ];
-  };
-  const { device, stepMs, tokensPerSecond, tokensPerStep, gflopPerStep, gemmGflops, attention } =
-    profile;
-  return [
-    `${device}: ${stepMs.toFixed(1)} ms a step of ${tokensPerStep} tokens, ${tokensPerSecond.toFixed(0)} tokens/s`,
-    `${gflopPerStep.toFixed(2)} GFLOP a step; its matrix products alone run at ${gemmGflops.toFixed(1)} GFLOP/s and take ${(100 * profile.gemmShare).toFixed(1)} % of the step`,
-    `Attention at once: ${attention.sequences} sequences, ${attention.keyHeads} key heads, ${attention.queries} queries`,
-    ...table('Time by operator', profile.operators, 'ms'),
-    ...table('Time by phase', profile.phases, 'ms'),
-    ...table('Memory', profile.memoryMb, 'MB'),
-  ];
+function largestFirst(sums: ReadonlyMap<string, number>): Record<string, number> {
+  return Object.fromEntries([...sums].sort(([, a], [, b]) => b - a));
 }

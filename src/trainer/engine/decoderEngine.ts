@@ -47,6 +47,10 @@ export class DecoderEngine implements Engine {
     return this.#parts.store.layout.tensors;
   }
 
+  get optimizerBytes(): number {
+    return this.#parts.store.momentBytes;
+  }
+
   async forwardBackward(batch: Batch, gradientScale: number): Promise<{ lossSum: number }> {
     this.#check(batch);
     return this.#parts.device.scope(() => this.#forwardBackward(batch, gradientScale));

@@ -92,6 +92,16 @@ export class ParameterStore {
     return new ParameterStore(layout, device, groups, undefined, undefined);
   }
 
+  /** Bytes of both moments, in the form in which they are kept. */
+  get momentBytes(): number {
+    const { first, second } = this.#moments8bit ?? {};
+    if (!first || !second) return 2 * 4 * this.layout.size;
+    return [first, second].reduce(
+      (sum, { codes, absmax }) => sum + codes.byteLength + absmax.byteLength,
+      0,
+    );
+  }
+
   /** The vectors of one group, to be fed to the graph that owns it. */
   group(group: ParameterGroup): Vectors {
     const vectors = this.#groups.get(group);

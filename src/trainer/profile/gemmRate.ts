@@ -2,11 +2,12 @@
  * How long the matrix products of a step take on their own: the roof that the step is held against.
  */
 import { savedValue } from '../../graph/decoder/blockGraphs';
-import { Graph, type GraphNode, type Tensor } from '../../graph/graph';
+import { type BuiltGraph, Graph, type GraphNode, type Tensor } from '../../graph/graph';
 import { slice } from '../../graph/ops/layout';
 import { gemm, matmul } from '../../graph/ops/matmul';
 import { sizeOf } from '../../graph/shape';
 import type { Device, Session } from '../ort/device';
+import type { Value } from '../ort/values';
 
 export interface Product {
   node: GraphNode;
@@ -122,43 +123,65 @@ function flag(node: GraphNode, name: string): boolean {
   return node.attributes.some((a) => a.name === name && 'int' in a && a.int === 1);
 }
 
-/** Prepared sessions, one for each distinct product. */
+/**
+ * Prepared sessions, one for each distinct product. What goes in and comes out stays on a GPU, as in a step,
+ * and a round ends when the GPU has done all of it.
+ */
 export async function prepareProducts(device: Device, products: readonly Product[]) {
-  const prepared = await Promise.all(
-    products.map(async ({ node, count }) => {
-      const graph = new Graph();
-      const [a, b] = node.inputShapes.map((shape, i) => graph.input(`x${i}`, 'float32', shape)) as [
-        Tensor,
-        Tensor,
-      ];
-      const product =
-        node.op === 'Gemm'
-          ? gemm(a, b, { transposeA: flag(node, 'transA'), transposeB: flag(node, 'transB') })
-          : matmul(a, b);
-      // One element is fetched: the product is computed, its copy to the host isn't measured.
-      const { shape } = product;
-      graph.output(
-        'corner',
-        slice(
-          product,
-          shape.map(() => 0),
-          shape.map(() => 1),
-        ),
-      );
-      const session = await device.compile(graph.build(), { host: ['corner'] });
-      const feeds = Object.fromEntries(
-        node.inputShapes.map((shape_, i) => [`x${i}`, new Float32Array(sizeOf(shape_)).fill(0.01)]),
-      );
-      return { session, feeds, count };
-    }),
-  );
-  for (const { session, feeds } of prepared) await session.run(feeds);
+  const stays = device.kind !== 'cpu';
+  const prepared: { session: Session; feeds: Record<string, Value>; count: number }[] = [];
+  for (const { node, count } of products) {
+    const session = await device.compile(productGraph(node, stays), { host: ['corner'] });
+    const feeds: Record<string, Value> = {};
+    for (const [i, shape] of node.inputShapes.entries()) {
+      const data = new Float32Array(sizeOf(shape)).fill(0.01);
+      feeds[`x${i}`] = await device.upload(data, 'float32', shape);
+    }
+    prepared.push({ session, feeds, count });
+  }
+  const last = stays && (await device.upload(new Float32Array(1), 'float32', [1]));
+  const run = async ({ session, feeds }: (typeof prepared)[number]): Promise<void> => {
+    const results = await session.run(feeds);
+    if (stays) await device.free(Object.values(results));
+  };
+  for (const product of prepared) await run(product);
+  if (last) await device.read(last);
   /** Seconds for every product as often as a step runs it. */
   return async (): Promise<number> => {
     const started = performance.now();
-    for (const { session, feeds, count } of prepared) {
-      for (let i = 0; i < count; i++) await session.run(feeds);
+    for (const product of prepared) {
+      for (let i = 0; i < product.count; i++) await run(product);
     }
+    // What was asked of the GPU is done in that order.
+    if (last) await device.read(last);
     return (performance.now() - started) / 1000;
   };
+}
+
+/** @param whole output the product, to stay where it is */
+function productGraph(node: GraphNode, whole: boolean): BuiltGraph {
+  const graph = new Graph();
+  const [a, b] = node.inputShapes.map((shape, i) => graph.input(`x${i}`, 'float32', shape)) as [
+    Tensor,
+    Tensor,
+  ];
+  const product =
+    node.op === 'Gemm'
+      ? gemm(a, b, { transposeA: flag(node, 'transA'), transposeB: flag(node, 'transB') })
+      : matmul(a, b);
+  const { shape } = product;
+  if (whole) {
+    graph.output('product', product);
+  } else {
+    // One element is fetched: the product is computed, its copy to the host isn't measured.
+    graph.output(
+      'corner',
+      slice(
+        product,
+        shape.map(() => 0),
+        shape.map(() => 1),
+      ),
+    );
+  }
+  return graph.build();
 }

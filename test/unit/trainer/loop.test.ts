@@ -15,6 +15,7 @@ import { DotaError } from '../../../src/protocol/errors';
  */
 class Parabola implements Engine {
   readonly trainable = [];
+  readonly optimizerBytes = 0;
   w = 0;
   gradient = 0;
   failAt: number | undefined;
