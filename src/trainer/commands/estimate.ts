@@ -41,13 +41,9 @@ export async function runEstimate(
     });
     const batches = trainingBatches(data.train, config, model.tokenizer);
     const steps = totalSteps(config.training, batches.stepsPerEpoch);
-    const { memory, manifest, fit, availableBytes } = await estimateRun(
-      config,
-      model,
-      data.train,
-      batches,
-      { device: config.device === 'webgpu' ? 'webgpu' : 'cpu' },
-    );
+    const { memory, manifest, fit, availableBytes } = await estimateRun(config, model, batches, {
+      device: config.device === 'webgpu' ? 'webgpu' : 'cpu',
+    });
     if (json) {
       printJson({
         peak_rss_mb: manifest.peakRssMb,
