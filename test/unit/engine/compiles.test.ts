@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { fullPlan } from '../../../src/adapters/adapter';
+import { planAdapters } from '../../../src/adapters/plan';
+import { runConfigSchema } from '../../../src/config/runConfig';
+import { plainGemm } from '../../../src/core/linalg/plainGemm';
 import { BatchPlan, collate } from '../../../src/data/batches';
 import { TokenizedSet } from '../../../src/data/tokenizedSet';
 import { Rng } from '../../../src/core/rng';
@@ -114,6 +117,44 @@ describe('compiled graphs', () => {
     expect(await limited.engine.readGradient()).toEqual(await free.engine.readGradient());
     for (const { engine } of [limited, free]) await engine.dispose();
     expect(limited.compiles.held).toBe(0);
+  });
+
+  it('are those of the first step at one length, even where every block has other ranks', async () => {
+    const layers = 24;
+    const deep = { ...config, numLayers: layers };
+    const { adapter } = runConfigSchema.parse({
+      data: { train: 'none' },
+      adapter: {
+        r: 2,
+        rank_pattern: Object.fromEntries(
+          Array.from({ length: layers }, (_, i) => [`model.layers.${i}.self_attn.q_proj`, i + 1]),
+        ),
+      },
+    });
+    const unused = (): never => {
+      throw new Error('LoRA looks at no weight');
+    };
+    const adapters = await planAdapters({
+      method: 'lora',
+      config: deep,
+      options: adapter,
+      seed: 0,
+      gemm: plainGemm,
+      weight: unused,
+      initialCores: unused,
+    });
+    const { engine, compiles } = await open({
+      config: deep,
+      weights: randomWeights(deep, 3),
+      adapters,
+    });
+    const batch = planOf(setOf([12]), 1).batch(0, 0);
+    await engine.forwardBackward(batch, 1);
+    const first = compiles.graphs;
+    expect(first).toBeGreaterThanOrEqual(2 * layers);
+    await engine.forwardBackward(batch, 1);
+    expect(compiles.graphs).toBe(first);
+    await engine.dispose();
   });
 
   it('go by the order of their last use, when those of earlier passes take too much', async () => {
