@@ -4,6 +4,7 @@
  */
 import { Rng } from '../core/rng';
 import { ignoredLabel, type Batch } from './batch';
+import { paddedLength } from './paddedLength';
 import type { TokenizedSet } from './tokenizedSet';
 
 export interface BatchOptions {
@@ -18,8 +19,6 @@ export interface BatchOptions {
   /** Row length with packing; the longest sequence when smaller. */
   maxLength: number;
   padTokenId: number;
-  /** Fewer shapes mean fewer compiled graphs. */
-  padToMultipleOf?: number;
 }
 
 /** Batches in which lengths are sorted when grouping, as in transformers' LengthGroupedSampler. */
@@ -29,6 +28,7 @@ export class BatchPlan {
   /** Sequence indices of each row: one without packing. */
   private readonly rows: readonly (readonly number[])[];
   private readonly rowLengths: readonly number[];
+  private readonly longest: number;
   private epochOrder: { epoch: number; order: Int32Array } | undefined;
 
   constructor(
@@ -39,6 +39,7 @@ export class BatchPlan {
     this.rows =
       options.packing === true ? packRows(lengths, options.maxLength) : lengths.map((_, i) => [i]);
     this.rowLengths = this.rows.map((row) => row.reduce((sum, i) => sum + (lengths[i] ?? 0), 0));
+    this.longest = this.rowLengths.reduce((most, length) => Math.max(most, length), 0);
   }
 
   /** The same in every epoch; the last batch may be smaller. */
@@ -46,14 +47,19 @@ export class BatchPlan {
     return Math.ceil(this.rows.length / this.options.batchSize);
   }
 
+  /** Lengths that rows of the batches may have, padding included. */
+  get paddedLengths(): ReadonlySet<number> {
+    return new Set(this.rowLengths.map((length) => paddedLength(length, this.longest)));
+  }
+
   /** @param epoch from 0 @param index from 0, below `batchesPerEpoch` */
   batch(epoch: number, index: number): Batch {
-    const { batchSize, padTokenId, padToMultipleOf = 8 } = this.options;
+    const { batchSize, padTokenId } = this.options;
     const order = this.order(epoch);
     const chosen = order.subarray(index * batchSize, (index + 1) * batchSize);
     if (index < 0 || chosen.length === 0) throw new RangeError(`no batch ${index}`);
     const rows = Array.from(chosen, (row) => this.rows[row] ?? []);
-    return collate(this.set, rows, padTokenId, padToMultipleOf);
+    return collate(this.set, rows, padTokenId, this.longest);
   }
 
   private order(epoch: number): Int32Array {
@@ -126,17 +132,18 @@ export function packRows(lengths: readonly number[], maxLength: number): number[
  * Pads rows on the right into one batch. Each sequence has its own segment and its own positions
  * from 0; its last token predicts nothing.
  * @param rows sequence indices of each row
+ * @param longestRow of all batches, as `paddedLength` wants it
  */
 export function collate(
   set: TokenizedSet,
   rows: readonly (readonly number[])[],
   padTokenId: number,
-  padToMultipleOf: number,
+  longestRow?: number,
 ): Batch {
   const longest = Math.max(
     ...rows.map((row) => row.reduce((sum, index) => sum + set.lengthOf(index), 0)),
   );
-  const sequenceLength = Math.ceil(longest / padToMultipleOf) * padToMultipleOf;
+  const sequenceLength = paddedLength(longest, longestRow);
   const size = rows.length * sequenceLength;
   const batch: Batch = {
     batchSize: rows.length,

@@ -3,6 +3,7 @@
  * of the engine in `src/trainer/engine`, from shapes alone; `test/unit/estimate` holds it against
  * measured memory.
  */
+import type { LinearModule } from '../adapters/adapter';
 import type { AdapterOptions } from '../adapters/method';
 import { linearModules, selectModules } from '../adapters/targets';
 import type { Method, RunConfig } from '../config/runConfig';
@@ -17,7 +18,8 @@ import {
 import { attentionCut, isCut, MAX_SCORES_BYTES } from '../graph/layers/attentionCut';
 import { countParameters } from '../models/config';
 import type { DecoderConfig } from '../models/modelConfig';
-import { adapterSize } from './adapterSize';
+import { type AdapterSize, adapterSize } from './adapterSize';
+import { type AdapterGraph, adapterNodes, moreGraphsBytes } from './compiledGraphs';
 
 export interface TrainingShape {
   config: DecoderConfig;
@@ -33,6 +35,8 @@ export interface TrainingShape {
   batch: number;
   /** Tokens of a sequence, padding included. */
   sequence: number;
+  /** Lengths that sequences are padded to, each of which has its own graphs; 1 unless given. */
+  lengths?: number;
   /** Micro-batches a step. */
   accumulation: number;
   /** Share of the tokens that carry a label; 1 is the upper bound. */
@@ -62,7 +66,7 @@ export interface TrainingEstimate {
    * Bytes: `weights` as they are held, `residual` what an explicit one adds, `adapter` trainable
    * parameters and frozen initial cores, `activations` kept for the backward pass, `workspace` of
    * the one block that runs, `logits` what the head takes beyond it, `runtime` Node, the
-   * trainer and onnxruntime.
+   * trainer, onnxruntime and its compiled graphs.
    */
   bytes: Record<MemoryKind, number>;
   totalBytes: number;
@@ -160,6 +164,15 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
   const summed = streamed && (method === 'dota' || method === 'random_mpo');
   const sums = summed ? 0 : streamed ? matrix : blockNumbers;
   const changes = formsChange ? sums + changeTensors * largest : 0;
+  const graphs = moreGraphsBytes({
+    lengths: shape.lengths ?? 1,
+    blocks: blockKinds(sizes),
+    adapterNodes: perBlock.length * adapterNodes(adapterGraph(method, adapter)),
+    pieces:
+      Math.ceil(batch / cut.sequences) *
+      Math.ceil(config.numKeyValueHeads / cut.keyHeads) *
+      Math.ceil(sequence / cut.queries),
+  });
   const block =
     blockFragmentation *
     float *
@@ -187,7 +200,7 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
     // Head and blocks take turns.
     logits: Math.max(0, head - block),
     workspace: float * scratch + block + trainedCopies * float * group,
-    runtime: runtimeBytes + trainerBytes,
+    runtime: runtimeBytes + trainerBytes + graphs,
   };
   return {
     bytes,
@@ -219,6 +232,31 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
     );
     const head = labels * vocabSize * hiddenSize * (full ? 3 : 2);
     return 2 * (forward + towardsInput + towardsWeights + again + adapters + head);
+  }
+}
+
+/** Kinds of adapted blocks: those whose adapters have equal sizes share their graphs. */
+function blockKinds(sizes: readonly { module: LinearModule; size: AdapterSize }[]): number {
+  const layers = new Map<number, string>();
+  for (const { module, size } of sizes) {
+    const earlier = layers.get(module.layer) ?? '';
+    layers.set(module.layer, `${earlier} ${module.path.split('.').at(-1)} ${size.trainable}`);
+  }
+  return Math.max(1, new Set(layers.values()).size);
+}
+
+function adapterGraph(method: Method, adapter: AdapterOptions): AdapterGraph {
+  switch (method) {
+    case 'dota':
+    case 'random_mpo':
+    case 'mpop':
+      return { kind: 'mpo', cores: adapter.mpo_cores };
+    case 'lora':
+      return { kind: adapter.use_dora ? 'dora' : 'lora' };
+    case 'loretta':
+      return { kind: 'loretta' };
+    case 'full':
+      return { kind: 'none' };
   }
 }
 

@@ -1,7 +1,9 @@
 /** Greedy continuation of several prompts at once. */
+import { paddedLength } from '../data/paddedLength';
 import type { Batch, Engine } from './engine';
 
-const PAD_MULTIPLE = 16;
+/** Of the lengths that a growing batch is padded to: each is a set of graphs to compile. */
+const MIN_STEP = 16;
 
 /** Right-padded rows without labels; padding has segment id 0. */
 function promptBatch(rows: readonly (readonly number[])[], sequenceLength: number): Batch {
@@ -61,7 +63,7 @@ export async function generateGreedy(
     // costs more than the rows do.
     const rows = prompts.map((prompt, i) => [...prompt, ...(results[i] ?? [])]);
     const longest = Math.max(...rows.map((row) => row.length));
-    const batch = promptBatch(rows, Math.ceil(longest / PAD_MULTIPLE) * PAD_MULTIPLE);
+    const batch = promptBatch(rows, paddedLength(longest, Infinity, MIN_STEP));
     const positions = Int32Array.from(rows, (row) => row.length - 1);
     const logits = await engine.logits(batch, positions);
     const vocabSize = logits.length / rows.length;

@@ -45,7 +45,7 @@ export async function runEstimate(
     const batches = trainingBatches(data.train, config, model.tokenizer);
     const steps = totalSteps(config.training, batches.stepsPerEpoch);
     const { kind, bufferBytes } = device;
-    const estimate = await estimateRun(config, model, data.train, batches, {
+    const estimate = await estimateRun(config, model, batches, {
       device: kind,
       bufferBytes,
     });

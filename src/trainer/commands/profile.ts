@@ -64,7 +64,7 @@ async function measure(
     const device = await chooseDevice(config);
     const whole = trainingBatches(data.train, config, model.tokenizer);
     // As a run would compute it on this machine.
-    const { fit } = await estimateRun(config, model, data.train, whole, {
+    const { fit } = await estimateRun(config, model, whole, {
       device: device.kind,
       bufferBytes: device.bufferBytes,
     });

@@ -46,8 +46,11 @@ export class BatchContexts {
   readonly #config: DecoderConfig;
   readonly #device: Device;
   readonly #sessions: SessionCache;
-  /** Of the largest position so far; they stay on the device. */
-  #tables: RotaryTables | undefined;
+  /**
+   * By their number of positions, a power of two; they stay on the device. One that grew with the longest
+   * batch so far would make a context of each shape anew whenever it does.
+   */
+  readonly #tables = new Map<number, RotaryTables>();
 
   constructor(config: DecoderConfig, device: Device, sessions: SessionCache) {
     this.#config = config;
@@ -60,7 +63,7 @@ export class BatchContexts {
     const { headDim, slidingWindow: window } = this.#config;
     const size = attentionSize(this.#config, { batch: batchSize, sequence: sequenceLength });
     const cut = attentionCut(size, scoresBytes(this.#device));
-    const { positions, cos, sin } = await this.#tablesFor(positionIds);
+    const { positions, cos, sin } = await this.#tablesFor(batch);
     const session = await this.#sessions.get(
       `context ${batchSize}x${sequenceLength} ${positions}`,
       () =>
@@ -93,23 +96,24 @@ export class BatchContexts {
     };
   }
 
-  async #tablesFor(positionIds: Int32Array): Promise<RotaryTables> {
-    const needed = positionIds.reduce((largest, id) => Math.max(largest, id), 0) + 1;
-    const known = this.#tables;
-    if (known && known.positions >= needed) return known;
-    if (known) await this.#device.free([known.cos, known.sin]);
+  /** Positions of a batch are below its length, so the length alone tells which tables serve it. */
+  async #tablesFor({ positionIds, sequenceLength }: Batch): Promise<RotaryTables> {
+    const needed = positionIds.reduce((largest, id) => Math.max(largest, id + 1), sequenceLength);
     const positions = 2 ** Math.ceil(Math.log2(needed));
+    const known = this.#tables.get(positions);
+    if (known) return known;
     const { cos, sin } = rotaryTables(
       this.#config,
       Int32Array.from({ length: positions }, (_, i) => i),
     );
     const shape = [positions, this.#config.headDim / 2];
-    this.#tables = {
+    const tables = {
       positions,
       cos: await this.#device.upload(cos, 'float32', shape),
       sin: await this.#device.upload(sin, 'float32', shape),
     };
-    return this.#tables;
+    this.#tables.set(positions, tables);
+    return tables;
   }
 }
 

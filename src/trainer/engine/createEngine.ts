@@ -37,14 +37,12 @@ export interface EngineOptions {
    * stay in the file's type and are widened a few matrices at a time.
    */
   residentLimit?: number;
-  /** Compiled graphs that are kept: a few kinds times a few batch shapes (default 48). */
-  maxSessions?: number;
+  /** Bytes of compiled graphs beyond which the least recently used go; `COMPILED_LIMIT` unless given. */
+  compiledLimit?: number;
   /** Polled between two blocks. */
   shouldStop?: () => boolean;
   onBlock?: (progress: Progress) => void;
 }
-
-const MAX_SESSIONS = 48;
 
 /**
  * @throws DotaError `file.malformed`, `model.shape` for weights that don't fit the configuration,
@@ -58,7 +56,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
       : options.device;
   const layout = planParameters(config, options.adapters);
   const store = await ParameterStore.create(layout, device, options.optimizer);
-  const sessions = new SessionCache(device, options.maxSessions ?? MAX_SESSIONS);
+  const sessions = new SessionCache(device, options.compiledLimit);
 
   const trainable = new Set(layout.tensors.map(({ name }) => name));
   const quantized = options.quantization ? quantizedNames(config) : new Set<string>();

@@ -57,7 +57,8 @@ export class DecoderEngine implements Engine {
   }
 
   async #forwardBackward(batch: Batch, gradientScale: number): Promise<{ lossSum: number }> {
-    const { config, contexts, embedding, blocks, head, device } = this.#parts;
+    const { config, contexts, embedding, blocks, head, device, sessions } = this.#parts;
+    sessions.beginPass();
     const context = await contexts.of(batch);
     // Below the lowest layer that trains, nothing is kept and no gradient flows.
     const lowest = embedding.trains ? 0 : blocks.firstTrainable;
@@ -116,7 +117,8 @@ export class DecoderEngine implements Engine {
 
   /** The last block's output, `[tokens, hidden]`; each block's input is freed at once. */
   async #forward(batch: Batch): Promise<Value> {
-    const { config, contexts, embedding, blocks, device } = this.#parts;
+    const { config, contexts, embedding, blocks, device, sessions } = this.#parts;
+    sessions.beginPass();
     const context = await contexts.of(batch);
     let hidden = await embedding.forward(batch.inputIds);
     for (let layer = 0; layer < config.numLayers; layer++) {

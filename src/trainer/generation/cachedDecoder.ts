@@ -7,6 +7,7 @@ import { blockTensors } from '../../graph/decoder/block';
 import { frozenInput } from '../../graph/decoder/blockGraphs';
 import { buildHead, headTensors } from '../../graph/decoder/headGraph';
 import type { DecoderConfig } from '../../models/modelConfig';
+import { paddedLength } from '../../data/paddedLength';
 import { DotaError } from '../../protocol/errors';
 import { BLOCKED } from '../../graph/decoder/contextGraph';
 import { rotaryTables } from '../engine/batchContext';
@@ -19,11 +20,10 @@ import type { WeightView } from './weightView';
 
 /** Longest stretch of a prompt that is computed at once: bounds the memory of the scores. */
 const MAX_CHUNK = 512;
-/** Stretches are padded to a multiple of this, so that few graphs serve all prompts. */
-const CHUNK_MULTIPLE = 16;
+/** Stretches are padded to a multiple of this at least, so that few graphs serve all prompts. */
+const MIN_STEP = 16;
 /** Rows of logits computed at once. */
 const MAX_HEAD_ROWS = 64;
-const MAX_SESSIONS = 64;
 
 /** The final block's output of one token, `[hidden]`; `index` counts the tokens given. */
 export type OnHidden = (row: number, index: number, hidden: Float32Array) => void;
@@ -43,7 +43,7 @@ export class CachedDecoder {
 
   constructor({ config, device, shouldStop = () => false }: CachedDecoderOptions) {
     this.config = config;
-    this.#sessions = new SessionCache(device, MAX_SESSIONS);
+    this.#sessions = new SessionCache(device);
     this.#shouldStop = shouldStop;
     this.#weightNames = blockTensors(config).map(({ name }) => name);
   }
@@ -101,14 +101,20 @@ export class CachedDecoder {
     const feeds = namedFeeds(names, values);
     const result = new Float32Array(count * config.vocabSize);
     for (let start = 0; start < count; start += MAX_HEAD_ROWS) {
-      const rows = Math.min(MAX_HEAD_ROWS, count - start);
+      const own = Math.min(MAX_HEAD_ROWS, count - start);
+      // Powers of two: a graph for each number of rows would be 64 of them.
+      const rows = 2 ** Math.ceil(Math.log2(own));
       const session = await this.#sessions.get(`head ${rows}`, () =>
         buildHead(config, { tokens: rows, rows, dtype: 'float32' }, 'logits', headTensors(config)),
       );
-      const part = hidden.subarray(start * width, (start + rows) * width);
-      const logits = result.subarray(start * config.vocabSize, (start + rows) * config.vocabSize);
+      const part = hidden.subarray(start * width, (start + own) * width);
+      const given = own === rows ? part : new Float32Array(rows * width);
+      if (given !== part) given.set(part);
+      const target = result.subarray(start * config.vocabSize, (start + own) * config.vocabSize);
+      const logits = own === rows ? target : new Float32Array(rows * config.vocabSize);
       const all = Int32Array.from({ length: rows }, (_, i) => i);
-      await session.run({ ...feeds, hidden: part, rows: all }, { logits: { value: logits } });
+      await session.run({ ...feeds, hidden: given, rows: all }, { logits: { value: logits } });
+      if (logits !== target) target.set(logits.subarray(0, target.length));
     }
     return result;
   }
@@ -126,8 +132,9 @@ export class CachedDecoder {
     const { config } = this;
     const added = rows.map((row) => row.length);
     const longest = Math.max(...added);
-    const sequence = longest === 1 ? 1 : Math.ceil(longest / CHUNK_MULTIPLE) * CHUNK_MULTIPLE;
+    const sequence = longest === 1 ? 1 : paddedLength(longest, Infinity, MIN_STEP);
     cache.reserve(added);
+    this.#sessions.beginPass();
     // A batch that has no past yet doesn't pay for empty slots.
     const past = cache.lengths.some((length) => length > 0) ? cache.capacity : 0;
     const shape = { batch: rows.length, sequence, past, dtype: 'float32' } as const;

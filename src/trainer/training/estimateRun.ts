@@ -1,6 +1,5 @@
 /** Memory and time of a run before its first step, from its real model, data and machine. */
 import type { RunConfig } from '../../config/runConfig';
-import type { TokenizedSet } from '../../data/tokenizedSet';
 import { type BufferCuts, bufferCuts, checkModelBuffers } from '../../estimate/bufferUse';
 import {
   estimateTraining,
@@ -13,12 +12,12 @@ import { elementBytes } from '../../models/dtype';
 import type { RunManifest } from '../../protocol/runFiles';
 import { scoresBytes } from '../engine/batchContext';
 import { finalNormName } from '../engine/parameterLayout';
-import type { TrainingBatches } from '../loop';
 import { OrtGemm } from '../ort/ortGemm';
 import { availableMemory } from './availableMemory';
 import { physicalCores } from './physicalCores';
 import type { ModelParts } from './prepareModel';
 import type { DeviceKind } from './probeDevices';
+import type { RunBatches } from './stepBatches';
 
 /** Steps whose batches stand for all. */
 const sampledSteps = 8;
@@ -45,8 +44,7 @@ export interface RunEstimate {
 export async function estimateRun(
   config: RunConfig,
   model: Pick<ModelParts, 'config' | 'weights'>,
-  train: TokenizedSet,
-  batches: TrainingBatches,
+  batches: RunBatches,
   machine: {
     device: DeviceKind;
     bufferBytes?: number | undefined;
@@ -85,7 +83,7 @@ export async function estimateRun(
       ...shape,
       batch,
       accumulation: (shape.accumulation * shape.batch) / batch,
-      sequence: longest(train, config),
+      ...lengthsOf(batches, config),
     },
     {
       availableBytes,
@@ -95,7 +93,7 @@ export async function estimateRun(
     },
   );
   const memory = fit.estimate;
-  const largest = { batch: fit.batch, sequence: longest(train, config) };
+  const largest = { batch: fit.batch, sequence: lengthsOf(batches, config).sequence };
   const cuts =
     bufferBytes === undefined
       ? undefined
@@ -123,11 +121,13 @@ export async function estimateRun(
   };
 }
 
-function longest(set: TokenizedSet, { data }: RunConfig): number {
-  if (data.packing) return data.max_length;
-  let most = 1;
-  for (let i = 0; i < set.length; i++) most = Math.max(most, set.lengthOf(i));
-  return most;
+/** The longest sequence and how many lengths there are. Packed rows are full but for the last few. */
+function lengthsOf(
+  { paddedLengths }: RunBatches,
+  { data }: RunConfig,
+): { sequence: number; lengths: number } {
+  if (data.packing) return { sequence: data.max_length, lengths: 1 };
+  return { sequence: Math.max(1, ...paddedLengths), lengths: paddedLengths.size };
 }
 
 /** fp32 operations a second of one product, the best of a few. */

@@ -12,6 +12,11 @@ function padId(tokenizer: Pick<Tokenizer, 'padTokenId' | 'eosTokenId'>): number 
   return tokenizer.padTokenId ?? tokenizer.eosTokenId ?? 0;
 }
 
+export interface RunBatches extends TrainingBatches {
+  /** Lengths that sequences are padded to. */
+  paddedLengths: ReadonlySet<number>;
+}
+
 /**
  * Batches of training, a pure function of the step.
  * @param microBatch sequences at once, at most; batches above it come in parts
@@ -21,7 +26,7 @@ export function trainingBatches(
   config: RunConfig,
   tokenizer: Tokenizer,
   microBatch = Infinity,
-): TrainingBatches {
+): RunBatches {
   const { training, data } = config;
   const plan = new BatchPlan(set, {
     batchSize: training.per_device_train_batch_size,
@@ -38,6 +43,7 @@ export function trainingBatches(
   const stepsPerEpoch = Math.ceil(perEpoch / accumulation);
   return {
     stepsPerEpoch,
+    paddedLengths: plan.paddedLengths,
     step(n) {
       const epoch = Math.floor((n - 1) / stepsPerEpoch);
       const first = ((n - 1) % stepsPerEpoch) * accumulation;

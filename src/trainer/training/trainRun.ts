@@ -113,7 +113,6 @@ async function trainModel(
   const estimate = await estimateRun(
     config,
     model,
-    data.train,
     trainingBatches(data.train, config, model.tokenizer),
     { device: device.kind, bufferBytes: device.bufferBytes, microBatch: start.microBatch },
   );

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ignoredLabel, splitBatch } from '../../../src/data/batch';
 import { BatchPlan, packRows, type BatchOptions } from '../../../src/data/batches';
+import { paddedLength } from '../../../src/data/paddedLength';
 import { TokenizedSet } from '../../../src/data/tokenizedSet';
 
 /** Sequence i consists of the id i + 1, so that a batch tells which sequences it holds. */
@@ -65,10 +66,56 @@ describe('a batch plan', () => {
     expect(padded(true)).toBeLessThan(0.85 * padded(false));
   });
 
-  it('pads to a multiple and reports real tokens', () => {
+  it('pads to one of few lengths and reports real tokens', () => {
     const plan = new BatchPlan(makeSet([3, 9]), { ...base, shuffle: false });
     expect(plan.batch(0, 0)).toMatchObject({ batchSize: 2, sequenceLength: 16, tokens: 12 });
     expect(() => plan.batch(0, 1)).toThrow(RangeError);
+  });
+
+  it.each([{}, { groupByLength: true }, { packing: true }])(
+    'knows the lengths that its batches have, the longest no longer than need be: %j',
+    (change) => {
+      const given = Array.from({ length: 90 }, (_, i) => 2 + ((i * 53) % 293));
+      const plan = new BatchPlan(makeSet(given), { ...base, maxLength: 300, ...change });
+      const seen = new Set<number>();
+      for (let epoch = 0; epoch < 4; epoch++) {
+        for (let i = 0; i < plan.batchesPerEpoch; i++) {
+          seen.add(plan.batch(epoch, i).sequenceLength);
+        }
+      }
+      for (const length of seen) expect(plan.paddedLengths).toContain(length);
+      // 294 in single rows and at most 300 in packed ones; 320 comes after 288.
+      expect(Math.max(...seen)).toBeLessThanOrEqual(304);
+      expect(Math.max(...seen)).toBe(Math.max(...plan.paddedLengths));
+    },
+  );
+});
+
+describe('a padded length', () => {
+  it('is a multiple of 8 that adds less than 8 tokens or an eighth of the length', () => {
+    for (let length = 1; length <= 5000; length++) {
+      const padded = paddedLength(length);
+      expect(padded % 8).toBe(0);
+      expect(padded).toBeGreaterThanOrEqual(length);
+      expect(padded - length).toBeLessThan(Math.max(8, length / 8));
+      // What is padded already stays.
+      expect(paddedLength(padded)).toBe(padded);
+      expect(padded).toBeGreaterThanOrEqual(paddedLength(Math.max(1, length - 1)));
+    }
+  });
+
+  it('is one of 8 for every doubling', () => {
+    const lengthsUpTo = (longest: number): number =>
+      new Set(Array.from({ length: longest }, (_, i) => paddedLength(i + 1))).size;
+    expect([128, 256, 512, 1024, 4096].map(lengthsUpTo)).toEqual([16, 24, 32, 40, 56]);
+  });
+
+  it('never passes what the longest needs', () => {
+    expect(paddedLength(449)).toBe(480);
+    expect(paddedLength(449, 450)).toBe(456);
+    expect(paddedLength(400, 450)).toBe(416);
+    expect(paddedLength(129, Infinity, 16)).toBe(144);
+    expect(paddedLength(17, Infinity, 16)).toBe(32);
   });
 });
 

@@ -78,7 +78,7 @@ describe('trap 2: the end token is learned', () => {
       const [example] = encode(t, { prompt: 'Say ', completion }).examples;
       set.add(example!.inputIds, example!.lossMask);
     }
-    const batch = collate(set, [[0], [1]], t.padTokenId!, 8);
+    const batch = collate(set, [[0], [1]], t.padTokenId!);
     for (let r = 0; r < 2; r++) {
       const labels = batch.labels.subarray(
         r * batch.sequenceLength,
@@ -194,7 +194,7 @@ describe('trap 7: packed sequences', () => {
   set.add([30, 31, 32, 33], [0, 0, 1, 1]);
 
   it('have their own segments and positions, and predict nothing across the border', () => {
-    const batch = collate(set, [[0, 1], [2]], 0, 8);
+    const batch = collate(set, [[0, 1], [2]], 0);
     const row = (values: Int32Array, r: number): number[] => [
       ...values.subarray(8 * r, 8 * (r + 1)),
     ];
@@ -210,8 +210,8 @@ describe('trap 7: packed sequences', () => {
   it('count the same targets as unpacked ones', () => {
     const count = (batch: Batch): number =>
       [...batch.labels].filter((l) => l !== ignoredLabel).length;
-    const unpacked = collate(set, [[0], [1], [2]], 0, 8);
-    const packed = collate(set, [[0, 1, 2]], 0, 8);
+    const unpacked = collate(set, [[0], [1], [2]], 0);
+    const packed = collate(set, [[0, 1, 2]], 0);
     expect(count(packed)).toBe(count(unpacked));
     expect(packed.lossTokens).toBe(set.lossTokens());
   });

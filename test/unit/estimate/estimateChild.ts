@@ -1,5 +1,5 @@
 /**
- * Trains a small model for three steps and prints its peak resident memory, the bytes that the engine
+ * Trains a small model for three steps, or one of each length, and prints its peak resident memory, the bytes that the engine
  * holds before the first step, and what the estimate said. Argument: a `ChildOptions` as JSON.
  */
 import { readFileSync } from 'node:fs';
@@ -8,6 +8,7 @@ import { runConfigSchema, type RunConfigInput } from '../../../src/config/runCon
 import { plainGemm } from '../../../src/core/linalg/plainGemm';
 import type { Core } from '../../../src/core/mpo/types';
 import { mpoSpec } from '../../../src/adapters/mpoShape';
+import { paddedLength } from '../../../src/data/paddedLength';
 import { estimateTraining } from '../../../src/estimate/estimateTraining';
 import { createEngine } from '../../../src/trainer/engine/createEngine';
 import type { WeightReader } from '../../../src/trainer/engine/frozenWeights';
@@ -27,6 +28,8 @@ export interface ChildOptions {
   resident: boolean;
   /** NF4 with double quantisation. */
   quantized?: boolean;
+  /** Batches of all lengths up to `sequence` instead of three of that one. */
+  mixed?: boolean;
 }
 
 const options = JSON.parse(process.argv[2] ?? '{}') as ChildOptions;
@@ -35,6 +38,10 @@ const shape = { ...defaults, ...options };
 const config = decoderOf(shape);
 const input: RunConfigInput = { data: { train: 'none' }, method: options.method };
 const { adapter, method } = runConfigSchema.parse(input);
+const lengths =
+  options.mixed === true
+    ? [...new Set(Array.from({ length: shape.sequence }, (_, i) => paddedLength(i + 1)))]
+    : [shape.sequence];
 const residentLimit = options.resident ? Infinity : 0;
 const estimate = estimateTraining({
   config,
@@ -46,6 +53,7 @@ const estimate = estimateTraining({
   accumulation: 1,
   recompute: options.recompute,
   residentLimit,
+  lengths: lengths.length,
   quantizedBits: options.quantized === true ? 4.127 : undefined,
 });
 
@@ -98,12 +106,13 @@ const engine = await createEngine({
   ...(options.quantized === true && { quantization: { doubleQuantization: true } }),
 });
 const held = (await arrayBytes()) - before;
-const batch = randomBatch(shape);
-for (let step = 1; step <= 3; step++) {
+const steps = lengths.length > 1 ? lengths : Array.from({ length: 3 }, () => shape.sequence);
+for (const [i, sequence] of steps.entries()) {
+  const batch = randomBatch({ ...shape, sequence });
   await engine.forwardBackward(batch, 1 / batch.lossTokens);
   await engine.optimizerStep(
     {
-      step,
+      step: i + 1,
       learningRate: 1e-4,
       weightDecay: 0,
       adamBeta1: 0.9,

@@ -49,6 +49,14 @@ describe('the memory estimate', () => {
       { ...small, hidden: 512, method: 'dota', resident: false, quantized: true },
     ],
     ['4-bit lora', { ...small, hidden: 512, method: 'lora', resident: false, quantized: true }],
+    [
+      'dota, mixed lengths',
+      { ...small, hidden: 256, method: 'dota', resident: true, sequence: 448, mixed: true },
+    ],
+    [
+      'lora, mixed lengths, file’s type',
+      { ...small, hidden: 256, method: 'lora', resident: false, sequence: 448, mixed: true },
+    ],
     ['full', { ...small, hidden: 256, method: 'full', resident: true }],
   ];
   // Linux only: the high-water mark is read from /proc.

@@ -16,7 +16,7 @@ import { weightsFromMap } from '../../../../src/trainer/engine/frozenWeights';
 import { randomWeights } from '../../../../src/trainer/engine/randomWeights';
 import { openDevice } from '../../../../src/trainer/ort/device';
 import type { DeviceKind } from '../../../../src/trainer/ort/sessionOptions';
-import { maxSessions, type ResidencySample, stepsOfShape } from './residencySample';
+import { compiledLimit, type ResidencySample, stepsOfShape } from './residencySample';
 import { watchRuntime } from './watchedRuntime';
 
 const kind = process.argv[2] as DeviceKind;
@@ -60,7 +60,7 @@ for (const dtype of ['BF16', 'F16'] as const) {
     adapters,
     device,
     threads: 1,
-    maxSessions,
+    compiledLimit,
   });
   const bytesAtRest = device.memory().bytes;
   const { lossSum } = await engine.forwardBackward(batch, 1 / batch.lossTokens);
