@@ -5,7 +5,7 @@ import { compiledBytes } from '../../../../src/estimate/compiledGraphs';
 /** Steps with batches of one shape before those of the other. */
 export const stepsOfShape = 10;
 /** A step and an evaluation of one shape need fewer graphs, of both shapes more. */
-export const compiledLimit = 10 * compiledBytes(50);
+export const compiledLimit = 10 * compiledBytes(90);
 
 export interface ResidencySample {
   tensors: number;
