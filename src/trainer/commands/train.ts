@@ -1,6 +1,7 @@
 /** `dota train`: starts or resumes a run, here or detached. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
+import { deviceLine, megabytesText, type RunDevice } from '../../protocol/deviceText';
 import { DotaError, ExitCode, formatError } from '../../protocol/errors';
 import { microBatchOf } from '../../protocol/microBatch';
 import type { RunManifest } from '../../protocol/runFiles';
@@ -102,6 +103,9 @@ async function trainHere(
     : {
         onProgress: line.progress.bind(line),
         onRow: line.row.bind(line),
+        onDevice: (device: RunDevice) => {
+          line.line(deviceLine(device));
+        },
       };
   const child = new TrainerChild(folder, show);
   const stop = (): void => {
@@ -140,8 +144,10 @@ function report(folder: RunFolder, outcome: TrainerOutcome, options: TrainOption
     // A run that never stepped has neither speed nor peak to speak of.
     timing === undefined || manifest.peakRssMb === undefined
       ? ''
-      : `${duration(timing.seconds)}, ${Math.round(timing.tokensPerSecond)} tokens/s, peak ${manifest.peakRssMb} MB`,
-    manifest.peakDeviceMb === undefined ? '' : `peak on the GPU ${manifest.peakDeviceMb} MB`,
+      : `${duration(timing.seconds)}, ${Math.round(timing.tokensPerSecond)} tokens/s, peak ${megabytesText(manifest.peakRssMb)}`,
+    manifest.peakDeviceMb === undefined
+      ? ''
+      : `peak on the GPU ${megabytesText(manifest.peakDeviceMb)}`,
     measuredBeside(manifest),
     `run ${folder.path}`,
   ];
@@ -152,15 +158,24 @@ function report(folder: RunFolder, outcome: TrainerOutcome, options: TrainOption
   }
 }
 
-/** The estimate beside what was measured. */
-function measuredBeside({ estimate, peakRssMb, timing, progress }: RunManifest): string {
-  if (estimate === undefined || timing === undefined || peakRssMb === undefined) return '';
+/** The estimate beside what was measured, on a GPU of the GPU's memory. */
+export function measuredBeside(
+  manifest: Pick<
+    RunManifest,
+    'estimate' | 'device' | 'peakRssMb' | 'peakDeviceMb' | 'timing' | 'progress'
+  >,
+): string {
+  const { estimate, device, timing, progress } = manifest;
+  const onGpu = device?.kind === 'webgpu';
+  const measured = onGpu ? manifest.peakDeviceMb : manifest.peakRssMb;
+  if (estimate === undefined || timing === undefined || measured === undefined) return '';
   const step = timing.seconds / Math.max(1, progress?.step ?? 1);
   const time =
     estimate.secondsPerStep === undefined
       ? ''
       : `, ${estimate.secondsPerStep.toPrecision(2)} s a step (measured ${step.toPrecision(2)}, evaluation included)`;
-  return `estimated before: ${estimate.peakRssMb} MB (measured ${peakRssMb})${time}`;
+  const memory = megabytesText(estimate.peakRssMb) + (onGpu ? ' on the GPU' : '');
+  return `estimated before: ${memory} (measured ${megabytesText(measured)})${time}`;
 }
 
 /** null before one was chosen. */

@@ -354,7 +354,7 @@ function loopHooks(
         progress: { step, totalSteps: steps, epoch, tokens: row.tokens },
         last: { trainLoss: row.loss },
       });
-      report.trained(step, epoch, row);
+      report.trained(step, epoch, row, onDevice);
     },
     onEval: ({ step, loss, tokens, elapsed, isBest }) => {
       main.notify('row', { kind: 'eval', step, loss, tokens, elapsed });
@@ -408,6 +408,7 @@ class ProgressReport {
     step: number,
     epoch: number,
     row: { loss: number; tokensPerSecond: number; elapsed: number },
+    deviceMb: number | undefined,
   ): void {
     this.step = step;
     this.#first ??= { step, elapsed: row.elapsed };
@@ -421,6 +422,7 @@ class ProgressReport {
       loss: row.loss,
       tokensPerSecond: row.tokensPerSecond,
       rssMb: rssMb(),
+      ...(deviceMb !== undefined && { deviceMb }),
       ...(rate === undefined ? {} : { secondsLeft: rate * (this.totalSteps - step) }),
     };
     this.#send(step === this.totalSteps);
