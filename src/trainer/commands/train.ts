@@ -2,14 +2,18 @@
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { deviceLine, megabytesText, type RunDevice } from '../../protocol/deviceText';
+import { type RunConfig, runConfigSchema } from '../../config/runConfig';
 import { DotaError, ExitCode, formatError } from '../../protocol/errors';
 import { microBatchOf } from '../../protocol/microBatch';
 import type { RunManifest } from '../../protocol/runFiles';
 import { checkLiveness, lockedError } from '../../runs/liveness';
+import { readManifest } from '../../runs/manifest';
 import { createRun, findRun } from '../../runs/runStore';
 import type { RunFolder } from '../../runs/runFolder';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { TrainerChild, type TrainerOptions, type TrainerOutcome } from '../child/trainerChild';
+import { askDevices, decideDevice } from '../training/chooseDevice';
+import { ownDeviceOrder } from '../training/deviceOrder';
 import { requireRuntime } from '../training/runtimeBinary';
 import { startDetached } from './detach';
 import { duration, printJson, printLine } from './output';
@@ -55,9 +59,15 @@ export async function runTrain(
   const resume = options.resume !== undefined && options.resume !== false;
   const microBatch = positiveOption('--micro-batch', options.microBatch);
   if (options.detach !== true) await ensureComputeEnvironment();
-  const folder = await targetFolder(what, resume, options);
+  const existing = await existingRun(what, resume, options);
+  const folder = existing ?? (await newRun(what, options));
   const liveness = await checkLiveness(folder);
   if (liveness.kind === 'alive' || liveness.kind === 'unknown') throw lockedError(folder, liveness);
+  if (existing !== undefined) {
+    // What else is wrong with a configuration is told when it is read to be trained.
+    const parsed = runConfigSchema.safeParse((await readManifest(existing)).config);
+    if (parsed.success) await requireDevice(parsed.data, options);
+  }
   if (options.detach === true) {
     const pid = await startDetached(folder, { resume, microBatch });
     if (options.json === true) printJson({ run: folder.path, id: folder.id, pid });
@@ -72,16 +82,21 @@ function overrides(options: TrainOptions): string[] {
   return [...deviceOverrides(options), ...options.set];
 }
 
-/** The run to work on; a configuration file makes a new one. */
-async function targetFolder(
+/** The run that is named; undefined where a configuration file is. @throws DotaError `file.missing` */
+async function existingRun(
   what: string,
   resume: boolean,
   options: TrainOptions,
-): Promise<RunFolder> {
+): Promise<RunFolder | undefined> {
   const info = await stat(path.resolve(what)).catch(() => undefined);
   if (info?.isDirectory() === true) return findRun(options.root, path.resolve(what));
-  if (resume) return findRun(options.root, what);
-  const { config, directory, fallbackName } = await loadRunConfig(what, overrides(options));
+  return resume ? findRun(options.root, what) : undefined;
+}
+
+/** Makes the run of a configuration file. @throws DotaError of the configuration and its device */
+async function newRun(file: string, options: TrainOptions): Promise<RunFolder> {
+  const { config, directory, fallbackName } = await loadRunConfig(file, overrides(options));
+  await requireDevice(config, options);
   const root = path.resolve(directory, config.output_dir);
   return createRun(root, {
     name: config.name ?? fallbackName,
@@ -89,6 +104,25 @@ async function targetFolder(
     configDirectory: directory,
     versions: await versions(),
   });
+}
+
+/**
+ * Refuses a device that was asked for and cannot be used here, before there is a run that failed by it.
+ * @throws DotaError `device.unavailable`
+ */
+async function requireDevice(config: RunConfig, { quiet }: TrainOptions): Promise<void> {
+  switch (config.device) {
+    case 'auto':
+    case 'cpu':
+      // Neither is refused for what a GPU says.
+      return;
+    case 'webgpu': {
+      const say = (): void => {
+        if (quiet !== true) process.stderr.write('Asking the GPU …\n');
+      };
+      await decideDevice(config, askDevices(say), ownDeviceOrder());
+    }
+  }
 }
 
 async function trainHere(

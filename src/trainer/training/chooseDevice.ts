@@ -12,53 +12,72 @@ export interface ChosenDevice {
   name: string;
   /** Bytes of a GPU's largest buffer. */
   bufferBytes?: number | undefined;
+  /** Why `auto` did not take the GPU: sentences. Undefined where it did, and for a device asked for by name. */
+  reason?: string | undefined;
 }
 
 /** What a device of this machine says when it is probed. */
 export type Ask = (kind: DeviceKind) => Promise<ProbeAnswer>;
 
-const askDevice: Ask = async (kind) => probeCached(kind, await runtimeVersion());
+/**
+ * Asks this machine's devices, and keeps what they say.
+ * @param onProbe told before a device that has not answered on this driver yet is opened, which can take a minute
+ */
+export function askDevices(onProbe?: (kind: DeviceKind) => void): Ask {
+  return async (kind) =>
+    probeCached(kind, await runtimeVersion(), {
+      onProbe: () => {
+        onProbe?.(kind);
+      },
+    });
+}
 
 type Wanted = Pick<RunConfig, 'device' | 'allow_software_gpu'>;
 
 /**
- * @param ask replaced by tests
+ * @param ask what devices say; `askDevices` with a listener, or a test's
  * @param machine the order of devices on the platform
  * @throws DotaError `device.unavailable` where the device asked for cannot be used, or is a software
  *   GPU that was not allowed
  */
 export async function chooseDevice(
   config: Wanted,
-  ask: Ask = askDevice,
+  ask: Ask = askDevices(),
   machine: DeviceOrder = ownDeviceOrder(),
 ): Promise<ChosenDevice> {
-  const answer = await decideDevice(config, ask, machine);
-  return answer?.kind === 'webgpu' ? webgpu(answer) : cpu();
+  const { gpu, reason } = await decideDevice(config, ask, machine);
+  return gpu === undefined ? { ...cpu(), reason } : webgpu(gpu);
 }
 
 type Good = ProbeAnswer & { ok: true };
 
+export interface Decision {
+  /** What the GPU says that is taken; undefined for the processor. */
+  gpu: Good | undefined;
+  /** As of `ChosenDevice`. */
+  reason?: string | undefined;
+}
+
 /**
  * The decision of `chooseDevice`, without looking for names.
- * @returns what the GPU says that is taken; undefined for the processor
  * @throws DotaError `device.unavailable` as `chooseDevice`
  */
 export async function decideDevice(
   config: Wanted,
   ask: Ask,
   machine: DeviceOrder,
-): Promise<Good | undefined> {
+): Promise<Decision> {
   switch (config.device) {
     case 'cpu':
       refuseOutside('cpu', machine);
-      return undefined;
+      return { gpu: undefined };
     case 'webgpu': {
       refuseOutside('webgpu', machine);
       const gpu = await ask('webgpu');
       if (!gpu.ok) throw DotaError.from(gpu.error);
       const refused = refusedSoftware(gpu, config);
       if (refused) throw refused;
-      return gpu;
+      return { gpu };
     }
     case 'auto':
       return firstInOrder(config, ask, machine);
@@ -69,21 +88,24 @@ export async function decideDevice(
  * The first that passes its check and is faster than the next. The last, which is the processor, is taken
  * unasked: there is nothing to take in its place, and what is wrong with it shows when it is opened.
  */
-async function firstInOrder(
-  config: Wanted,
-  ask: Ask,
-  machine: DeviceOrder,
-): Promise<Good | undefined> {
-  const { order, platform } = machine;
+async function firstInOrder(config: Wanted, ask: Ask, machine: DeviceOrder): Promise<Decision> {
+  const { order, platform, leftOut } = machine;
   const last = order.at(-1);
   if (last === undefined) throw noRuntime(platform);
+  let reason = leftOut.find(({ device }) => device === 'webgpu')?.why;
   for (const [i, kind] of order.slice(0, -1).entries()) {
     const answer = await ask(kind);
-    if (!answer.ok || refusedSoftware(answer, config)) continue;
+    const refused = answer.ok ? refusedSoftware(answer, config) : answer.error;
+    if (!answer.ok || refused !== undefined) {
+      reason = refused?.message;
+      continue;
+    }
     const next = await ask(order[i + 1] as DeviceKind);
-    if (!next.ok || answer.gflops > next.gflops) return answer;
+    if (!next.ok || answer.gflops > next.gflops) return { gpu: answer };
+    const [own, other] = [answer, next].map(({ gflops }) => gflops.toFixed(1));
+    reason = `It computes ${own} GFLOP/s, the processor ${other}.`;
   }
-  return undefined;
+  return { gpu: undefined, reason };
 }
 
 /** @throws DotaError `device.unavailable` */

@@ -13,6 +13,7 @@ import {
 } from '../../models/modelFolder';
 import { loadTokenizer, type Tokenizer } from '../../models/tokenizer';
 import { DotaError } from '../../protocol/errors';
+import type { RunDevice } from '../../protocol/deviceText';
 import type { RunManifest } from '../../protocol/runFiles';
 import type { Batch, Engine } from '../engine';
 import { createEngine } from '../engine/createEngine';
@@ -114,9 +115,10 @@ export async function buildEngine(
   model: ModelParts,
   hooks: EngineHooks,
 ): Promise<EngineParts> {
-  const threads = config.threads > 0 ? config.threads : physicalCores();
   const device = hooks.device ?? (await chooseDevice(config));
-  const { kind, name, bufferBytes } = device;
+  const facts = deviceFacts(device, config);
+  const { kind, bufferBytes } = device;
+  const { threads } = facts;
   const cores =
     hooks.cache === undefined || hooks.initialCores !== undefined
       ? undefined
@@ -152,12 +154,21 @@ export async function buildEngine(
     engine,
     plan,
     facts: {
-      device: { kind, name, threads },
+      device: facts,
       model: { architecture: model.config.architecture, parameters: base },
       trainable: { parameters, fraction: parameters / all },
       ...(quantization === undefined ? {} : { quantization }),
     },
   };
+}
+
+/** What the run's manifest says of a device. */
+export function deviceFacts(
+  { kind, name, reason }: ChosenDevice,
+  config: Pick<RunConfig, 'threads'>,
+): RunDevice {
+  const threads = config.threads > 0 ? config.threads : physicalCores();
+  return { kind, name, threads, ...(reason === undefined ? {} : { reason }) };
 }
 
 function recomputes({ training }: RunConfig, hooks: Pick<EngineHooks, 'recompute'>): boolean {

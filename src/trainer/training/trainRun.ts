@@ -20,7 +20,7 @@ import { protocolBeams } from '../../evaluation/tasks';
 import type { Engine } from '../engine';
 import { taskOfFile } from '../evaluation/sets';
 import { openDevice, type Device } from '../ort/device';
-import { chooseDevice } from './chooseDevice';
+import { askDevices, chooseDevice } from './chooseDevice';
 import { initialLoopState, trainLoop, type LoopHooks, type LoopState } from '../loop';
 import {
   checkpointBytes,
@@ -35,6 +35,7 @@ import { cacheFolder } from './cacheFolder';
 import { InitialCores } from './initialCores';
 import {
   buildEngine,
+  deviceFacts,
   endTokens,
   openModel,
   type EngineParts,
@@ -109,7 +110,15 @@ async function trainModel(
       : { evaluationData: await hashFile(path.resolve(directory, config.data.test)) }),
   };
   if (checkpoint !== undefined) checkSameInputs(checkpoint, fingerprint, folder);
-  const device = await chooseDevice(config);
+  // Beside the GPU the processor is asked as well, which takes a moment of the same phase.
+  const device = await chooseDevice(
+    config,
+    askDevices(() => {
+      report.phase('probing');
+    }),
+  );
+  main.notify('facts', { device: deviceFacts(device, config) });
+  report.phase('loading');
   const estimate = await estimateRun(
     config,
     model,

@@ -80,6 +80,32 @@ describe('device: auto where the GPU comes first', () => {
   });
 });
 
+describe('why the GPU is not taken', () => {
+  const processor = answer('cpu', 80);
+  it.each([
+    ['its probe', refused('webgpu'), gpuFirst, 'No adapter.'],
+    ['software', answer('webgpu', 900, true), gpuFirst, /only WebGPU adapter here is software/],
+    [
+      'its rate',
+      answer('webgpu', 40.04),
+      gpuFirst,
+      'It computes 40.0 GFLOP/s, the processor 80.0.',
+    ],
+    ['the platform', answer('webgpu', 900), cpuOnly, /no GPU provider for linux-arm64/],
+  ] as const)('is told of %s', async (_, webgpu, order, reason) => {
+    const chosen = await chooseDevice(auto, machine(webgpu, processor).ask, order);
+    expect(chosen.kind).toBe('cpu');
+    expect(chosen.reason).toMatch(reason);
+  });
+
+  it('is not told where it is taken, or where nobody asked for it', async () => {
+    const { ask } = machine(answer('webgpu', 900), processor);
+    expect((await chooseDevice(auto, ask, gpuFirst)).reason).toBeUndefined();
+    const cpu = { ...auto, device: 'cpu' } as const;
+    expect((await chooseDevice(cpu, ask, gpuFirst)).reason).toBeUndefined();
+  });
+});
+
 describe('device: auto', () => {
   it('asks nobody where there is only the processor', async () => {
     const { ask, asked } = machine(answer('webgpu', 900), answer('cpu', 80));
