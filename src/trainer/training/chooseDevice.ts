@@ -12,8 +12,8 @@ export interface ChosenDevice {
   name: string;
   /** Bytes of a GPU's largest buffer. */
   bufferBytes?: number | undefined;
-  /** Why `auto` did not take the GPU: sentences. Undefined where it did, and for a device asked for by name. */
-  reason?: string | undefined;
+  /** Why this one, for people: where it is the processor by `auto`, what spoke against the GPU. Whole sentences. */
+  reason: string;
 }
 
 /** What a device of this machine says when it is probed. */
@@ -46,7 +46,7 @@ export async function chooseDevice(
   machine: DeviceOrder = ownDeviceOrder(),
 ): Promise<ChosenDevice> {
   const { gpu, reason } = await decideDevice(config, ask, machine);
-  return gpu === undefined ? { ...cpu(), reason } : webgpu(gpu);
+  return gpu === undefined ? cpu(reason) : webgpu(gpu, reason);
 }
 
 type Good = ProbeAnswer & { ok: true };
@@ -55,7 +55,7 @@ export interface Decision {
   /** What the GPU says that is taken; undefined for the processor. */
   gpu: Good | undefined;
   /** As of `ChosenDevice`. */
-  reason?: string | undefined;
+  reason: string;
 }
 
 /**
@@ -70,14 +70,14 @@ export async function decideDevice(
   switch (config.device) {
     case 'cpu':
       refuseOutside('cpu', machine);
-      return { gpu: undefined };
+      return { gpu: undefined, reason: 'The configuration asks for the CPU.' };
     case 'webgpu': {
       refuseOutside('webgpu', machine);
       const gpu = await ask('webgpu');
       if (!gpu.ok) throw DotaError.from(gpu.error);
       const refused = refusedSoftware(gpu, config);
       if (refused) throw refused;
-      return { gpu };
+      return { gpu, reason: 'The configuration asks for the GPU.' };
     }
     case 'auto':
       return firstInOrder(config, ask, machine);
@@ -89,23 +89,31 @@ export async function decideDevice(
  * unasked: there is nothing to take in its place, and what is wrong with it shows when it is opened.
  */
 async function firstInOrder(config: Wanted, ask: Ask, machine: DeviceOrder): Promise<Decision> {
-  const { order, platform, leftOut } = machine;
-  const last = order.at(-1);
-  if (last === undefined) throw noRuntime(platform);
-  let reason = leftOut.find(({ device }) => device === 'webgpu')?.why;
+  const { order, platform } = machine;
+  if (order.length === 0) throw noRuntime(platform);
+  // What spoke against each that was passed over.
+  const reasons: string[] = [];
   for (const [i, kind] of order.slice(0, -1).entries()) {
     const answer = await ask(kind);
-    const refused = answer.ok ? refusedSoftware(answer, config) : answer.error;
-    if (!answer.ok || refused !== undefined) {
-      reason = refused?.message;
+    const problem = answer.ok ? refusedSoftware(answer, config)?.message : answer.error.message;
+    if (!answer.ok || problem !== undefined) {
+      reasons.push(problem ?? '');
       continue;
     }
     const next = await ask(order[i + 1] as DeviceKind);
-    if (!next.ok || answer.gflops > next.gflops) return { gpu: answer };
-    const [own, other] = [answer, next].map(({ gflops }) => gflops.toFixed(1));
-    reason = `It computes ${own} GFLOP/s, the processor ${other}.`;
+    if (!next.ok) return { gpu: answer, reason: `The GPU was asked first. ${next.error.message}` };
+    const faster = answer.gflops > next.gflops;
+    const reason = comparison(answer, next, faster);
+    if (faster) return { gpu: answer, reason };
+    reasons.push(reason);
   }
-  return { gpu: undefined, reason };
+  const reason = reasons.join(' ') || notInOrder('webgpu', machine)?.message;
+  return { gpu: undefined, reason: reason ?? 'There is no other device.' };
+}
+
+function comparison(gpu: Good, cpu: Good, faster: boolean): string {
+  const rate = ({ gflops }: Good): string => gflops.toPrecision(gflops < 100 ? 2 : 3);
+  return `The GPU is ${faster ? '' : 'not '}faster: it computes ${rate(gpu)} GFLOP/s, the CPU ${rate(cpu)}.`;
 }
 
 /** @throws DotaError `device.unavailable` */
@@ -124,12 +132,12 @@ function refusedSoftware(gpu: Good, config: Wanted): DotaError | undefined {
   );
 }
 
-function cpu(): ChosenDevice {
-  return { kind: 'cpu', name: os.cpus()[0]?.model.trim() ?? 'CPU' };
+function cpu(reason: string): ChosenDevice {
+  return { kind: 'cpu', name: os.cpus()[0]?.model.trim() ?? 'CPU', reason };
 }
 
-async function webgpu(gpu: Good): Promise<ChosenDevice> {
-  return { kind: 'webgpu', name: await gpuName(gpu), bufferBytes: bufferBytes(gpu) };
+async function webgpu(gpu: Good, reason: string): Promise<ChosenDevice> {
+  return { kind: 'webgpu', name: await gpuName(gpu), bufferBytes: bufferBytes(gpu), reason };
 }
 
 /** Undefined where the largest buffer was not asked for. */

@@ -13,7 +13,6 @@ import {
 } from '../../models/modelFolder';
 import { loadTokenizer, type Tokenizer } from '../../models/tokenizer';
 import { DotaError } from '../../protocol/errors';
-import type { RunDevice } from '../../protocol/deviceText';
 import type { RunManifest } from '../../protocol/runFiles';
 import type { Batch, Engine } from '../engine';
 import { createEngine } from '../engine/createEngine';
@@ -25,10 +24,10 @@ import { openDevice, type Device } from '../ort/device';
 import { OrtGemm } from '../ort/ortGemm';
 import type { DeviceOptions } from '../ort/sessionOptions';
 import { chooseDevice, type ChosenDevice } from './chooseDevice';
+import { deviceFacts } from './deviceFacts';
 import { CoreCache, initialCoresOf } from './coreCache';
 import { FullGradients } from './fullGradients';
 import { resolveModel } from './modelPath';
-import { physicalCores } from './physicalCores';
 import type { DeviceKind } from './probeDevices';
 
 export interface ModelParts {
@@ -160,15 +159,6 @@ export async function buildEngine(
       ...(quantization === undefined ? {} : { quantization }),
     },
   };
-}
-
-/** What the run's manifest says of a device. */
-export function deviceFacts(
-  { kind, name, reason }: ChosenDevice,
-  config: Pick<RunConfig, 'threads'>,
-): RunDevice {
-  const threads = config.threads > 0 ? config.threads : physicalCores();
-  return { kind, name, threads, ...(reason === undefined ? {} : { reason }) };
 }
 
 function recomputes({ training }: RunConfig, hooks: Pick<EngineHooks, 'recompute'>): boolean {

@@ -21,6 +21,7 @@ import type { Engine } from '../engine';
 import { taskOfFile } from '../evaluation/sets';
 import { openDevice, type Device } from '../ort/device';
 import { askDevices, chooseDevice } from './chooseDevice';
+import { deviceFacts } from './deviceFacts';
 import { initialLoopState, trainLoop, type LoopHooks, type LoopState } from '../loop';
 import {
   checkpointBytes,
@@ -35,7 +36,6 @@ import { cacheFolder } from './cacheFolder';
 import { InitialCores } from './initialCores';
 import {
   buildEngine,
-  deviceFacts,
   endTokens,
   openModel,
   type EngineParts,
