@@ -1,20 +1,14 @@
 /** DoTA: Profile Step. Where the time and the memory of a configuration's training step go. */
 import path from 'node:path';
-import { commands, ProgressLocation, Uri, window, workspace } from 'vscode';
+import { ProgressLocation, Uri, window, workspace } from 'vscode';
 import { profileMarkdown } from '../host/profileReport';
 import { activeConfig } from './activeConfig';
 import type { CommandContext } from './context';
 import { commandIds } from './ids';
-
-const scheme = 'dota-profile';
+import { MarkdownReports } from './markdownReports';
 
 export function registerProfile({ extension, register, trainer }: CommandContext): void {
-  const reports = new Map<string, string>();
-  extension.subscriptions.push(
-    workspace.registerTextDocumentContentProvider(scheme, {
-      provideTextDocumentContent: (uri) => reports.get(uri.path) ?? 'This report is gone.',
-    }),
-  );
+  const reports = new MarkdownReports('dota-profile', extension);
   register(commandIds.profileStep, async (given) => {
     const config = given instanceof Uri ? given : await chooseConfig();
     if (!config) return;
@@ -36,9 +30,7 @@ export function registerProfile({ extension, register, trainer }: CommandContext
         return profileMarkdown(path.basename(config.fsPath), json);
       },
     );
-    const name = `/${path.basename(config.fsPath, '.dota.json')} profile ${reports.size + 1}.md`;
-    reports.set(name, report);
-    await commands.executeCommand('markdown.showPreview', Uri.from({ scheme, path: name }));
+    await reports.show(`${path.basename(config.fsPath, '.dota.json')} profile`, report);
   });
 }
 

@@ -29,7 +29,7 @@ function markdownTable({ title, unit, rows }: ProfileTable): string {
 }
 
 /** Names come from files and drivers: nothing in them is markup. */
-function escaped(text: string): string {
+export function escaped(text: string): string {
   return text.replaceAll(/[\\`*_{}[\]()<>#|!~]/g, '\\$&').replaceAll(/\s+/g, ' ');
 }
 

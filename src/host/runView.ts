@@ -2,7 +2,7 @@
 import os from 'node:os';
 import { smallerMicroBatch } from '../protocol/microBatch';
 import type { RunManifest, RunState } from '../protocol/runFiles';
-import type { TrainerProgress } from '../protocol/trainerMessages';
+import { phaseText, type TrainerProgress } from '../protocol/trainerMessages';
 
 export interface RunView {
   /** The run folder, absolute: identifies the run in this window. */
@@ -84,6 +84,25 @@ export function secondsLeft(run: RunView): number | undefined {
   const { last } = run;
   if (!run.live || total === undefined || last === undefined || last.step < 1) return undefined;
   return Math.max(0, ((total - last.step) * last.elapsed) / last.step);
+}
+
+/** What a running trainer does besides its steps: `decomposing 3/28`; undefined while it trains or says nothing. */
+export function activityWords({ activity, live, state }: RunView): string | undefined {
+  if (!live || state !== 'running' || activity === undefined) return undefined;
+  switch (activity.phase) {
+    case 'starting':
+    case 'loading':
+    case 'probing':
+    case 'decomposing':
+    case 'evaluating':
+    case 'saving':
+    case 'stopping':
+      return phaseText(activity);
+    case 'training':
+    case 'paused':
+    case 'ended':
+      return undefined;
+  }
 }
 
 export function createdMs(run: RunView): number {

@@ -1,6 +1,6 @@
 /** What the metrics panel is told of a run besides its rows. */
 import path from 'node:path';
-import { totalSteps, type RunView } from '../host/runView';
+import { activityWords, totalSteps, type RunView } from '../host/runView';
 import { isObject, isString } from '../protocol/guards';
 import type { ChangedSetting, RunSummary } from '../protocol/metricsPanel';
 import type { RunManifest } from '../protocol/runFiles';
@@ -11,6 +11,7 @@ const settingsOf = new WeakMap<RunManifest, readonly ChangedSetting[]>();
 export async function summaryOf(run: RunView): Promise<RunSummary> {
   const { manifest } = run;
   const config = isObject(manifest.config) ? manifest.config : {};
+  const activity = activityWords(run);
   return {
     id: run.key,
     name: manifest.name,
@@ -20,11 +21,13 @@ export async function summaryOf(run: RunView): Promise<RunSummary> {
     ...(manifest.endedAt === undefined ? {} : { endedAt: manifest.endedAt }),
     model: isString(config.model) ? path.basename(config.model) : '',
     method: isString(config.method) ? config.method : '',
-    ...(manifest.device === undefined ? {} : { device: deviceText(manifest.device) }),
+    ...(manifest.device === undefined ? {} : { device: manifest.device }),
+    ...(activity === undefined ? {} : { activity }),
     ...progressOf(run),
     ...(manifest.best === undefined ? {} : { best: manifest.best }),
     ...(manifest.trainable === undefined ? {} : { trainable: manifest.trainable }),
     ...(manifest.peakRssMb === undefined ? {} : { peakRssMb: manifest.peakRssMb }),
+    ...(manifest.peakDeviceMb === undefined ? {} : { peakDeviceMb: manifest.peakDeviceMb }),
     ...(manifest.estimate === undefined ? {} : { estimate: manifest.estimate }),
     ...(manifest.fingerprint === undefined ? {} : { fingerprint: manifest.fingerprint }),
     changedSettings: await changed(manifest),
@@ -48,11 +51,6 @@ function progressOf(run: RunView): Pick<RunSummary, 'progress'> {
       tokens: progress?.tokens ?? 0,
     },
   };
-}
-
-function deviceText(device: NonNullable<RunManifest['device']>): string {
-  const threads = device.threads === 1 ? '1 thread' : `${device.threads} threads`;
-  return device.kind === 'cpu' && device.threads > 0 ? `${device.name}, ${threads}` : device.name;
 }
 
 async function changed(manifest: RunManifest): Promise<readonly ChangedSetting[]> {

@@ -5,6 +5,7 @@
  */
 import type { SerializedError } from './errors';
 import { isNumber, isObject, isOneOf, isString, isStringArray } from './guards';
+import type { RunDevice } from './deviceText';
 import type { RunFingerprint, RunState } from './runFiles';
 
 /** A value of the configuration that differs from its default, both as JSON text. */
@@ -27,13 +28,15 @@ export interface RunSummary {
   model: string;
   /** Of the configuration, e.g. `dota`. */
   method: string;
-  /** Device in words, e.g. `CPU, 2 threads`. */
-  device?: string;
+  device?: RunDevice;
+  /** What the trainer is doing before, between and after its steps, in words. */
+  activity?: string;
   progress?: { step: number; totalSteps: number; epoch: number; tokens: number };
   best?: { step: number; validationLoss: number };
   trainable?: { parameters: number; fraction: number };
   peakRssMb?: number;
-  /** What was expected before the first step. */
+  peakDeviceMb?: number;
+  /** What was expected before the first step; on a GPU the memory is the GPU's. */
   estimate?: { peakRssMb: number; secondsPerStep?: number };
   /** Facts that decide whether two runs may be compared. */
   fingerprint?: RunFingerprint;
@@ -55,6 +58,8 @@ export interface StepColumns {
   gradNorm: Float64Array;
   tokensPerSecond: Float64Array;
   rssMb: Float64Array;
+  /** NaN where the run is on no GPU. */
+  deviceMb: Float64Array;
 }
 export const stepColumnNames = [
   'step',
@@ -65,6 +70,7 @@ export const stepColumnNames = [
   'gradNorm',
   'tokensPerSecond',
   'rssMb',
+  'deviceMb',
 ] as const satisfies readonly (keyof StepColumns)[];
 
 /** `eval` rows of the journal as columns of equal length. */

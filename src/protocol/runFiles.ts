@@ -52,7 +52,8 @@ export interface RunManifest {
   configDirectory: string;
   fingerprint?: RunFingerprint;
   versions: { dota: string; node: string; onnxruntime: string; platform: string };
-  device?: { kind: 'cpu' | 'webgpu'; name: string; threads: number };
+  /** `reason`: why it is not the GPU, as a sentence; absent where it is, or nobody asked for one. */
+  device?: { kind: 'cpu' | 'webgpu'; name: string; threads: number; reason?: string };
   model?: { architecture: string; parameters: number };
   trainable?: { parameters: number; fraction: number };
   /**
@@ -66,7 +67,7 @@ export interface RunManifest {
   evaluation?: Record<string, { accuracy: number; correct: number; total: number }>;
   timing?: { seconds: number; tokensPerSecond: number };
   peakRssMb?: number;
-  /** Largest memory in use on the GPU, where the run is on one. */
+  /** Largest memory in use on the GPU, where the run is on one; of `deviceMb` of the journal's rows. */
   peakDeviceMb?: number;
   /**
    * Sequences computed at once, where these are fewer than `per_device_train_batch_size`: a batch is
@@ -75,7 +76,10 @@ export interface RunManifest {
   microBatch?: number;
   /** Whether activations are computed again in the backward pass, as chosen or asked for. */
   recompute?: boolean;
-  /** What was expected before the first step; beside `peakRssMb` and the steps' times. */
+  /**
+   * What was expected before the first step, beside the steps' times and `peakRssMb`; on a GPU the memory is
+   * the GPU's, beside `peakDeviceMb`.
+   */
   estimate?: { peakRssMb: number; secondsPerStep?: number };
   error?: SerializedError;
 }

@@ -11,6 +11,7 @@ import type { RunState } from './runFiles';
 export const trainerPhases = [
   'starting',
   'loading',
+  'probing',
   'decomposing',
   'training',
   'evaluating',
@@ -29,12 +30,21 @@ export interface TrainerProgress {
   /** Of the latest step. */
   loss?: number;
   tokensPerSecond?: number;
+  /** Resident memory of the trainer. */
   rssMb?: number;
+  /** As in the journal's rows: in use on the GPU, where the run is on one. */
+  deviceMb?: number;
   /** Estimated seconds to the end; absent until a rate is known. */
   secondsLeft?: number;
   /** Within a phase that counts, e.g. modules decomposed. */
   done?: number;
   total?: number;
+}
+
+/** What the trainer is doing in words, with its count where it has one: `decomposing 3/28`. */
+export function phaseText({ phase, done, total }: TrainerProgress): string {
+  const words = phase === 'probing' ? 'asking the GPU' : phase;
+  return done === undefined || total === undefined ? words : `${words} ${done}/${total}`;
 }
 
 export interface TrainerStatus {

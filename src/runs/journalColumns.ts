@@ -10,6 +10,8 @@ export const stepFields = [
   'tokensPerSecond',
   'rssMb',
   'elapsed',
+  /** Only of runs on a GPU; NaN in other rows. */
+  'deviceMb',
 ] as const;
 export const evalFields = ['step', 'loss', 'tokens', 'elapsed'] as const;
 

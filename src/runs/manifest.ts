@@ -31,7 +31,14 @@ const manifestSchema = z.object({
     })
     .optional(),
   versions: z.object({ dota: text, node: text, onnxruntime: text, platform: text }),
-  device: z.object({ kind: z.enum(['cpu', 'webgpu']), name: text, threads: count }).optional(),
+  device: z
+    .object({
+      kind: z.enum(['cpu', 'webgpu']),
+      name: text,
+      threads: count,
+      reason: text.optional(),
+    })
+    .optional(),
   model: z.object({ architecture: text, parameters: count }).optional(),
   trainable: z.object({ parameters: count, fraction: z.number() }).optional(),
   quantization: z

@@ -5,10 +5,14 @@
  */
 import { stepFields } from './journalColumns';
 
+/** Stands at the end of a GPU's rows alone. */
+const optional = 'deviceMb' satisfies (typeof stepFields)[number];
+
 /** The keys in the writer's order, up to and including each colon. */
-const keys = ['{"kind":"step","seq":', ...stepFields.map((field) => `,"${field}":`)].map((key) =>
-  Buffer.from(key, 'latin1'),
-);
+const keys = [
+  '{"kind":"step","seq":',
+  ...stepFields.filter((field) => field !== optional).map((field) => `,"${field}":`),
+].map((key) => Buffer.from(key, 'latin1'));
 
 /** Each key as words of four bytes, which compare four times as fast, and the bytes left over. */
 const pattern = (key: Buffer) => {
@@ -16,8 +20,7 @@ const pattern = (key: Buffer) => {
   return { length: key.length, words, rest: key.subarray(4 * words.length) };
 };
 const patterns = keys.map(pattern);
-/** Stands at the end of a GPU's rows; no column of the reader's holds it. */
-const deviceMemory = pattern(Buffer.from(',"deviceMb":', 'latin1'));
+const deviceMemory = pattern(Buffer.from(`,"${optional}":`, 'latin1'));
 
 const newline = 0x0a;
 const [minus, point, zero, nine, closing, exponent] = [0x2d, 0x2e, 0x30, 0x39, 0x7d, 0x65];
@@ -28,8 +31,8 @@ const exactDigits = 15;
 const mostDigits = 17;
 
 export class StepRowParser {
-  /** `seq` and then the step fields, of the line parsed last. */
-  readonly values = new Float64Array(keys.length);
+  /** `seq` and then the step fields, of the line parsed last; NaN for an optional one that is not there. */
+  readonly values = new Float64Array(keys.length + 1);
   /** Where the line after it begins. */
   next = 0;
   #at = 0;
@@ -49,7 +52,12 @@ export class StepRowParser {
       if (Number.isNaN(value)) return false;
       this.values[k] = value;
     }
-    if (this.#skip(deviceMemory, bytes) && Number.isNaN(this.#number(bytes))) return false;
+    let onDevice = NaN;
+    if (this.#skip(deviceMemory, bytes)) {
+      onDevice = this.#number(bytes);
+      if (Number.isNaN(onDevice)) return false;
+    }
+    this.values[keys.length] = onDevice;
     if (bytes[this.#at] !== closing || bytes[this.#at + 1] !== newline) return false;
     this.next = this.#at + 2;
     return true;

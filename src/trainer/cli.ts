@@ -67,7 +67,7 @@ function buildProgram(finish: (code: ExitCode) => void): Command {
   addEvaluate(program);
   addGenerate(program);
   addServePrompts(program);
-  addDoctor(program);
+  addDoctor(program, finish);
   addProfile(program);
   addExport(program);
   addPreview(program);
@@ -95,12 +95,12 @@ function addProfile(program: Command): void {
   });
 }
 
-function addDoctor(program: Command): void {
+function addDoctor(program: Command, finish: (code: ExitCode) => void): void {
   json(
     program.command('doctor').description('what this machine has for training, and what it lacks'),
   ).action(async (options: { json?: boolean }) => {
     const { runDoctor } = await import('./commands/doctor');
-    await runDoctor(options);
+    finish(await runDoctor(options));
   });
   // Run in a process of its own: a driver that crashes takes only this one with it.
   program

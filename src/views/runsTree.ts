@@ -1,7 +1,8 @@
 /** The Runs view as data: one node a run, newest first; a run's node opens to its figures. */
-import { refusal, secondsLeft, totalSteps, type RunView } from '../host/runView';
+import { activityWords, refusal, secondsLeft, totalSteps, type RunView } from '../host/runView';
 import { formatError } from '../protocol/errors';
 import type { RunState } from '../protocol/runFiles';
+import { deviceLine, megabytesText } from '../protocol/deviceText';
 import { formatCount, formatDuration, formatLoss, formatPercent } from './format';
 
 export interface RunNodeText {
@@ -57,27 +58,9 @@ export function textOfRun(run: RunView): RunNodeText {
   };
 }
 
-/** The state, or more closely what a running trainer is doing: `decomposing 3/28`. */
+/** The state, or more closely what a running trainer is doing. */
 function activityText(run: RunView): string {
-  const { activity, state } = run;
-  if (!run.live || state !== 'running' || activity === undefined) return state;
-  switch (activity.phase) {
-    case 'starting':
-    case 'loading':
-    case 'decomposing':
-    case 'evaluating':
-    case 'saving':
-    case 'stopping': {
-      const { done, total } = activity;
-      return done === undefined || total === undefined
-        ? activity.phase
-        : `${activity.phase} ${done}/${total}`;
-    }
-    case 'training':
-    case 'paused':
-    case 'ended':
-      return state;
-  }
+  return activityWords(run) ?? run.state;
 }
 
 /** Figures of a run, one a line: name and value. */
@@ -88,7 +71,7 @@ export function detailsOfRun(run: RunView): [string, string][] {
     if (value !== undefined) lines.push([name, value]);
   };
   add('Created', manifest.createdAt);
-  add('Device', manifest.device === undefined ? undefined : `${manifest.device.name}`);
+  add('Device', manifest.device === undefined ? undefined : deviceLine(manifest.device));
   add(
     'Trainable',
     manifest.trainable === undefined
@@ -110,11 +93,11 @@ export function detailsOfRun(run: RunView): [string, string][] {
   );
   add(
     'Peak memory',
-    manifest.peakRssMb === undefined ? undefined : `${Math.round(manifest.peakRssMb)} MB`,
+    manifest.peakRssMb === undefined ? undefined : megabytesText(manifest.peakRssMb),
   );
   add(
     'Peak GPU memory',
-    manifest.peakDeviceMb === undefined ? undefined : `${Math.round(manifest.peakDeviceMb)} MB`,
+    manifest.peakDeviceMb === undefined ? undefined : megabytesText(manifest.peakDeviceMb),
   );
   add('Micro-batch', manifest.microBatch === undefined ? undefined : `${manifest.microBatch}`);
   add('Error', manifest.error === undefined ? undefined : formatError(manifest.error));

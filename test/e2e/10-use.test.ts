@@ -315,6 +315,24 @@ describe('after a reload', () => {
   });
 });
 
+describe('Doctor', () => {
+  it('says what runs use, and opens a report with every device', async () => {
+    await workbench.command('DoTA: Doctor');
+    const said = workbench.notification('Runs use');
+    await said.waitFor();
+    await workbench.screenshot('doctor-notification');
+    await workbench.page.getByRole('button', { name: 'Open Report' }).click();
+    const frame = await workbench.webviewShowing('Versions');
+    const text = (await frame.locator('body').textContent()) ?? '';
+    expect(text).toContain('Runs use');
+    expect(text).toContain('CPU: passed its check');
+    expect(text).toMatch(/GPU, through WebGPU: (passed its check|refused|cannot be used)/);
+    for (const heading of ['Devices', 'Memory', 'Checks']) expect(text).toContain(heading);
+    expect(await frame.locator('table').count()).toBe(3);
+    await workbench.screenshot('doctor');
+  });
+});
+
 describe('Profile Step', () => {
   it('measures the configuration that is open and shows where the time goes', async () => {
     await workbench.openFile('dota.dota.json');

@@ -2,7 +2,16 @@ import { describe, expect, it } from 'vitest';
 import type { MetricsViewMessage } from '../../src/protocol/metricsPanel';
 import { canvasInk, faintIcons, lowContrast, overflowing, tabStops } from './audit';
 import type { Webview, WebviewOptions } from './harness';
-import { dotaShape, fullShape, loraShape, rows, runs } from './metricsData';
+import {
+  dotaShape,
+  fullShape,
+  gpuRun,
+  gpuShape,
+  loraShape,
+  noGpu,
+  rows,
+  runs,
+} from './metricsData';
 import { drawn, testPanel } from './testPanel';
 import { themes } from './themes';
 
@@ -81,6 +90,89 @@ describe.each(themes)('in $name', (theme) => {
   });
 });
 
+describe('the device', () => {
+  const gpu = gpuRun();
+  async function openOnGpu(options: Partial<WebviewOptions> = {}): Promise<void> {
+    await open(options);
+    await view.post({ type: 'init', runs: [gpu, ...runs()], selected: [gpu.id] });
+    await view.post(rows(gpu.id, gpuShape, 0, gpuShape.steps));
+    await settle();
+  }
+  const tile = (name: string): Promise<string> =>
+    view.page.locator('.tile', { has: view.page.locator(`dt:text-is("${name}")`) }).innerText();
+  const visible = (id: string): Promise<boolean> => view.page.isVisible(`[data-chart=${id}]`);
+
+  it.each(themes)('has memory of its own on a GPU, in $name', async (theme) => {
+    await openOnGpu({ theme, height: 1500 });
+    expect(await canvasInk(view.page)).toHaveLength(6);
+    await view.screenshot(`metrics-gpu-${theme.name}`);
+    expect(await lowContrast(view.page)).toEqual([]);
+    expect(await faintIcons(view.page)).toEqual([]);
+    expect(await view.page.textContent('.facts')).toContain('WebGPU (NVIDIA RTX 4090)');
+    // The estimate is of the GPU's memory, and stands beside that alone.
+    expect(await tile('GPU memory')).toMatch(/6\.12 GB\s+peak 6\.12 GB \(estimate 5\.80 GB\)/);
+    expect(await tile('Memory')).toMatch(/\d{3} MB\s+peak 421 MB$/);
+  });
+
+  it('has a curve and a column of its memory only with a run on a GPU', async () => {
+    await openOnGpu();
+    const columns = (): Promise<number> =>
+      view.page.locator('th:visible', { hasText: 'GPU memory' }).count();
+    expect(await visible('deviceMb')).toBe(true);
+    await view.page.click('text=Table');
+    await settle();
+    expect(await columns()).toBe(1);
+    expect(await view.page.locator('table.data tbody tr').last().innerText()).toMatch(/6,120$/);
+    await openWithRun();
+    expect(await visible('rssMb')).toBe(true);
+    expect(await visible('deviceMb')).toBe(false);
+    await view.page.click('text=Table');
+    await settle();
+    expect(await columns()).toBe(0);
+    expect(await view.page.locator('table.data tbody tr').last().innerText()).toMatch(/41\d$/);
+  });
+
+  it.each([1280, 900, 480])(
+    'leaves nothing out and no row half empty at %i pixels',
+    async (width) => {
+      await openOnGpu({ width, height: 1500 });
+      expect(await overflowing(view.page)).toEqual([]);
+      const ends = await rowEnds();
+      expect(new Set(ends)).toEqual(new Set([0]));
+    },
+  );
+
+  it('says why it is not the GPU, and what the trainer does before the first step', async () => {
+    await open();
+    const [run] = runs();
+    const { progress, ...starting } = { ...run!, activity: 'asking the GPU' };
+    expect(progress).toBeDefined();
+    await view.post({ type: 'init', runs: [starting], selected: [dota] });
+    await settle();
+    const header = view.page.locator('.run-header').first();
+    expect(await header.innerText()).toContain('asking the GPU');
+    const facts = await view.page.locator('.facts').allTextContents();
+    expect(facts[0]).toMatch(/CPU \(AMD EPYC, 2 threads\)$/);
+    expect(facts[1]).toBe(`The GPU is not used: ${noGpu}`);
+    await view.post({ type: 'run', run: run! });
+    await settle();
+    expect(await header.innerText()).not.toContain('asking the GPU');
+  });
+});
+
+/** How far the last tile of each row ends before the tiles' edge, in pixels. */
+function rowEnds(): Promise<number[]> {
+  return view.page.locator('.tiles').evaluate((tiles) => {
+    const rows = new Map<number, number>();
+    for (const tile of tiles.children) {
+      const { top, right } = tile.getBoundingClientRect();
+      rows.set(Math.round(top), Math.max(rows.get(Math.round(top)) ?? 0, right));
+    }
+    const { right } = tiles.getBoundingClientRect();
+    return [...rows.values()].map((end) => Math.round(right - end));
+  });
+}
+
 describe('layout', () => {
   it.each([
     [1280, 2],
@@ -99,15 +191,7 @@ describe('layout', () => {
 
   it.each([1280, 900, 480])('no row of figures is left half empty at %i pixels', async (width) => {
     await openWithRun({ width });
-    const ends = await view.page.locator('.tiles').evaluate((tiles) => {
-      const rows = new Map<number, number>();
-      for (const tile of tiles.children) {
-        const { top, right } = tile.getBoundingClientRect();
-        rows.set(Math.round(top), Math.max(rows.get(Math.round(top)) ?? 0, right));
-      }
-      const { right } = tiles.getBoundingClientRect();
-      return [...rows.values()].map((end) => Math.round(right - end));
-    });
+    const ends = await rowEnds();
     expect(new Set(ends)).toEqual(new Set([0]));
   });
 });

@@ -18,6 +18,8 @@ export interface RunShape {
   floor: number;
   rate: number;
   salt: number;
+  /** Memory in use on the GPU that the run is on. */
+  gpuMb?: number;
 }
 
 /** Rows `[from, to)` of a run (steps from + 1 to `to`). */
@@ -59,6 +61,7 @@ export function rows(runId: string, shape: RunShape, from: number, to: number): 
       ),
       tokensPerSecond: column((s) => 3850 + 140 * noise(s, salt + 4) - (s % 83 === 0 ? 900 : 0)),
       rssMb: column((s) => 386 + 24 * (1 - Math.exp(-s / 60)) + 2 * noise(s, salt + 5)),
+      deviceMb: column((s) => (shape.gpuMb ?? NaN) * (1 - 0.1 * Math.exp(-s / 40))),
     },
     evals: {
       step: evals,
@@ -103,6 +106,33 @@ export const fullShape: RunShape = {
   salt: 40,
 };
 
+/** As long as such reasons get. */
+export const noGpu =
+  'The process that asked the device "webgpu" ended without an answer. No Vulkan driver is installed: ' +
+  'the folders of Vulkan have no description of one.';
+
+export const gpuShape: RunShape = { ...dotaShape, gpuMb: 6120 };
+
+/** A run that takes memory on the GPU, with more of it than was estimated. */
+export function gpuRun(): RunSummary {
+  return {
+    id: '20261125-arith-gpu',
+    name: 'Arithmetic on the GPU',
+    state: 'running',
+    createdAt: '2026-11-25T18:00:00Z',
+    model: 'sample',
+    method: 'dota',
+    device: { kind: 'webgpu', name: 'WebGPU (NVIDIA RTX 4090)', threads: 2 },
+    progress: { step: 412, totalSteps: 1000, epoch: 1.236, tokens: 334_544 },
+    trainable: { parameters: 118_784, fraction: 0.0557 },
+    peakRssMb: 421,
+    peakDeviceMb: 6118,
+    estimate: { peakRssMb: 5800 },
+    fingerprint,
+    changedSettings: [],
+  };
+}
+
 export function runs(): RunSummary[] {
   return [
     {
@@ -113,7 +143,7 @@ export function runs(): RunSummary[] {
       startedAt: '2026-11-24T18:00:02Z',
       model: 'sample',
       method: 'dota',
-      device: 'CPU, 2 threads',
+      device: { kind: 'cpu', name: 'AMD EPYC', threads: 2, reason: noGpu },
       progress: { step: 412, totalSteps: 1000, epoch: 1.236, tokens: 334_544 },
       best: { step: 332, validationLoss: 0.9731 },
       trainable: { parameters: 118_784, fraction: 0.0557 },

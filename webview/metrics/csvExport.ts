@@ -14,6 +14,7 @@ const header = [
   'grad_norm',
   'tokens_per_second',
   'rss_mb',
+  'device_mb',
 ];
 
 /** Every row of the given runs at full precision; an evaluation's step columns are empty. */
@@ -27,7 +28,7 @@ export function runsToCsv(runs: readonly { run: RunSummary; data: RunData }[]): 
     }
     for (let i = 0; i < evals.length; i++) {
       const row = evals.names.map((name) => evals.column(name)[i] as number);
-      parts.push(csvRow([run.name, run.id, 'eval', ...row, '', '', '', '']));
+      parts.push(csvRow([run.name, run.id, 'eval', ...row, '', '', '', '', '']));
     }
   }
   return parts.join('');

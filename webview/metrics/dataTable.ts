@@ -2,7 +2,7 @@
 import type { RunSummary } from '../../src/protocol/metricsPanel';
 import { nearestIndex } from '../chart/reduce';
 import { button, h, replaceChildren, setText } from '../shared/dom';
-import { formatFixed, formatInteger, formatNumber } from '../shared/format';
+import { formatFixed, formatInteger, formatMegabytes, formatNumber } from '../shared/format';
 import type { RunData } from './runData';
 
 const PAGE = 100;
@@ -17,6 +17,12 @@ const columns = [
   ['Speed', 'tokens/s'],
   ['Memory', 'MB'],
 ] as const;
+/** Last, and only there where the run is on a GPU. */
+const gpuColumn = ['GPU memory', 'MB'] as const;
+
+function headCell([name, unit]: readonly [string, string]): HTMLElement {
+  return h('th', { attrs: { scope: 'col' } }, name, h('span', { class: 'unit', text: unit }));
+}
 
 export class DataTable {
   readonly element = h('section', { attrs: { 'aria-label': 'Data table' } });
@@ -24,6 +30,7 @@ export class DataTable {
   private readonly body = h('tbody');
   private readonly caption = h('span');
   private readonly where = h('span', { class: 'number' });
+  private readonly gpuHead = headCell(gpuColumn);
   private readonly pager: HTMLButtonElement[];
   /** Page shown; undefined = the last one, following the run. */
   private page: number | undefined;
@@ -59,13 +66,7 @@ export class DataTable {
         { icon: 'chevron-down', kind: 'tool', title: 'Last page (follows the run)' },
       ),
     ];
-    const head = h(
-      'tr',
-      {},
-      ...columns.map(([name, unit]) =>
-        h('th', { attrs: { scope: 'col' } }, name, h('span', { class: 'unit', text: unit })),
-      ),
-    );
+    const head = h('tr', {}, ...columns.map(headCell), this.gpuHead);
     this.element.append(
       this.summary,
       h('div', { class: 'pager' }, this.where, h('span', { class: 'spring' }), ...this.pager),
@@ -120,6 +121,7 @@ export class DataTable {
     ];
     first.disabled = previous.disabled = page === 0;
     next.disabled = last.disabled = page === this.lastPage;
+    this.gpuHead.hidden = !data.onGpu;
     const rows: HTMLElement[] = [];
     for (let i = from; i < to; i++) {
       const step = steps.column('step')[i] as number;
@@ -135,6 +137,7 @@ export class DataTable {
         formatNumber(steps.column('gradNorm')[i], 4),
         formatInteger(steps.column('tokensPerSecond')[i]),
         formatInteger(steps.column('rssMb')[i]),
+        ...(data.onGpu ? [formatMegabytes(steps.column('deviceMb')[i])] : []),
       ];
       rows.push(
         h(

@@ -1,4 +1,5 @@
 /** The top of the panel: what the leading run is doing, how far it is, and what one can do now. */
+import { deviceText, gpuUnusedText } from '../../src/protocol/deviceText';
 import type { MetricsViewMessage, RunCommand, RunSummary } from '../../src/protocol/metricsPanel';
 import type { RunState } from '../../src/protocol/runFiles';
 import { button, h, icon, replaceChildren } from '../shared/dom';
@@ -12,14 +13,18 @@ import {
 } from '../shared/format';
 import { secondsLeft, type RunData } from './runData';
 
-/** The peak, and the estimate beside it. */
-function memoryNote({ peakRssMb, estimate }: RunSummary, now: number | undefined): string {
-  const expected =
-    estimate === undefined ? '' : ` (estimate ${formatBytes(estimate.peakRssMb * 1e6)})`;
-  // The manifest is written more seldom than the journal.
-  return peakRssMb === undefined
-    ? `resident${expected}`
-    : `peak ${formatBytes(Math.max(peakRssMb, now ?? 0) * 1e6)}${expected}`;
+/** The peak, and the estimate beside it where it is of this memory. @param peak MB, of the manifest */
+function memoryNote(
+  peak: number | undefined,
+  now: number | undefined,
+  estimate: number | undefined,
+): string {
+  const parts = [
+    // The manifest is written more seldom than the journal.
+    peak === undefined ? '' : `peak ${formatBytes(Math.max(peak, now ?? 0) * 1e6)}`,
+    estimate === undefined ? '' : `(estimate ${formatBytes(estimate * 1e6)})`,
+  ];
+  return parts.filter((part) => part !== '').join(' ') || 'resident';
 }
 
 const stateLooks: Readonly<Record<RunState, readonly [icon: string, label: string]>> = {
@@ -110,11 +115,16 @@ function tile(
   );
 }
 
+function formatMemory(mb: number | undefined): string {
+  return formatBytes(mb === undefined ? undefined : mb * 1e6);
+}
+
 function tiles(run: RunSummary, data: RunData): HTMLElement {
   const { steps, evals } = data;
   const last = steps.length - 1;
   const at = (name: Parameters<typeof steps.column>[0]): number | undefined =>
     last < 0 ? undefined : steps.column(name)[last];
+  const onGpu = run.device?.kind === 'webgpu';
   const bestTrain = data.trainLoss.best;
   const evalLoss = evals.column('loss');
   const bestEval = data.validationLoss.best;
@@ -160,13 +170,22 @@ function tiles(run: RunSummary, data: RunData): HTMLElement {
     ),
     tile(
       'Memory',
-      at('rssMb') === undefined
-        ? formatBytes(undefined)
-        : formatBytes((at('rssMb') as number) * 1e6),
+      formatMemory(at('rssMb')),
       '',
-      memoryNote(run, at('rssMb')),
-      'Resident memory of the trainer process, and what was expected before the first step',
+      memoryNote(run.peakRssMb, at('rssMb'), onGpu ? undefined : run.estimate?.peakRssMb),
+      onGpu
+        ? 'Resident memory of the trainer process; the run’s tensors are on the GPU'
+        : 'Resident memory of the trainer process, and what was expected before the first step',
     ),
+    onGpu &&
+      tile(
+        'GPU memory',
+        formatMemory(at('deviceMb')),
+        '',
+        memoryNote(run.peakDeviceMb, at('deviceMb'), run.estimate?.peakRssMb),
+        'In use on the GPU: what its driver counts, else what the trainer holds there; ' +
+          'and what was expected before the first step',
+      ),
     run.trainable === undefined
       ? undefined
       : tile(
@@ -181,7 +200,8 @@ function tiles(run: RunSummary, data: RunData): HTMLElement {
 
 function progress(run: RunSummary, data: RunData): HTMLElement | undefined {
   const p = run.progress;
-  if (p === undefined) return undefined;
+  const doing = run.activity === undefined ? undefined : h('span', { text: run.activity });
+  if (p === undefined) return doing && h('div', { class: 'progress-text' }, doing);
   const bar = h('div', { class: 'progress-bar' });
   const share = p.totalSteps > 0 ? Math.min(1, p.step / p.totalSteps) : 0;
   bar.style.transform = `scaleX(${share})`;
@@ -216,6 +236,7 @@ function progress(run: RunSummary, data: RunData): HTMLElement | undefined {
     h(
       'div',
       { class: 'progress-text' },
+      doing,
       ...words.map((w) => (w === undefined ? undefined : h('span', { text: w }))),
     ),
   );
@@ -297,6 +318,7 @@ export class Header {
         this.element,
         this.titleRow(run),
         this.facts(run),
+        this.unused(run),
         this.live,
         trouble(run, log, this.post),
         this.changes(run),
@@ -361,13 +383,25 @@ export class Header {
   }
 
   private facts(run: RunSummary): HTMLElement {
+    const facts = [
+      methodName(run.method),
+      `model ${run.model}`,
+      run.device && deviceText(run.device),
+      run.controlDisabledReason,
+    ];
     return h(
       'div',
       { class: 'facts' },
-      ...[methodName(run.method), `model ${run.model}`, run.device, run.controlDisabledReason].map(
-        (fact) => (fact === undefined ? undefined : h('span', { text: fact })),
-      ),
+      ...facts.map((fact) => (fact === undefined ? undefined : h('span', { text: fact }))),
     );
+  }
+
+  /** A sentence and more: a line of its own. */
+  private unused(run: RunSummary): HTMLElement | undefined {
+    const text = run.device && gpuUnusedText(run.device);
+    return text === undefined
+      ? undefined
+      : h('div', { class: 'facts', text: text.replace(/^t/, 'T') });
   }
 
   private changes(run: RunSummary): HTMLElement | undefined {

@@ -17,7 +17,7 @@ import { Header } from './header';
 import { chartsToPng } from './image';
 import { RunData } from './runData';
 import { RunList } from './runList';
-import { charts, describeX, formatX } from './series';
+import { charts, describeX, formatX, type ChartSpec } from './series';
 import {
   initialView,
   leadRun,
@@ -216,6 +216,7 @@ export function startMetricsPanel(root: HTMLElement): void {
     setText(
       live,
       `${describeX(state.view.xAxis, at)}: ${charts
+        .filter((spec) => isDrawn(spec, [lead]))
         .map((spec) => {
           const value = legendOf(spec, [lead], state.view.xAxis, at, theme)[0]?.value ?? '';
           return `${spec.title} ${value}`;
@@ -271,13 +272,14 @@ export function startMetricsPanel(root: HTMLElement): void {
 
   /** Draws the charts in sight, or all of them; the others follow when they are scrolled to. */
   function drawCharts(shown: readonly ShownRun[], all: boolean): void {
+    for (const card of cards) card.element.hidden = !isDrawn(card.spec, shown);
     const range = visibleRange();
     const places = cards.map((card) => card.element.getBoundingClientRect());
     cards.forEach((card, i) => {
       const place = places[i];
       if (place === undefined) return;
       const near = place.bottom > -MARGIN && place.top < window.innerHeight + MARGIN;
-      if (!all && !near) return;
+      if (card.element.hidden || (!all && !near)) return;
       const log = state.view.log && card.spec.log;
       const lines = linesOf(card.spec, shown, state.view, range, card.chart.columns, theme, cache);
       card.draw(lines, range, log);
@@ -372,7 +374,7 @@ export function startMetricsPanel(root: HTMLElement): void {
     drawCharts(shown, true);
     const pictures = cards.flatMap((card) => {
       const canvas = card.chart.canvas;
-      if (canvas === undefined) return [];
+      if (card.element.hidden || canvas === undefined) return [];
       const legend = legendOf(card.spec, shown, state.view.xAxis, undefined, theme).map((e) => ({
         label: entryName(e),
         color: e.style.color,
@@ -384,6 +386,10 @@ export function startMetricsPanel(root: HTMLElement): void {
     const bytes = await chartsToPng(shown.map((r) => r.name).join(', '), pictures, theme);
     api.post({ type: 'exportPng', fileName: 'dota-metrics.png', bytes });
   }
+}
+
+function isDrawn(spec: ChartSpec, shown: readonly ShownRun[]): boolean {
+  return spec.optional !== true || shown.some(({ data }) => data.onGpu);
 }
 
 function withoutZoom(view: ViewState): ViewState {

@@ -19,6 +19,8 @@ export class RunData {
   /** Of the training losses, kept up to date as rows come. */
   readonly trainLoss = new LossStatistics();
   readonly validationLoss = new LossStatistics();
+  /** Whether any row tells the memory in use on a GPU. */
+  onGpu = false;
   /** False while the host is still replaying the journal. */
   complete = false;
 
@@ -34,7 +36,10 @@ export class RunData {
         store.truncate(lowerBound(store.column('step'), store.length, above + 1));
       }
     }
+    // What was begun on a GPU may go on from its first step without one.
+    if (this.steps.length === 0) this.onGpu = false;
     this.steps.append(message.steps);
+    this.onGpu ||= message.steps.deviceMb.some(Number.isFinite);
     this.evals.append(message.evals);
     this.trainLoss.update(this.steps);
     this.validationLoss.update(this.evals);

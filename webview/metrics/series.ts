@@ -1,6 +1,12 @@
 /** The charts of the panel and the units of what they show. */
 import type { StepColumns } from '../../src/protocol/metricsPanel';
-import { formatCount, formatDuration, formatInteger, formatNumber } from '../shared/format';
+import {
+  formatCount,
+  formatDuration,
+  formatInteger,
+  formatMegabytes,
+  formatNumber,
+} from '../shared/format';
 import type { XAxis } from './state';
 
 export interface ChartSpec {
@@ -14,6 +20,8 @@ export interface ChartSpec {
   smooth: boolean;
   /** Whether the log switch applies. */
   log: boolean;
+  /** Of runs on a GPU alone: left out where no run shown has a value. */
+  optional?: boolean;
   format: (value: number) => string;
 }
 
@@ -67,6 +75,17 @@ export const charts: readonly ChartSpec[] = [
     smooth: false,
     log: false,
     format: (v) => formatInteger(v),
+  },
+  {
+    id: 'deviceMb',
+    title: 'GPU memory',
+    unit: 'MB in use',
+    column: 'deviceMb',
+    validation: false,
+    smooth: false,
+    log: false,
+    optional: true,
+    format: (v) => formatMegabytes(v),
   },
 ];
 

@@ -69,6 +69,11 @@ export function formatBytes(bytes: number | undefined): string {
   return `${unit === 0 ? String(Math.round(value)) : value.toPrecision(3)} ${units[unit] ?? ''}`;
 }
 
+/** Megabytes without their unit, with as many digits as tell a little from nothing: `812`, `0.2`. */
+export function formatMegabytes(mb: number | undefined): string {
+  return mb !== undefined && Math.abs(mb) < 9.95 ? formatNumber(mb, 2) : formatInteger(mb);
+}
+
 /** Seconds as `45 s`, `3 min 20 s`, `1 h 02 min`, `2 d 03 h`. */
 export function formatDuration(seconds: number | undefined): string {
   if (seconds === undefined || !Number.isFinite(seconds) || seconds < 0) return MISSING;

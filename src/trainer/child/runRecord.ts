@@ -43,10 +43,7 @@ export class RunRecord {
     const written = this.#journal.append(row);
     if (written.kind === 'step') {
       if (written.deviceMb !== undefined) {
-        const peakDeviceMb = Math.max(
-          this.#manifest.peakDeviceMb ?? 0,
-          Math.round(written.deviceMb),
-        );
+        const peakDeviceMb = Math.max(this.#manifest.peakDeviceMb ?? 0, written.deviceMb);
         this.#manifest = { ...this.#manifest, peakDeviceMb };
       }
       this.#tensorboard?.scalars(written.step, {

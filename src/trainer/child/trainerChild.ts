@@ -13,6 +13,7 @@ import {
   serializeError,
   type SerializedError,
 } from '../../protocol/errors';
+import { deviceLine, type RunDevice } from '../../protocol/deviceText';
 import { microBatchOf } from '../../protocol/microBatch';
 import type { JournalRow, RunManifest, RunState, TrainerCommand } from '../../protocol/runFiles';
 import type { TrainerProgress, TrainerStatus } from '../../protocol/trainerMessages';
@@ -49,6 +50,8 @@ export interface TrainerListeners {
   onRow?: (row: JournalRow) => void;
   onProgress?: (progress: TrainerProgress) => void;
   onState?: (state: RunState) => void;
+  /** The device is known; called once for each that a run is on. */
+  onDevice?: (device: RunDevice) => void;
   onLog?: (text: string) => void;
 }
 
@@ -66,6 +69,8 @@ export class TrainerChild {
   readonly #flags = new ControlFlags();
   #record: RunRecord | undefined;
   #server: ControlServer | undefined;
+  /** The device as it was told last. */
+  #told = '';
   #progress: TrainerProgress = { phase: 'starting', step: 0, totalSteps: 0, epoch: 0 };
   #expected = new Map<number, ExpectedRow>();
   #journalNotice: NodeJS.Timeout | undefined;
@@ -238,9 +243,10 @@ export class TrainerChild {
           },
           facts: (facts) => {
             this.#record?.update(facts);
-            if (facts.device?.kind === 'webgpu') this.#gpu.start();
+            if (facts.device !== undefined) this.#tellDevice(facts.device);
           },
-          progress: (progress) => {
+          progress: (said) => {
+            const progress = this.#withDeviceMemory(said);
             this.#progress = progress;
             this.#listeners.onProgress?.(progress);
             this.#server?.progress(progress);
@@ -300,9 +306,7 @@ export class TrainerChild {
   #append(row: Parameters<RunRecord['append']>[0]): void {
     if (this.#record === undefined || this.#journalError !== undefined) return;
     try {
-      const { usedMb } = this.#gpu;
-      const measured =
-        row.kind === 'step' && usedMb !== undefined ? { ...row, deviceMb: usedMb } : row;
+      const measured = row.kind === 'step' ? this.#withDeviceMemory(row) : row;
       const written = this.#record.append(measured);
       this.#listeners.onRow?.(written);
       if (row.kind === 'step') this.#compare(row);
@@ -315,6 +319,23 @@ export class TrainerChild {
       this.#journalNotice = undefined;
       this.#server?.journal(this.#record?.journalBytes ?? 0);
     }, journalNoticeMs);
+  }
+
+  #tellDevice(device: RunDevice): void {
+    if (device.kind === 'webgpu') this.#gpu.start();
+    const text = deviceLine(device);
+    if (text === this.#told) return;
+    this.#told = text;
+    this.#log(`Device: ${text}`);
+    this.#listeners.onDevice?.(device);
+  }
+
+  /** What the driver counts is all that is in use, the runtime's own as well; the worker knows its tensors. */
+  #withDeviceMemory<T extends { deviceMb?: number }>(measured: T): T {
+    const { usedMb } = this.#gpu;
+    return measured.deviceMb === undefined || usedMb === undefined
+      ? measured
+      : { ...measured, deviceMb: usedMb };
   }
 
   /** One warning is enough: after the first difference all steps differ. */

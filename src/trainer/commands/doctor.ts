@@ -3,8 +3,13 @@ import os from 'node:os';
 import { mkdtemp, rm, statfs } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import path from 'node:path';
-import { DotaError, formatError } from '../../protocol/errors';
+import { runConfigSchema } from '../../config/runConfig';
+import { deviceLine, type RunDevice } from '../../protocol/deviceText';
+import { DotaError, ExitCode, exitCodeOf, formatError } from '../../protocol/errors';
 import { newSocketPath } from '../../runs/controlServer';
+import { availableMemory } from '../training/availableMemory';
+import { chooseDevice } from '../training/chooseDevice';
+import { deviceFacts } from '../training/deviceFacts';
 import { physicalCores } from '../training/physicalCores';
 import {
   type DeviceOrder,
@@ -31,8 +36,12 @@ export interface DoctorOptions {
   json?: boolean;
 }
 
-/** @throws DotaError `device.unavailable` when nothing can be trained here */
-export async function runDoctor(options: DoctorOptions): Promise<void> {
+/**
+ * Prints the report, with `--json` also where nothing can be trained: it is needed most then.
+ * @returns the exit code
+ * @throws DotaError `device.unavailable` when nothing can be trained here, without `--json`
+ */
+export async function runDoctor(options: DoctorOptions): Promise<ExitCode> {
   const found = await versions();
   const machine = ownDeviceOrder();
   const noBinary = runtimeProblem();
@@ -69,25 +78,50 @@ export async function runDoctor(options: DoctorOptions): Promise<void> {
     cores: physicalCores(),
     memory_mb: Math.round(os.totalmem() / 2 ** 20),
   };
+  const chosen = await chosenDevice(machine, [cpu, webgpu]);
   if (options.json !== true) {
     for (const { name, ok, text } of checks) printLine(`${ok ? 'ok  ' : 'no  '} ${name}: ${text}`);
     printLine(
       `     ${hardware.cpu}, ${hardware.cores} cores, ${hardware.memory_mb} MB, ${hardware.platform}`,
     );
+    if (chosen !== undefined) printLine(`     a run takes ${deviceLine(chosen)}`);
+    if (!cpu.ok) throw DotaError.from(cpu.error);
+    return ExitCode.done;
   }
-  if (!cpu.ok) throw DotaError.from(cpu.error);
-  if (options.json === true) {
-    printJson({
-      ok: true,
-      dota: found.dota,
-      ...hardware,
-      checks,
-      device_order: machine.order,
-      left_out: machine.leftOut,
-      devices: [cpu, webgpu],
-      gpus,
-    });
-  }
+  if (!cpu.ok) process.stderr.write(`dota: ${formatError(cpu.error)}\n`);
+  const available = await availableMemory('cpu');
+  printJson({
+    ok: cpu.ok,
+    ...(cpu.ok ? {} : { error: cpu.error }),
+    dota: found.dota,
+    node: found.node,
+    onnxruntime: found.onnxruntime,
+    ...hardware,
+    memory_available_mb: available === undefined ? null : Math.round(available / 2 ** 20),
+    checks,
+    device_order: machine.order,
+    left_out: machine.leftOut,
+    devices: [cpu, webgpu],
+    chosen: chosen ?? null,
+    gpus,
+  });
+  return cpu.ok ? ExitCode.done : exitCodeOf(cpu.error.code);
+}
+
+/** What a run with `device: "auto"` takes, given these answers; undefined where nothing can be trained. */
+async function chosenDevice(
+  machine: DeviceOrder,
+  answers: readonly ProbeAnswer[],
+): Promise<RunDevice | undefined> {
+  const ask = (kind: DeviceKind): Promise<ProbeAnswer> =>
+    Promise.resolve(answers.find((answer) => answer.kind === kind) as ProbeAnswer);
+  // The processor makes the adapters' start for a GPU as well.
+  if (!(await ask('cpu')).ok) return undefined;
+  const { device, allow_software_gpu, threads } = runConfigSchema.parse({ data: { train: '-' } });
+  return deviceFacts(await chooseDevice({ device, allow_software_gpu }, ask, machine), {
+    device,
+    threads,
+  });
 }
 
 /** What `device: "auto"` goes by on this platform. */

@@ -1,6 +1,7 @@
 /** Shows a run's progress: one line that is redrawn on a terminal, a line now and then elsewhere. */
 import type { JournalRow } from '../../protocol/runFiles';
-import type { TrainerProgress } from '../../protocol/trainerMessages';
+import { megabytesText } from '../../protocol/deviceText';
+import { phaseText, type TrainerProgress } from '../../protocol/trainerMessages';
 import { duration } from './output';
 
 const plainIntervalMs = 5000;
@@ -64,18 +65,19 @@ export class ProgressLine {
 }
 
 function textOf(progress: TrainerProgress): string {
-  const { phase, step, totalSteps, loss, tokensPerSecond, rssMb, secondsLeft } = progress;
+  const { phase, step, totalSteps, loss, tokensPerSecond, secondsLeft, deviceMb, rssMb } = progress;
   if (phase !== 'training') {
-    const counts = progress.total === undefined ? '' : ` ${progress.done ?? 0}/${progress.total}`;
     const at = totalSteps > 0 ? ` (step ${step}/${totalSteps})` : '';
-    return `${phase}${counts}${at}`;
+    return `${phaseText(progress)}${at}`;
   }
   const parts = [
     `step ${step}/${totalSteps}`,
     loss === undefined ? '' : `loss ${loss.toFixed(4)}`,
     tokensPerSecond === undefined ? '' : `${Math.round(tokensPerSecond)} tokens/s`,
-    rssMb === undefined ? '' : `${Math.round(rssMb)} MB`,
+    // A narrow terminal cuts off what comes last.
     secondsLeft === undefined ? '' : `${duration(secondsLeft)} left`,
+    deviceMb === undefined ? '' : `GPU ${megabytesText(deviceMb)}`,
+    rssMb === undefined ? '' : `RAM ${megabytesText(rssMb)}`,
   ];
   return parts.filter((part) => part !== '').join(' · ');
 }

@@ -1,6 +1,7 @@
 /** `dota runs`: looks after the runs of a folder. */
+import { deviceLine, megabytesText } from '../../protocol/deviceText';
 import { DotaError } from '../../protocol/errors';
-import type { RunState, TrainerCommand } from '../../protocol/runFiles';
+import type { RunManifest, RunState, TrainerCommand } from '../../protocol/runFiles';
 import { attachToRun, forceStop } from '../../runs/attach';
 import { listCheckpoints } from '../../runs/checkpoints';
 import { JournalReader } from '../../runs/journalReader';
@@ -83,8 +84,9 @@ export async function runsShow(id: string, options: RunsOptions): Promise<void> 
     ['Name', manifest.name],
     ['State', manifest.error === undefined ? state : `${state}: ${manifest.error.message}`],
     ['Step', `${manifest.progress?.step ?? 0} of ${manifest.progress?.totalSteps ?? '?'}`],
-    ['Loss', String(journal.steps.column('loss').at(-1) ?? '-')],
-    ['Validation', String(journal.evals.column('loss').at(-1) ?? '-')],
+    ['Loss', lossText(journal.steps.column('loss').at(-1))],
+    ['Validation', lossText(journal.evals.column('loss').at(-1))],
+    ...machineLines(manifest),
     ...(manifest.error?.next === undefined
       ? []
       : [['Next', manifest.error.next] satisfies [string, string]]),
@@ -92,6 +94,35 @@ export async function runsShow(id: string, options: RunsOptions): Promise<void> 
     ['Size', megabytes(result.bytes)],
   ];
   printLine(table(lines));
+}
+
+function lossText(loss: number | undefined): string {
+  if (loss === undefined) return '-';
+  // A small loss has its digits behind more zeros.
+  return loss !== 0 && Math.abs(loss) < 0.001 ? loss.toExponential(3) : loss.toFixed(4);
+}
+
+/** What the run computes on, how fast, and in how much memory, as far as it is known yet. */
+function machineLines(manifest: RunManifest): [string, string][] {
+  const { device, timing, peakRssMb, peakDeviceMb, estimate } = manifest;
+  const onGpu = device?.kind === 'webgpu';
+  const expected = estimate === undefined ? '' : `, estimated ${megabytesText(estimate.peakRssMb)}`;
+  const line = (name: string, value: string | undefined): [string, string][] =>
+    value === undefined ? [] : [[name, value]];
+  return [
+    ...line('Device', device && deviceLine(device)),
+    ...line('Speed', timing && `${Math.round(timing.tokensPerSecond)} tokens/s`),
+    ...line(
+      'GPU memory',
+      peakDeviceMb === undefined ? undefined : `peak ${megabytesText(peakDeviceMb)}${expected}`,
+    ),
+    ...line(
+      'Memory',
+      peakRssMb === undefined
+        ? undefined
+        : `peak ${megabytesText(peakRssMb)}${onGpu ? '' : expected}`,
+    ),
+  ];
 }
 
 /**

@@ -1,14 +1,19 @@
 /** `dota train`: starts or resumes a run, here or detached. */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
+import { deviceLine, megabytesText, type RunDevice } from '../../protocol/deviceText';
+import { type RunConfig, runConfigSchema } from '../../config/runConfig';
 import { DotaError, ExitCode, formatError } from '../../protocol/errors';
 import { microBatchOf } from '../../protocol/microBatch';
 import type { RunManifest } from '../../protocol/runFiles';
 import { checkLiveness, lockedError } from '../../runs/liveness';
+import { readManifest } from '../../runs/manifest';
 import { createRun, findRun } from '../../runs/runStore';
 import type { RunFolder } from '../../runs/runFolder';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { TrainerChild, type TrainerOptions, type TrainerOutcome } from '../child/trainerChild';
+import { askDevices, decideDevice } from '../training/chooseDevice';
+import { ownDeviceOrder } from '../training/deviceOrder';
 import { requireRuntime } from '../training/runtimeBinary';
 import { startDetached } from './detach';
 import { duration, printJson, printLine } from './output';
@@ -54,9 +59,15 @@ export async function runTrain(
   const resume = options.resume !== undefined && options.resume !== false;
   const microBatch = positiveOption('--micro-batch', options.microBatch);
   if (options.detach !== true) await ensureComputeEnvironment();
-  const folder = await targetFolder(what, resume, options);
+  const existing = await existingRun(what, resume, options);
+  const folder = existing ?? (await newRun(what, options));
   const liveness = await checkLiveness(folder);
   if (liveness.kind === 'alive' || liveness.kind === 'unknown') throw lockedError(folder, liveness);
+  if (existing !== undefined) {
+    // What else is wrong with a configuration is told when it is read to be trained.
+    const parsed = runConfigSchema.safeParse((await readManifest(existing)).config);
+    if (parsed.success) await requireDevice(parsed.data, options);
+  }
   if (options.detach === true) {
     const pid = await startDetached(folder, { resume, microBatch });
     if (options.json === true) printJson({ run: folder.path, id: folder.id, pid });
@@ -71,16 +82,21 @@ function overrides(options: TrainOptions): string[] {
   return [...deviceOverrides(options), ...options.set];
 }
 
-/** The run to work on; a configuration file makes a new one. */
-async function targetFolder(
+/** The run that is named; undefined where a configuration file is. @throws DotaError `file.missing` */
+async function existingRun(
   what: string,
   resume: boolean,
   options: TrainOptions,
-): Promise<RunFolder> {
+): Promise<RunFolder | undefined> {
   const info = await stat(path.resolve(what)).catch(() => undefined);
   if (info?.isDirectory() === true) return findRun(options.root, path.resolve(what));
-  if (resume) return findRun(options.root, what);
-  const { config, directory, fallbackName } = await loadRunConfig(what, overrides(options));
+  return resume ? findRun(options.root, what) : undefined;
+}
+
+/** Makes the run of a configuration file. @throws DotaError of the configuration and its device */
+async function newRun(file: string, options: TrainOptions): Promise<RunFolder> {
+  const { config, directory, fallbackName } = await loadRunConfig(file, overrides(options));
+  await requireDevice(config, options);
   const root = path.resolve(directory, config.output_dir);
   return createRun(root, {
     name: config.name ?? fallbackName,
@@ -88,6 +104,25 @@ async function targetFolder(
     configDirectory: directory,
     versions: await versions(),
   });
+}
+
+/**
+ * Refuses a device that was asked for and cannot be used here, before there is a run that failed by it.
+ * @throws DotaError `device.unavailable`
+ */
+async function requireDevice(config: RunConfig, { quiet }: TrainOptions): Promise<void> {
+  switch (config.device) {
+    case 'auto':
+    case 'cpu':
+      // Neither is refused for what a GPU says.
+      return;
+    case 'webgpu': {
+      const say = (): void => {
+        if (quiet !== true) process.stderr.write('Asking the GPU …\n');
+      };
+      await decideDevice(config, askDevices(say), ownDeviceOrder());
+    }
+  }
 }
 
 async function trainHere(
@@ -102,6 +137,9 @@ async function trainHere(
     : {
         onProgress: line.progress.bind(line),
         onRow: line.row.bind(line),
+        onDevice: (device: RunDevice) => {
+          line.line(deviceLine(device));
+        },
       };
   const child = new TrainerChild(folder, show);
   const stop = (): void => {
@@ -140,8 +178,10 @@ function report(folder: RunFolder, outcome: TrainerOutcome, options: TrainOption
     // A run that never stepped has neither speed nor peak to speak of.
     timing === undefined || manifest.peakRssMb === undefined
       ? ''
-      : `${duration(timing.seconds)}, ${Math.round(timing.tokensPerSecond)} tokens/s, peak ${manifest.peakRssMb} MB`,
-    manifest.peakDeviceMb === undefined ? '' : `peak on the GPU ${manifest.peakDeviceMb} MB`,
+      : `${duration(timing.seconds)}, ${Math.round(timing.tokensPerSecond)} tokens/s, peak ${megabytesText(manifest.peakRssMb)}`,
+    manifest.peakDeviceMb === undefined
+      ? ''
+      : `peak on the GPU ${megabytesText(manifest.peakDeviceMb)}`,
     measuredBeside(manifest),
     `run ${folder.path}`,
   ];
@@ -152,15 +192,24 @@ function report(folder: RunFolder, outcome: TrainerOutcome, options: TrainOption
   }
 }
 
-/** The estimate beside what was measured. */
-function measuredBeside({ estimate, peakRssMb, timing, progress }: RunManifest): string {
-  if (estimate === undefined || timing === undefined || peakRssMb === undefined) return '';
+/** The estimate beside what was measured, on a GPU of the GPU's memory. */
+export function measuredBeside(
+  manifest: Pick<
+    RunManifest,
+    'estimate' | 'device' | 'peakRssMb' | 'peakDeviceMb' | 'timing' | 'progress'
+  >,
+): string {
+  const { estimate, device, timing, progress } = manifest;
+  const onGpu = device?.kind === 'webgpu';
+  const measured = onGpu ? manifest.peakDeviceMb : manifest.peakRssMb;
+  if (estimate === undefined || timing === undefined || measured === undefined) return '';
   const step = timing.seconds / Math.max(1, progress?.step ?? 1);
   const time =
     estimate.secondsPerStep === undefined
       ? ''
       : `, ${estimate.secondsPerStep.toPrecision(2)} s a step (measured ${step.toPrecision(2)}, evaluation included)`;
-  return `estimated before: ${estimate.peakRssMb} MB (measured ${peakRssMb})${time}`;
+  const memory = megabytesText(estimate.peakRssMb) + (onGpu ? ' on the GPU' : '');
+  return `estimated before: ${memory} (measured ${megabytesText(measured)})${time}`;
 }
 
 /** null before one was chosen. */

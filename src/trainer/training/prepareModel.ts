@@ -24,10 +24,10 @@ import { openDevice, type Device } from '../ort/device';
 import { OrtGemm } from '../ort/ortGemm';
 import type { DeviceOptions } from '../ort/sessionOptions';
 import { chooseDevice, type ChosenDevice } from './chooseDevice';
+import { deviceFacts } from './deviceFacts';
 import { CoreCache, initialCoresOf } from './coreCache';
 import { FullGradients } from './fullGradients';
 import { resolveModel } from './modelPath';
-import { physicalCores } from './physicalCores';
 import type { DeviceKind } from './probeDevices';
 
 export interface ModelParts {
@@ -114,9 +114,10 @@ export async function buildEngine(
   model: ModelParts,
   hooks: EngineHooks,
 ): Promise<EngineParts> {
-  const threads = config.threads > 0 ? config.threads : physicalCores();
   const device = hooks.device ?? (await chooseDevice(config));
-  const { kind, name, bufferBytes } = device;
+  const facts = deviceFacts(device, config);
+  const { kind, bufferBytes } = device;
+  const { threads } = facts;
   const cores =
     hooks.cache === undefined || hooks.initialCores !== undefined
       ? undefined
@@ -152,7 +153,7 @@ export async function buildEngine(
     engine,
     plan,
     facts: {
-      device: { kind, name, threads },
+      device: facts,
       model: { architecture: model.config.architecture, parameters: base },
       trainable: { parameters, fraction: parameters / all },
       ...(quantization === undefined ? {} : { quantization }),

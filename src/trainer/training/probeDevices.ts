@@ -25,6 +25,8 @@ export interface ProbeOptions {
   command?: readonly string[];
   timeoutMs?: number;
   env?: NodeJS.ProcessEnv;
+  /** Told before the child is started. */
+  onProbe?: () => void;
 }
 
 const probeMs = 60_000;
@@ -32,6 +34,7 @@ const probeMs = 60_000;
 /** Opens a device in a child with a deadline. Never throws. */
 export function probeInChild(kind: DeviceKind, options: ProbeOptions = {}): Promise<ProbeAnswer> {
   const { timeoutMs = probeMs, env = process.env } = options;
+  options.onProbe?.();
   const own = [process.execPath, path.join(__dirname, 'cli.cjs'), 'probe-device', kind];
   const [program, ...args] = (options.command ?? own) as [string, ...string[]];
   return new Promise((resolve) => {

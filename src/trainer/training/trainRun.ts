@@ -20,7 +20,8 @@ import { protocolBeams } from '../../evaluation/tasks';
 import type { Engine } from '../engine';
 import { taskOfFile } from '../evaluation/sets';
 import { openDevice, type Device } from '../ort/device';
-import { chooseDevice } from './chooseDevice';
+import { askDevices, chooseDevice } from './chooseDevice';
+import { deviceFacts } from './deviceFacts';
 import { initialLoopState, trainLoop, type LoopHooks, type LoopState } from '../loop';
 import {
   checkpointBytes,
@@ -109,7 +110,15 @@ async function trainModel(
       : { evaluationData: await hashFile(path.resolve(directory, config.data.test)) }),
   };
   if (checkpoint !== undefined) checkSameInputs(checkpoint, fingerprint, folder);
-  const device = await chooseDevice(config);
+  // Beside the GPU the processor is asked as well, which takes a moment of the same phase.
+  const device = await chooseDevice(
+    config,
+    askDevices(() => {
+      report.phase('probing');
+    }),
+  );
+  main.notify('facts', { device: deviceFacts(device, config) });
+  report.phase('loading');
   const estimate = await estimateRun(
     config,
     model,
@@ -353,7 +362,7 @@ function loopHooks(
         progress: { step, totalSteps: steps, epoch, tokens: row.tokens },
         last: { trainLoss: row.loss },
       });
-      report.trained(step, epoch, row);
+      report.trained(step, epoch, row, onDevice);
     },
     onEval: ({ step, loss, tokens, elapsed, isBest }) => {
       main.notify('row', { kind: 'eval', step, loss, tokens, elapsed });
@@ -407,6 +416,7 @@ class ProgressReport {
     step: number,
     epoch: number,
     row: { loss: number; tokensPerSecond: number; elapsed: number },
+    deviceMb: number | undefined,
   ): void {
     this.step = step;
     this.#first ??= { step, elapsed: row.elapsed };
@@ -420,6 +430,7 @@ class ProgressReport {
       loss: row.loss,
       tokensPerSecond: row.tokensPerSecond,
       rssMb: rssMb(),
+      ...(deviceMb !== undefined && { deviceMb }),
       ...(rate === undefined ? {} : { secondsLeft: rate * (this.totalSteps - step) }),
     };
     this.#send(step === this.totalSteps);

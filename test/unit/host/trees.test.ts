@@ -12,6 +12,7 @@ import {
   type ModelEntry,
   type ModelNode,
 } from '../../../src/views/modelTree';
+import { summaryOf } from '../../../src/panels/runSummary';
 import { detailsOfRun, statusOf, textOfRun } from '../../../src/views/runsTree';
 
 const result: ModuleDecomposition = {
@@ -257,6 +258,43 @@ describe('the runs tree', () => {
     expect(detailsOfRun(run('finished')).map(([name]) => name)).not.toContain(
       'Error of 4-bit weights at step 0',
     );
+  });
+
+  it('shows the device with why it is not the GPU, and the memory of both', () => {
+    const finished = run('finished');
+    const manifest: RunView['manifest'] = {
+      ...finished.manifest,
+      device: { kind: 'cpu', name: 'AMD EPYC', threads: 2, reason: 'It is software.' },
+      peakRssMb: 724.3,
+      peakDeviceMb: 0.2,
+    };
+    expect(detailsOfRun({ ...finished, manifest })).toEqual(
+      expect.arrayContaining([
+        ['Device', 'CPU (AMD EPYC, 2 threads); the GPU is not used: It is software.'],
+        ['Peak memory', '724 MB'],
+        ['Peak GPU memory', '0.2 MB'],
+      ]),
+    );
+  });
+
+  it('says what a trainer does before and between its steps, in the tree and in the panel', async () => {
+    const doing = (activity: Partial<NonNullable<RunView['activity']>>): RunView =>
+      run('running', {
+        activity: { phase: 'training', step: 0, totalSteps: 0, epoch: 0, ...activity },
+      });
+    const words = async (view: RunView): Promise<(string | undefined)[]> => [
+      textOfRun(view).description.split(' · ')[0],
+      (await summaryOf(view)).activity,
+    ];
+    const asking = doing({ phase: 'probing' });
+    expect(await words(asking)).toEqual(['asking the GPU', 'asking the GPU']);
+    const counted = doing({ phase: 'decomposing', done: 3, total: 28 });
+    expect(await words(counted)).toEqual(['decomposing 3/28', 'decomposing 3/28']);
+    expect(await words(doing({}))).toEqual(['running', undefined]);
+    expect(await words({ ...asking, live: false, state: 'crashed' })).toEqual([
+      'crashed',
+      undefined,
+    ]);
   });
 
   it('shows one status item while something runs, and none otherwise', () => {

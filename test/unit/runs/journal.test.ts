@@ -138,6 +138,7 @@ describe('journal', () => {
     const parser = new StepRowParser();
     expect(parser.parse(bytes, 0)).toBe(true);
     expect(parser.values[1]).toBe(1);
+    expect(parser.values.at(-1)).toBe(812.5);
     expect(parser.parse(bytes, parser.next)).toBe(true);
     expect(parser.next).toBe(bytes.length);
     for (const end of ['"deviceMb":}', '"deviceMb":1,"more":2}', '"deviceMB":1}']) {
@@ -147,6 +148,8 @@ describe('journal', () => {
     const reader = new JournalReader(file);
     await reader.read();
     expect([...reader.steps.column('loss')]).toEqual([1, 0.5]);
+    // What the row before said does not stay.
+    expect([...reader.steps.column('deviceMb')]).toEqual([812.5, NaN]);
   });
 
   it('waits for the end of a torn last line, and a writer cuts it off', async () => {

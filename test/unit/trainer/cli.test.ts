@@ -122,6 +122,8 @@ describe('dota', () => {
     const [cpu] = result.json?.devices as { kind: string; ok: boolean; gflops: number }[];
     expect(cpu).toMatchObject({ kind: 'cpu', ok: true });
     expect(cpu!.gflops).toBeGreaterThan(0);
+    expect(result.json).toMatchObject({ chosen: { name: expect.any(String) as string } });
+    expect(result.json?.memory_available_mb).toBeLessThan(Number(result.json?.memory_mb));
     const { order, leftOut } = ownDeviceOrder();
     expect(result.json).toMatchObject({ device_order: order, left_out: leftOut });
     const checks = result.json?.checks as { name: string; ok: boolean; text: string }[];
@@ -161,6 +163,17 @@ describe('on a platform that onnxruntime has no build for', () => {
     });
     // Nor is there a run that could not begin.
     expect(existsSync(path.join(place, 'intel'))).toBe(false);
+  });
+
+  it('doctor prints its whole report with the error', async () => {
+    const { code, json } = await runCli(['doctor', '--json'], place, intelMac());
+    expect(code).toBe(65);
+    expect(json).toMatchObject({ ok: false, chosen: null, error: { code: 'device.unavailable' } });
+    expect(json?.devices).toMatchObject([
+      { kind: 'cpu', ok: false },
+      { kind: 'webgpu', ok: false },
+    ]);
+    expect((json?.checks as object[]).length).toBeGreaterThan(5);
   });
 
   it('doctor lists the devices with the reason', async () => {

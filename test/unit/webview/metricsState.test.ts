@@ -21,7 +21,7 @@ import {
 } from '../../../webview/metrics/state';
 import { summarizeRun } from '../../../webview/metrics/summary';
 import type { Theme } from '../../../webview/shared/theme';
-import { dotaShape, rows, runs } from '../../webview/metricsData';
+import { dotaShape, gpuShape, rows, runs } from '../../webview/metricsData';
 
 const start: PanelState = { loaded: false, runs: [], logs: {}, view: initialView };
 const all = runs();
@@ -116,6 +116,15 @@ describe('run data', () => {
     expect(data.steps.length).toBe(5);
   });
 
+  it('knows of memory on a GPU as long as a row tells of it', () => {
+    const data = new RunData();
+    data.append(rows(dota, gpuShape, 0, 3));
+    data.append({ ...rows(dota, dotaShape, 2, 4), supersedeAbove: 2 });
+    expect(data.onGpu).toBe(true);
+    data.append({ ...rows(dota, dotaShape, 0, 4), supersedeAbove: 0 });
+    expect(data.onGpu).toBe(false);
+  });
+
   it('keeps the best loss and the count of values that are not finite, also after rows were dropped', () => {
     const data = new RunData();
     const message = rows(dota, dotaShape, 0, 6);
@@ -160,8 +169,17 @@ describe('run data', () => {
       .split('\r\n');
     expect(lines).toHaveLength(1 + 100 + 2);
     expect(lines[1]!.startsWith(`"'=evil, run",${dota},step,1,`)).toBe(true);
-    expect(Number(lines[50]!.split(',').at(-5))).toBe(data.steps.column('loss')[49]);
-    expect(lines.at(-1)!.endsWith(',,,,')).toBe(true);
+    const names = lines[0]!.split(',');
+    // From the end: a name may hold a comma.
+    const cell = (line: string, name: string): string | undefined =>
+      line.split(',').at(names.indexOf(name) - names.length);
+    expect(Number(cell(lines[50]!, 'loss_nats_per_token'))).toBe(data.steps.column('loss')[49]);
+    expect(cell(lines[50]!, 'device_mb')).toBe('');
+    expect(lines.at(-1)!.endsWith(',,,,,')).toBe(true);
+    const onGpu = new RunData();
+    onGpu.append(rows(dota, gpuShape, 0, 1));
+    const [, row] = runsToCsv([{ run: all[0]!, data: onGpu }]).split('\r\n');
+    expect(cell(row!, 'device_mb')).toBe(String(onGpu.steps.column('deviceMb')[0]));
   });
 });
 
