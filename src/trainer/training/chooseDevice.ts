@@ -12,6 +12,8 @@ export interface ChosenDevice {
   name: string;
   /** Bytes of a GPU's largest buffer. */
   bufferBytes?: number | undefined;
+  /** Why this one, for people: where it is the processor by `auto`, what spoke against the GPU. Whole sentences. */
+  reason: string;
 }
 
 /** What a device of this machine says when it is probed. */
@@ -32,33 +34,39 @@ export async function chooseDevice(
   ask: Ask = askDevice,
   machine: DeviceOrder = ownDeviceOrder(),
 ): Promise<ChosenDevice> {
-  const answer = await decideDevice(config, ask, machine);
-  return answer?.kind === 'webgpu' ? webgpu(answer) : cpu();
+  const { gpu, reason } = await decideDevice(config, ask, machine);
+  return gpu === undefined ? cpu(reason) : webgpu(gpu, reason);
 }
 
 type Good = ProbeAnswer & { ok: true };
 
+export interface Decision {
+  /** What the GPU says that is taken; undefined for the processor. */
+  gpu: Good | undefined;
+  /** As of `ChosenDevice`. */
+  reason: string;
+}
+
 /**
  * The decision of `chooseDevice`, without looking for names.
- * @returns what the GPU says that is taken; undefined for the processor
  * @throws DotaError `device.unavailable` as `chooseDevice`
  */
 export async function decideDevice(
   config: Wanted,
   ask: Ask,
   machine: DeviceOrder,
-): Promise<Good | undefined> {
+): Promise<Decision> {
   switch (config.device) {
     case 'cpu':
       refuseOutside('cpu', machine);
-      return undefined;
+      return { gpu: undefined, reason: 'The configuration asks for the CPU.' };
     case 'webgpu': {
       refuseOutside('webgpu', machine);
       const gpu = await ask('webgpu');
       if (!gpu.ok) throw DotaError.from(gpu.error);
       const refused = refusedSoftware(gpu, config);
       if (refused) throw refused;
-      return gpu;
+      return { gpu, reason: 'The configuration asks for the GPU.' };
     }
     case 'auto':
       return firstInOrder(config, ask, machine);
@@ -69,21 +77,32 @@ export async function decideDevice(
  * The first that passes its check and is faster than the next. The last, which is the processor, is taken
  * unasked: there is nothing to take in its place, and what is wrong with it shows when it is opened.
  */
-async function firstInOrder(
-  config: Wanted,
-  ask: Ask,
-  machine: DeviceOrder,
-): Promise<Good | undefined> {
+async function firstInOrder(config: Wanted, ask: Ask, machine: DeviceOrder): Promise<Decision> {
   const { order, platform } = machine;
-  const last = order.at(-1);
-  if (last === undefined) throw noRuntime(platform);
+  if (order.length === 0) throw noRuntime(platform);
+  // What spoke against each that was passed over.
+  const reasons: string[] = [];
   for (const [i, kind] of order.slice(0, -1).entries()) {
     const answer = await ask(kind);
-    if (!answer.ok || refusedSoftware(answer, config)) continue;
+    const problem = answer.ok ? refusedSoftware(answer, config)?.message : answer.error.message;
+    if (!answer.ok || problem !== undefined) {
+      reasons.push(problem ?? '');
+      continue;
+    }
     const next = await ask(order[i + 1] as DeviceKind);
-    if (!next.ok || answer.gflops > next.gflops) return answer;
+    if (!next.ok) return { gpu: answer, reason: `The GPU was asked first. ${next.error.message}` };
+    const faster = answer.gflops > next.gflops;
+    const reason = comparison(answer, next, faster);
+    if (faster) return { gpu: answer, reason };
+    reasons.push(reason);
   }
-  return undefined;
+  const reason = reasons.join(' ') || notInOrder('webgpu', machine)?.message;
+  return { gpu: undefined, reason: reason ?? 'There is no other device.' };
+}
+
+function comparison(gpu: Good, cpu: Good, faster: boolean): string {
+  const rate = ({ gflops }: Good): string => gflops.toPrecision(gflops < 100 ? 2 : 3);
+  return `The GPU is ${faster ? '' : 'not '}faster: it computes ${rate(gpu)} GFLOP/s, the CPU ${rate(cpu)}.`;
 }
 
 /** @throws DotaError `device.unavailable` */
@@ -102,12 +121,12 @@ function refusedSoftware(gpu: Good, config: Wanted): DotaError | undefined {
   );
 }
 
-function cpu(): ChosenDevice {
-  return { kind: 'cpu', name: os.cpus()[0]?.model.trim() ?? 'CPU' };
+function cpu(reason: string): ChosenDevice {
+  return { kind: 'cpu', name: os.cpus()[0]?.model.trim() ?? 'CPU', reason };
 }
 
-async function webgpu(gpu: Good): Promise<ChosenDevice> {
-  return { kind: 'webgpu', name: await gpuName(gpu), bufferBytes: bufferBytes(gpu) };
+async function webgpu(gpu: Good, reason: string): Promise<ChosenDevice> {
+  return { kind: 'webgpu', name: await gpuName(gpu), bufferBytes: bufferBytes(gpu), reason };
 }
 
 /** Undefined where the largest buffer was not asked for. */

@@ -41,9 +41,9 @@ export async function estimateDevice(
     return answer;
   };
   try {
-    const answer = await decideDevice(config, ask, machine.order);
-    if (answer?.kind !== 'webgpu') return { kind: 'cpu', bufferBytes: undefined, asked: true };
-    return { kind: 'webgpu', bufferBytes: bufferBytes(answer), asked: true };
+    const { gpu } = await decideDevice(config, ask, machine.order);
+    if (gpu === undefined) return { kind: 'cpu', bufferBytes: undefined, asked: true };
+    return { kind: 'webgpu', bufferBytes: bufferBytes(gpu), asked: true };
   } catch (error) {
     if (!(error instanceof NotAsked)) throw error;
     const named = config.device === 'webgpu';

@@ -15,7 +15,11 @@ function answer(kind: DeviceKind, gflops: number, software = false): ProbeAnswer
 }
 
 function refused(kind: DeviceKind): ProbeAnswer {
-  const error = { code: 'device.unavailable' as const, message: 'No adapter.', next: 'Drive.' };
+  const error = {
+    code: 'device.unavailable' as const,
+    message: `${kind} does not open.`,
+    next: 'Drive.',
+  };
   return { kind, ok: false, error, stderr: '' };
 }
 
@@ -32,9 +36,33 @@ function machine(webgpu: ProbeAnswer, cpu: ProbeAnswer) {
 describe('device: auto where the GPU comes first', () => {
   const processor = answer('cpu', 80);
   it.each([
-    ['the GPU that is faster', auto, answer('webgpu', 900), processor, 'webgpu', 2],
-    ['the processor where the GPU is slower', auto, answer('webgpu', 40), processor, 'cpu', 2],
-    ['the processor where both are alike', auto, answer('webgpu', 80), processor, 'cpu', 2],
+    [
+      'the GPU that is faster',
+      auto,
+      answer('webgpu', 900),
+      processor,
+      'webgpu',
+      2,
+      'The GPU is faster: it computes 900 GFLOP/s, the CPU 80.',
+    ],
+    [
+      'the processor where the GPU is slower',
+      auto,
+      answer('webgpu', 40),
+      processor,
+      'cpu',
+      2,
+      'The GPU is not faster: it computes 40 GFLOP/s, the CPU 80.',
+    ],
+    [
+      'the processor where both are alike',
+      auto,
+      answer('webgpu', 80),
+      processor,
+      'cpu',
+      2,
+      'The GPU is not faster: it computes 80 GFLOP/s, the CPU 80.',
+    ],
     [
       'the processor where the GPU is software, whatever its rate',
       auto,
@@ -42,6 +70,7 @@ describe('device: auto where the GPU comes first', () => {
       processor,
       'cpu',
       1,
+      'The only WebGPU adapter here is software, which is slower than the processor.',
     ],
     [
       'software that is allowed, but only where it is faster',
@@ -50,6 +79,7 @@ describe('device: auto where the GPU comes first', () => {
       processor,
       'webgpu',
       2,
+      'The GPU is faster: it computes 900 GFLOP/s, the CPU 80.',
     ],
     [
       'the processor where software that is allowed is slower',
@@ -58,8 +88,17 @@ describe('device: auto where the GPU comes first', () => {
       processor,
       'cpu',
       2,
+      'The GPU is not faster: it computes 9.0 GFLOP/s, the CPU 80.',
     ],
-    ['the processor where no GPU answers', auto, refused('webgpu'), processor, 'cpu', 1],
+    [
+      'the processor where no GPU answers',
+      auto,
+      refused('webgpu'),
+      processor,
+      'cpu',
+      1,
+      'webgpu does not open.',
+    ],
     [
       'the GPU where the processor computes wrongly',
       auto,
@@ -67,13 +106,23 @@ describe('device: auto where the GPU comes first', () => {
       refused('cpu'),
       'webgpu',
       2,
+      'The GPU was asked first. cpu does not open.',
     ],
     // What is wrong with it shows when it is opened.
-    ['the processor where neither answers', auto, refused('webgpu'), refused('cpu'), 'cpu', 1],
-  ] as const)('takes %s', async (_, config, webgpu, cpu, expected, times) => {
+    [
+      'the processor where neither answers',
+      auto,
+      refused('webgpu'),
+      refused('cpu'),
+      'cpu',
+      1,
+      'webgpu does not open.',
+    ],
+  ] as const)('takes %s', async (_, config, webgpu, cpu, expected, times, why) => {
     const { ask, asked } = machine(webgpu, cpu);
-    const { kind, bufferBytes } = await chooseDevice(config, ask, gpuFirst);
+    const { kind, bufferBytes, reason } = await chooseDevice(config, ask, gpuFirst);
     expect(kind).toBe(expected);
+    expect(reason).toBe(why);
     expect(bufferBytes).toBe(expected === 'webgpu' ? 512 * 2 ** 20 : undefined);
     // One after the other, and the processor only to compare.
     expect(asked).toEqual((['webgpu', 'cpu'] as const).slice(0, times));
@@ -83,7 +132,10 @@ describe('device: auto where the GPU comes first', () => {
 describe('device: auto', () => {
   it('asks nobody where there is only the processor', async () => {
     const { ask, asked } = machine(answer('webgpu', 900), answer('cpu', 80));
-    expect((await chooseDevice(auto, ask, cpuOnly)).kind).toBe('cpu');
+    expect(await chooseDevice(auto, ask, cpuOnly)).toMatchObject({
+      kind: 'cpu',
+      reason: 'onnxruntime 1.30 has no GPU provider for linux-arm64.',
+    });
     expect(asked).toEqual([]);
   });
 });
@@ -92,7 +144,10 @@ describe('a device by its name', () => {
   it('is taken without asking where it is the processor', async () => {
     const { ask, asked } = machine(answer('webgpu', 900), answer('cpu', 80));
     for (const order of [gpuFirst, cpuOnly]) {
-      expect((await chooseDevice({ ...auto, device: 'cpu' }, ask, order)).kind).toBe('cpu');
+      expect(await chooseDevice({ ...auto, device: 'cpu' }, ask, order)).toMatchObject({
+        kind: 'cpu',
+        reason: 'The configuration asks for the CPU.',
+      });
     }
     expect(asked).toEqual([]);
   });
@@ -100,7 +155,11 @@ describe('a device by its name', () => {
   it('is taken where it is the GPU, however slow, without asking the processor', async () => {
     const { ask, asked } = machine(answer('webgpu', 4), answer('cpu', 80));
     const chosen = await chooseDevice({ ...auto, device: 'webgpu' }, ask, gpuFirst);
-    expect(chosen).toMatchObject({ kind: 'webgpu', bufferBytes: 512 * 2 ** 20 });
+    expect(chosen).toMatchObject({
+      kind: 'webgpu',
+      bufferBytes: 512 * 2 ** 20,
+      reason: 'The configuration asks for the GPU.',
+    });
     expect(asked).toEqual(['webgpu']);
   });
 
@@ -118,7 +177,7 @@ describe('a device by its name', () => {
     const { ask } = machine(refused('webgpu'), answer('cpu', 80));
     await expect(chooseDevice({ ...auto, device: 'webgpu' }, ask, gpuFirst)).rejects.toMatchObject({
       code: 'device.unavailable',
-      message: 'No adapter.',
+      message: 'webgpu does not open.',
     });
   });
 
