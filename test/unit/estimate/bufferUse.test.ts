@@ -33,6 +33,7 @@ function smallBuffers(bufferBytes: number): Device {
     upload: (...args) => cpu.upload(...args),
     read: (value) => cpu.read(value),
     free: () => Promise.resolve(),
+    setAside: (values) => () => values,
     scope: (work) => work(),
     memory: () => cpu.memory(),
     dispose: () => cpu.dispose(),
