@@ -12,6 +12,7 @@ import {
   notInOrder,
   ownDeviceOrder,
 } from '../training/deviceOrder';
+import { driversFor } from '../training/chooseDevice';
 import { gpuStates, type GpuState } from '../training/gpuMemory';
 import { type DeviceKind, type ProbeAnswer, rememberProbe } from '../training/probeDevices';
 import { runtimeProblem } from '../training/runtimeBinary';
@@ -38,7 +39,11 @@ export async function runDoctor(options: DoctorOptions): Promise<void> {
   const noBinary = runtimeProblem();
   const ask = async (kind: DeviceKind): Promise<ProbeAnswer> => {
     const problem = noBinary ?? notInOrder(kind, machine);
-    if (problem === undefined) return rememberProbe(kind, found.onnxruntime);
+    // With the drivers that a run has; of software alone it says so.
+    if (problem === undefined)
+      return rememberProbe(kind, found.onnxruntime, {
+        env: driversFor({ allow_software_gpu: false }),
+      });
     return { kind, ok: false, error: problem.toJSON(), stderr: '' };
   };
   // One after the other: two probes at once would measure each other.
