@@ -22,7 +22,16 @@ export type Ask = (kind: DeviceKind, env: NodeJS.ProcessEnv) => Promise<ProbeAns
 
 const askDevice: Ask = async (kind, env) => probeCached(kind, await runtimeVersion(), { env });
 
-type Wanted = Pick<RunConfig, 'device' | 'allow_software_gpu'>;
+type Wanted = Pick<RunConfig, 'device' | 'allow_software_gpu'> & {
+  training?: Pick<RunConfig['training'], 'optim'>;
+};
+
+/** Why no GPU can compute what is configured, whatever it says; undefined where one may. */
+function onCpuOnly({ training }: Wanted): string | undefined {
+  return training?.optim === 'adamw_8bit'
+    ? 'The 8-bit optimizer computes on the CPU only.'
+    : undefined;
+}
 
 /** The environment in which a device is asked and opened: software GPUs are left out of it where not allowed. */
 export function driversFor(
@@ -92,6 +101,8 @@ export async function decideDevice(
 async function firstInOrder(config: Wanted, ask: Ask, machine: DeviceOrder): Promise<Decision> {
   const { order, platform } = machine;
   if (order.length === 0) throw noRuntime(platform);
+  const never = onCpuOnly(config);
+  if (never !== undefined && order.includes('cpu')) return { gpu: undefined, reason: never };
   // What spoke against each that was passed over.
   const reasons: string[] = [];
   const env = driversFor(config);
@@ -134,7 +145,8 @@ function refusedSoftware(gpu: Good, config: Wanted): DotaError | undefined {
   );
 }
 
-function cpu(reason: string): ChosenDevice {
+/** The processor, and why it is taken. */
+export function cpu(reason: string): ChosenDevice {
   return { kind: 'cpu', name: os.cpus()[0]?.model.trim() ?? 'CPU', reason };
 }
 

@@ -20,7 +20,7 @@ import { protocolBeams } from '../../evaluation/tasks';
 import type { Engine } from '../engine';
 import { taskOfFile } from '../evaluation/sets';
 import { openDevice, type Device } from '../ort/device';
-import { chooseDevice } from './chooseDevice';
+import { chooseDevice, cpu } from './chooseDevice';
 import { initialLoopState, trainLoop, type LoopHooks, type LoopState } from '../loop';
 import {
   checkpointBytes,
@@ -32,6 +32,7 @@ import {
 import type { ControlFlags } from './controlFlags';
 import { estimateRun, type RunEstimate } from './estimateRun';
 import { cacheFolder } from './cacheFolder';
+import { deviceThatFits } from './runDevice';
 import { InitialCores } from './initialCores';
 import {
   buildEngine,
@@ -109,13 +110,16 @@ async function trainModel(
       : { evaluationData: await hashFile(path.resolve(directory, config.data.test)) }),
   };
   if (checkpoint !== undefined) checkSameInputs(checkpoint, fingerprint, folder);
-  const device = await chooseDevice(config);
-  const estimate = await estimateRun(
+  const { device, estimate } = await deviceThatFits(
     config,
-    model,
-    data.train,
-    trainingBatches(data.train, config, model.tokenizer),
-    { device: device.kind, bufferBytes: device.bufferBytes, microBatch: start.microBatch },
+    await chooseDevice(config),
+    ({ kind, bufferBytes }) =>
+      estimateRun(config, model, data.train, trainingBatches(data.train, config, model.tokenizer), {
+        device: kind,
+        bufferBytes,
+        microBatch: start.microBatch,
+      }),
+    cpu,
   );
   const { batch: microBatch, recompute } = estimate.fit;
   const batches = trainingBatches(data.train, config, model.tokenizer, microBatch);
