@@ -13,6 +13,7 @@ import {
   ownDeviceOrder,
 } from '../training/deviceOrder';
 import { driversFor } from '../training/chooseDevice';
+import { halfTolerance } from '../training/deviceProbe';
 import { gpuStates, type GpuState } from '../training/gpuMemory';
 import { type DeviceKind, type ProbeAnswer, rememberProbe } from '../training/probeDevices';
 import { runtimeProblem } from '../training/runtimeBinary';
@@ -107,7 +108,8 @@ function orderCheck({ platform, order }: DeviceOrder): Check {
   return { name: 'device order', ok: true, text: `${order.join(', ')} on ${platform}${rule}` };
 }
 
-function deviceCheck(probe: ProbeAnswer): Check {
+/** The line of a device that was asked. */
+export function deviceCheck(probe: ProbeAnswer): Check {
   const name = `device ${probe.kind}`;
   if (!probe.ok) {
     const said =
@@ -123,7 +125,8 @@ function deviceCheck(probe: ProbeAnswer): Check {
       : [
           halfError === undefined
             ? 'no half precision (not needed)'
-            : `half precision checked (error ${halfError.toExponential(1)})`,
+            : `half precision ${halfError < halfTolerance ? 'checked' : 'computes wrongly, which training does not need'} ` +
+              `(error ${halfError.toExponential(1)})`,
           `buffers up to ${bufferMb} MiB`,
         ]),
   ];
@@ -133,8 +136,11 @@ function deviceCheck(probe: ProbeAnswer): Check {
   return { name, ok: false, text: `${parts.join(', ')}; ${refused}` };
 }
 
-function gpuCheck({ name, driver, totalMb, usedMb, shared }: GpuState): Check {
-  const version = driver === undefined ? '' : `, driver ${driver}`;
+/** The line of a GPU that a tool or the system knows. */
+export function gpuCheck({ name, driver, totalMb, usedMb, shared }: GpuState): Check {
+  // Vendors' tools know a version; the kernel knows the name of its module.
+  const what = /^\d/.test(driver ?? '') ? 'driver' : 'kernel module';
+  const version = driver === undefined ? '' : `, ${what} ${driver}`;
   const memory = shared
     ? `up to ${totalMb} MB of the machine’s memory`
     : usedMb === undefined
