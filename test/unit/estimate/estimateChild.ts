@@ -25,6 +25,7 @@ export interface ChildOptions {
   method: 'dota' | 'lora' | 'full';
   recompute: boolean;
   resident: boolean;
+  device?: 'cpu' | 'webgpu';
   /** NF4 with double quantisation. */
   quantized?: boolean;
 }
@@ -45,6 +46,7 @@ const estimate = estimateTraining({
   sequence: shape.sequence,
   accumulation: 1,
   recompute: options.recompute,
+  device: options.device ?? 'cpu',
   residentLimit,
   quantizedBits: options.quantized === true ? 4.127 : undefined,
 });
@@ -87,16 +89,19 @@ async function arrayBytes(): Promise<number> {
   return least;
 }
 const before = await arrayBytes();
+const device = openDevice({ kind: options.device ?? 'cpu', threads: 1 });
 const engine = await createEngine({
   config,
   weights,
   adapters,
-  device: openDevice({ kind: 'cpu', threads: 1 }),
+  device,
   threads: 1,
   recompute: options.recompute,
   residentLimit,
   ...(options.quantized === true && { quantization: { doubleQuantization: true } }),
 });
+/** Of a GPU, before the first step. */
+const resting = device.memory().bytes;
 const held = (await arrayBytes()) - before;
 const batch = randomBatch(shape);
 for (let step = 1; step <= 3; step++) {
@@ -116,5 +121,10 @@ for (let step = 1; step <= 3; step++) {
 }
 const peak = Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
 const trainable = engine.trainable.reduce((sum, tensor) => sum + tensor.size, 0);
-process.stdout.write(`${JSON.stringify({ peak, held, trainable, estimate })}\n`);
-process.exit(0);
+process.stdout.write(
+  `${JSON.stringify({ peak, held, trainable, estimate, resting, devicePeak: device.memory().peakBytes })}\n`,
+);
+// A GPU's runtime is torn down before the process ends, or it may crash there.
+if (device.kind === 'cpu') process.exit(0);
+await engine.dispose();
+await device.dispose();
