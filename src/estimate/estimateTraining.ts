@@ -42,6 +42,8 @@ export interface TrainingShape {
   /** Share of the tokens that carry a label; 1 is the upper bound. */
   labelled?: number;
   recompute: boolean;
+  /** Whose memory is meant; the CPU's unless given. A GPU's has nothing of the process in it. */
+  device?: 'cpu' | 'webgpu';
   /** Bytes as fp32 up to which the frozen weights are widened once. */
   residentLimit: number;
   /** The most that the scores of a piece of attention may take; the CPU's unless given. */
@@ -66,7 +68,7 @@ export interface TrainingEstimate {
    * Bytes: `weights` as they are held, `residual` what an explicit one adds, `adapter` trainable
    * parameters and frozen initial cores, `activations` kept for the backward pass, `workspace` of
    * the one block that runs, `logits` what the head takes beyond it, `runtime` Node, the
-   * trainer, onnxruntime and its compiled graphs.
+   * trainer, onnxruntime and its compiled graphs, which take nothing of a GPU's memory.
    */
   bytes: Record<MemoryKind, number>;
   totalBytes: number;
@@ -110,6 +112,7 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
   const tokens = batch * sequence;
   const base = countParameters(config);
   const full = method === 'full';
+  const onGpu = shape.device === 'webgpu';
   const blockMatrices = linearModules(config).reduce(
     (sum, module) => sum + module.outFeatures * module.inFeatures,
     0,
@@ -180,10 +183,12 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
       wideTensors * tokens * config.intermediateSize +
       (recompute ? tokens * saved : 0) +
       changes);
+  // Only in the machine's memory.
+  const streamsHead = streamed && !onGpu;
   const head =
     float *
-    (streamed ? logitsTensors.streamed : logitsTensors.whole) *
-    largestLogits(config, labels, tokens, streamed);
+    (streamsHead ? logitsTensors.streamed : logitsTensors.whole) *
+    largestLogits(config, labels, tokens, streamsHead);
   // The tied embedding is one group of parameters, each block another.
   const group = full ? Math.max(blockNumbers, vocabSize * hiddenSize) : 0;
   const bytes: Record<MemoryKind, number> = {
@@ -200,7 +205,7 @@ export function estimateTraining(shape: TrainingShape): TrainingEstimate {
     // Head and blocks take turns.
     logits: Math.max(0, head - block),
     workspace: float * scratch + block + trainedCopies * float * group,
-    runtime: runtimeBytes + trainerBytes + graphs,
+    runtime: onGpu ? 0 : runtimeBytes + trainerBytes + graphs,
   };
   return {
     bytes,

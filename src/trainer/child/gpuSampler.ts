@@ -1,20 +1,31 @@
 /** Looks now and then at how much of the GPU's memory is in use. */
-import { gpuStates, type GpuState } from '../training/gpuMemory';
+import { gpuStates, processUsedMb } from '../training/gpuMemory';
 
 /** The vendors' tools take a good part of a second of processor time. */
 const sampleMs = 15_000;
 /** A tool that fails as often in a row is left alone: it may hang for its whole time each. */
 const mostMissed = 3;
 
+/**
+ * MiB of this process where a tool has them; else what all processes have of the first GPU, which is the one that
+ * the runtime takes. Undefined where nobody counts.
+ */
+export async function ownUseMb(pid = process.pid): Promise<number | undefined> {
+  const own = await processUsedMb(pid);
+  if (own !== undefined) return own;
+  const [gpu] = await gpuStates();
+  return gpu?.usedMb;
+}
+
 export class GpuSampler {
-  readonly #ask: () => Promise<readonly GpuState[]>;
+  readonly #ask: () => Promise<number | undefined>;
   #timer: NodeJS.Timeout | undefined;
   #usedMb: number | undefined;
   /** Samples without an answer since the last one. */
   #missed = 0;
 
   /** @param ask replaced by tests */
-  constructor(ask: () => Promise<readonly GpuState[]> = gpuStates) {
+  constructor(ask: () => Promise<number | undefined> = ownUseMb) {
     this.#ask = ask;
   }
 
@@ -27,10 +38,9 @@ export class GpuSampler {
   start(): void {
     if (this.#timer !== undefined) return;
     const sample = async (): Promise<void> => {
-      // Runs use the first GPU, as the runtime does.
-      const [gpu] = await this.#ask().catch(() => []);
-      if (gpu?.usedMb !== undefined) {
-        this.#usedMb = gpu.usedMb;
+      const usedMb = await this.#ask().catch(() => undefined);
+      if (usedMb !== undefined) {
+        this.#usedMb = usedMb;
         this.#missed = 0;
         return;
       }

@@ -3,7 +3,7 @@
  * computes, so that a stop is acknowledged while the worker is deep in a matrix product.
  */
 import path from 'node:path';
-import { Worker } from 'node:worker_threads';
+import { SHARE_ENV, Worker } from 'node:worker_threads';
 import { Channel } from '../../protocol/channel';
 import {
   DotaError,
@@ -222,7 +222,11 @@ export class TrainerChild {
       microBatch: this.#record?.manifest.microBatch,
     };
     this.#resourcesError = undefined;
-    const worker = new Worker(path.join(__dirname, 'worker.cjs'), { workerData: data });
+    // The worker decides which of the GPU's drivers this process may load, which they read from its environment.
+    const worker = new Worker(path.join(__dirname, 'worker.cjs'), {
+      workerData: data,
+      env: SHARE_ENV,
+    });
     return new Promise((resolve) => {
       let states: Promise<void> = Promise.resolve();
       const end = (outcome: { reason: EndReason } | { error: SerializedError }): void => {

@@ -17,6 +17,8 @@ import {
   notInOrder,
   ownDeviceOrder,
 } from '../training/deviceOrder';
+import { driversFor } from '../training/chooseDevice';
+import { halfTolerance } from '../training/deviceProbe';
 import { gpuStates, type GpuState } from '../training/gpuMemory';
 import { type DeviceKind, type ProbeAnswer, rememberProbe } from '../training/probeDevices';
 import { runtimeProblem } from '../training/runtimeBinary';
@@ -47,7 +49,11 @@ export async function runDoctor(options: DoctorOptions): Promise<ExitCode> {
   const noBinary = runtimeProblem();
   const ask = async (kind: DeviceKind): Promise<ProbeAnswer> => {
     const problem = noBinary ?? notInOrder(kind, machine);
-    if (problem === undefined) return rememberProbe(kind, found.onnxruntime);
+    // With the drivers that a run has; of software alone it says so.
+    if (problem === undefined)
+      return rememberProbe(kind, found.onnxruntime, {
+        env: driversFor({ allow_software_gpu: false }),
+      });
     return { kind, ok: false, error: problem.toJSON(), stderr: '' };
   };
   // One after the other: two probes at once would measure each other.
@@ -136,7 +142,8 @@ function orderCheck({ platform, order }: DeviceOrder): Check {
   return { name: 'device order', ok: true, text: `${order.join(', ')} on ${platform}${rule}` };
 }
 
-function deviceCheck(probe: ProbeAnswer): Check {
+/** The line of a device that was asked. */
+export function deviceCheck(probe: ProbeAnswer): Check {
   const name = `device ${probe.kind}`;
   if (!probe.ok) {
     const said =
@@ -152,7 +159,8 @@ function deviceCheck(probe: ProbeAnswer): Check {
       : [
           halfError === undefined
             ? 'no half precision (not needed)'
-            : `half precision checked (error ${halfError.toExponential(1)})`,
+            : `half precision ${halfError < halfTolerance ? 'checked' : 'computes wrongly, which training does not need'} ` +
+              `(error ${halfError.toExponential(1)})`,
           `buffers up to ${bufferMb} MiB`,
         ]),
   ];
@@ -162,8 +170,11 @@ function deviceCheck(probe: ProbeAnswer): Check {
   return { name, ok: false, text: `${parts.join(', ')}; ${refused}` };
 }
 
-function gpuCheck({ name, driver, totalMb, usedMb, shared }: GpuState): Check {
-  const version = driver === undefined ? '' : `, driver ${driver}`;
+/** The line of a GPU that a tool or the system knows. */
+export function gpuCheck({ name, driver, totalMb, usedMb, shared }: GpuState): Check {
+  // Vendors' tools know a version; the kernel knows the name of its module.
+  const what = /^\d/.test(driver ?? '') ? 'driver' : 'kernel module';
+  const version = driver === undefined ? '' : `, ${what} ${driver}`;
   const memory = shared
     ? `up to ${totalMb} MB of the machine’s memory`
     : usedMb === undefined

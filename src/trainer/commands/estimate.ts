@@ -6,6 +6,7 @@ import { memoryKinds, type MemoryKind } from '../../estimate/estimateTraining';
 import { TensorCache } from '../../models/tensorCache';
 import { estimateDevice, type ExpectedDevice } from '../training/estimateDevice';
 import { estimateRun, type RunEstimate } from '../training/estimateRun';
+import { deviceThatFits } from '../training/runDevice';
 import { cacheFolder } from '../training/cacheFolder';
 import { openModel } from '../training/prepareModel';
 import { totalSteps, trainingBatches } from '../training/stepBatches';
@@ -31,7 +32,7 @@ export async function runEstimate(
   json: boolean,
 ): Promise<void> {
   const { config, directory } = await loadRunConfig(file, overrides);
-  const device = await estimateDevice(config);
+  const expected = await estimateDevice(config);
   const model = await openModel(config, directory);
   try {
     const data = await prepareDataset(config.data, model.tokenizer, {
@@ -44,11 +45,13 @@ export async function runEstimate(
     });
     const batches = trainingBatches(data.train, config, model.tokenizer);
     const steps = totalSteps(config.training, batches.stepsPerEpoch);
+    const { device, estimate } = await deviceThatFits<ExpectedDevice>(
+      config,
+      expected,
+      ({ kind, bufferBytes }) => estimateRun(config, model, batches, { device: kind, bufferBytes }),
+      () => ({ kind: 'cpu', bufferBytes: undefined, asked: true }),
+    );
     const { kind, bufferBytes } = device;
-    const estimate = await estimateRun(config, model, batches, {
-      device: kind,
-      bufferBytes,
-    });
     const { memory, manifest, fit, availableBytes, cuts } = estimate;
     if (json) {
       printJson({

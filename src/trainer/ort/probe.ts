@@ -6,23 +6,33 @@ import { slice } from '../../graph/ops/layout';
 import { matmul } from '../../graph/ops/matmul';
 import { softmax } from '../../graph/ops/reduce';
 import { DotaError } from '../../protocol/errors';
-import type { DeviceProbe } from '../training/deviceProbe';
+import { type DeviceProbe, singleTolerance, wrongNumbers } from '../training/deviceProbe';
 import { type Device, openDevice } from './device';
 import type { DeviceKind } from './sessionOptions';
 import { hostArray, hostNumber } from './values';
 
 const size = 512;
-const runs = 5;
+/**
+ * What the rate is measured with: products in a row of square matrices that come into being on the device, of
+ * which one number comes back, so that neither the way there nor a start counts for much. Each step is taken
+ * where the rate before says that it takes no longer than `stepMs`.
+ */
+const rateSteps = [
+  { side: 512, products: 1 },
+  { side: 1024, products: 4 },
+  { side: 2048, products: 4 },
+  { side: 4096, products: 4 },
+] as const;
+const stepMs = 250;
+const runs = 4;
 /** Enough to time; a device on which one product takes as long is known to be slow. */
 const timedMs = 1000;
-/** fp32 sums of 512 terms in any order stay far below this; fp16 arithmetic does not. */
-const tolerance = 1e-4;
 /**
- * Half precision has 2^-11 of relative rounding, and kernels that sum in it lose some more; a wrong
- * layout or type is off by the values' own size.
+ * The smallest is what every adapter of WebGPU has to offer. WebGPU allows up to 4 GiB, but a trial has two
+ * tensors of its size: more than that would take the memory of many a card, or of the machine where the GPU has
+ * none of its own and the system ends whoever asks for too much, and only full fine-tuning of large vocabularies
+ * has a tensor beyond 1 GiB.
  */
-const halfTolerance = 0.05;
-/** The smallest is what every adapter of WebGPU has to offer. */
 const bufferSizesMb = [1024, 512, 256, 128];
 
 /**
@@ -31,13 +41,15 @@ const bufferSizesMb = [1024, 512, 256, 128];
  */
 export async function probeDevice(kind: DeviceKind): Promise<DeviceProbe> {
   const device = openDevice({ kind, threads: 0 });
-  const { error, gflops } = await probeSingle(device);
+  const error = await singleError(device);
+  if (!(error < singleTolerance)) throw wrongNumbers(kind, error);
+  const gflops = await rate(device);
   const halfError = kind === 'webgpu' ? await probeHalf(device) : undefined;
   const bufferMb = kind === 'webgpu' ? await largestBuffer(device) : 0;
   return { gflops, error, bufferMb, ...(halfError !== undefined && { halfError }) };
 }
 
-async function probeSingle(device: Device): Promise<{ error: number; gflops: number }> {
+async function singleError(device: Device): Promise<number> {
   const graph = new Graph();
   const left = graph.input('a', 'float32', [size, size]);
   const right = graph.input('b', 'float32', [size, size]);
@@ -47,12 +59,42 @@ async function probeSingle(device: Device): Promise<{ error: number; gflops: num
   const session = await open(device, graph);
   const feeds = { a: filled(1), b: filled(2) };
   const { product: computed, weights } = await session.run(feeds);
-  const values = hostArray(computed);
-  const error = Math.max(
-    deviation(values, reference(feeds.a, feeds.b)),
+  await session.release();
+  return Math.max(
+    deviation(hostArray(computed), reference(feeds.a, feeds.b)),
     deviation(hostArray(weights), softmaxRows(reference(feeds.a, feeds.b))),
   );
-  if (!(error < tolerance)) throw wrongNumbers(device.kind, 'fp32', error);
+}
+
+/** GFLOP/s of the largest products that the device does in moments. */
+async function rate(device: Device): Promise<number> {
+  let best = 0;
+  for (const { side, products } of rateSteps) {
+    const gflop = (products * 2 * side ** 3) / 1e9;
+    if (best > 0 && gflop / best > stepMs / 1000) break;
+    try {
+      best = Math.max(best, gflop / (await secondsOf(device, side, products)));
+    } catch (error) {
+      // A card whose memory is short has shown at a smaller size what it can do.
+      if (best === 0) throw error;
+      break;
+    }
+  }
+  return best;
+}
+
+/** Seconds of the best of a few runs. */
+async function secondsOf(device: Device, side: number, products: number): Promise<number> {
+  const graph = new Graph();
+  const square = expand(graph.input('seed', 'float32', [1, 1]), [side, side]);
+  let product = square;
+  for (let i = 0; i < products; i += 1) product = matmul(product, square);
+  graph.output('product', slice(product, [0, 0], [1, 1]));
+  const session = await open(device, graph);
+  // Of 1 / side each product is the matrix again.
+  const feeds = { seed: Float32Array.of(1 / side) };
+  // The first run compiles the shaders.
+  await session.run(feeds);
   let best = Infinity;
   for (let run = 0, spent = 0; run < runs && spent < timedMs; run += 1) {
     const start = performance.now();
@@ -62,10 +104,10 @@ async function probeSingle(device: Device): Promise<{ error: number; gflops: num
     spent += took;
   }
   await session.release();
-  return { error, gflops: (2 * size ** 3) / (best * 1e6) };
+  return best / 1000;
 }
 
-/** undefined where the device has no half precision, or computes wrongly in it: nothing needs it. */
+/** The error of half precision, which nothing needs; undefined where the device has none. */
 async function probeHalf(device: Device): Promise<number | undefined> {
   const graph = new Graph();
   const half = (name: string): Tensor =>
@@ -76,8 +118,9 @@ async function probeHalf(device: Device): Promise<number | undefined> {
     const session = await open(device, graph);
     const { product } = await session.run(feeds);
     await session.release();
+    // What is not a number is the worst error; JSON has no word for infinity.
     const error = deviation(hostArray(product), reference(feeds.a, feeds.b));
-    return error < halfTolerance ? error : undefined;
+    return Math.min(error, Number.MAX_VALUE);
   } catch {
     return undefined;
   }
@@ -112,14 +155,6 @@ function open(device: Device, graph: Graph): ReturnType<Device['compile']> {
       cause,
     });
   });
-}
-
-function wrongNumbers(kind: DeviceKind, type: string, error: number): DotaError {
-  return new DotaError(
-    'device.unavailable',
-    `The device "${kind}" computes wrong numbers in ${type} (relative error ${error.toExponential(1)}).`,
-    { next: 'Update the driver, or set "device": "cpu".' },
-  );
 }
 
 /** Reproducible values in [-0.5, 0.5). */

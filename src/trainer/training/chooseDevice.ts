@@ -6,6 +6,7 @@ import { type DeviceOrder, noRuntime, notInOrder, ownDeviceOrder } from './devic
 import { gpuStates } from './gpuMemory';
 import { type DeviceKind, type ProbeAnswer, probeCached } from './probeDevices';
 import { runtimeVersion } from './runtimeVersion';
+import { hardwareDrivers } from './vulkan';
 
 export interface ChosenDevice {
   kind: DeviceKind;
@@ -16,25 +17,44 @@ export interface ChosenDevice {
   reason: string;
 }
 
-/** What a device of this machine says when it is probed. */
-export type Ask = (kind: DeviceKind) => Promise<ProbeAnswer>;
+/** What a device of this machine says when it is probed. @param env that the run will have as well */
+export type Ask = (kind: DeviceKind, env: NodeJS.ProcessEnv) => Promise<ProbeAnswer>;
 
 /**
  * Asks this machine's devices, and keeps what they say.
  * @param onProbe told before a device that has not answered on this driver yet is opened, which can take a minute
  */
 export function askDevices(onProbe?: (kind: DeviceKind) => void): Ask {
-  return async (kind) =>
+  return async (kind, env) =>
     probeCached(kind, await runtimeVersion(), {
+      env,
       onProbe: () => {
         onProbe?.(kind);
       },
     });
 }
 
-type Wanted = Pick<RunConfig, 'device' | 'allow_software_gpu'>;
+type Wanted = Pick<RunConfig, 'device' | 'allow_software_gpu'> & {
+  training?: Pick<RunConfig['training'], 'optim'>;
+};
+
+/** Why no GPU can compute what is configured, whatever it says; undefined where one may. */
+function onCpuOnly({ training }: Wanted): string | undefined {
+  return training?.optim === 'adamw_8bit'
+    ? 'The 8-bit optimizer computes on the CPU only.'
+    : undefined;
+}
+
+/** The environment in which a device is asked and opened: software GPUs are left out of it where not allowed. */
+export function driversFor(
+  { allow_software_gpu: software }: Pick<RunConfig, 'allow_software_gpu'>,
+  env: NodeJS.ProcessEnv = process.env,
+): NodeJS.ProcessEnv {
+  return software ? env : hardwareDrivers(env);
+}
 
 /**
+ * Where a GPU is taken, this process has the drivers' variables of `driversFor` afterwards.
  * @param ask what devices say; `askDevices` with a listener, or a test's
  * @param machine the order of devices on the platform
  * @throws DotaError `device.unavailable` where the device asked for cannot be used, or is a software
@@ -46,6 +66,8 @@ export async function chooseDevice(
   machine: DeviceOrder = ownDeviceOrder(),
 ): Promise<ChosenDevice> {
   const { gpu, reason } = await decideDevice(config, ask, machine);
+  // The GPU is opened in this process, with the drivers that were asked.
+  if (gpu !== undefined) Object.assign(process.env, driversFor(config));
   return gpu === undefined ? cpu(reason) : webgpu(gpu, reason);
 }
 
@@ -73,7 +95,7 @@ export async function decideDevice(
       return { gpu: undefined, reason: 'The configuration asks for the CPU.' };
     case 'webgpu': {
       refuseOutside('webgpu', machine);
-      const gpu = await ask('webgpu');
+      const gpu = await ask('webgpu', driversFor(config));
       if (!gpu.ok) throw DotaError.from(gpu.error);
       const refused = refusedSoftware(gpu, config);
       if (refused) throw refused;
@@ -91,16 +113,19 @@ export async function decideDevice(
 async function firstInOrder(config: Wanted, ask: Ask, machine: DeviceOrder): Promise<Decision> {
   const { order, platform } = machine;
   if (order.length === 0) throw noRuntime(platform);
+  const never = onCpuOnly(config);
+  if (never !== undefined && order.includes('cpu')) return { gpu: undefined, reason: never };
   // What spoke against each that was passed over.
   const reasons: string[] = [];
+  const env = driversFor(config);
   for (const [i, kind] of order.slice(0, -1).entries()) {
-    const answer = await ask(kind);
+    const answer = await ask(kind, env);
     const problem = answer.ok ? refusedSoftware(answer, config)?.message : answer.error.message;
     if (!answer.ok || problem !== undefined) {
       reasons.push(problem ?? '');
       continue;
     }
-    const next = await ask(order[i + 1] as DeviceKind);
+    const next = await ask(order[i + 1] as DeviceKind, env);
     if (!next.ok) return { gpu: answer, reason: `The GPU was asked first. ${next.error.message}` };
     const faster = answer.gflops > next.gflops;
     const reason = comparison(answer, next, faster);
@@ -132,7 +157,8 @@ function refusedSoftware(gpu: Good, config: Wanted): DotaError | undefined {
   );
 }
 
-function cpu(reason: string): ChosenDevice {
+/** The processor, and why it is taken. */
+export function cpu(reason: string): ChosenDevice {
   return { kind: 'cpu', name: os.cpus()[0]?.model.trim() ?? 'CPU', reason };
 }
 

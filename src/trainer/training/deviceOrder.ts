@@ -39,8 +39,9 @@ const providerNames: Readonly<Record<LeftOut['device'], string>> = {
 const cuda: LeftOut = {
   device: 'cuda',
   why:
-    'There is no CUDA path in this version: the runtime’s binding cannot keep tensors on a CUDA device. An ' +
-    'NVIDIA GPU trains through WebGPU, which needs the Vulkan part of its driver.',
+    'There is no CUDA path in this version: the runtime’s binding cannot keep tensors on a CUDA device, and its ' +
+    'provider library is not part of this package (it would need CUDA 12 and cuDNN 9). An NVIDIA GPU trains ' +
+    'through WebGPU, which needs the Vulkan part of its driver.',
 };
 const dml: LeftOut = {
   device: 'dml',

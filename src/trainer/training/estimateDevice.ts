@@ -1,6 +1,6 @@
 /** The device that a run would take, as far as earlier probes tell: no device is opened and none is probed. */
 import type { RunConfig } from '../../config/runConfig';
-import { bufferBytes, decideDevice } from './chooseDevice';
+import { type Ask, bufferBytes, decideDevice } from './chooseDevice';
 import { type DeviceOrder, ownDeviceOrder } from './deviceOrder';
 import { type DeviceKind, knownProbe, type ProbeAnswer } from './probeDevices';
 import { runtimeVersion } from './runtimeVersion';
@@ -15,9 +15,12 @@ export interface ExpectedDevice {
 }
 
 /** An answer that is kept, or undefined. */
-export type Known = (kind: DeviceKind) => Promise<(ProbeAnswer & { ok: true }) | undefined>;
+export type Known = (
+  kind: DeviceKind,
+  env: NodeJS.ProcessEnv,
+) => Promise<(ProbeAnswer & { ok: true }) | undefined>;
 
-const keptAnswer: Known = async (kind) => knownProbe(kind, await runtimeVersion());
+const keptAnswer: Known = async (kind, env) => knownProbe(kind, await runtimeVersion(), env);
 
 class NotAsked extends Error {}
 
@@ -35,8 +38,8 @@ export async function estimateDevice(
     mayHaveGpu: process.platform !== 'linux' || gpuFiles().length > 0,
   },
 ): Promise<ExpectedDevice> {
-  const ask = async (kind: DeviceKind): Promise<ProbeAnswer> => {
-    const answer = await known(kind);
+  const ask: Ask = async (kind, env) => {
+    const answer = await known(kind, env);
     if (answer === undefined) throw new NotAsked();
     return answer;
   };

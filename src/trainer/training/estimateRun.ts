@@ -61,6 +61,7 @@ export async function estimateRun(
     steps.reduce((sum, batch) => sum + pick(batch), 0) / Math.max(1, steps.length);
   const shape = {
     config: model.config,
+    device,
     scoresBytes: scoresBytes({ kind: device, bufferBytes }),
     bytesPerWeight: elementBytes[dtype],
     method: config.method,

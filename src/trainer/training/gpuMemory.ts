@@ -72,6 +72,24 @@ export async function gpuStates(run: Run = runTool, system = systemGpus): Promis
   return [...known.filter((gpu) => !gpu.shared), ...known.filter((gpu) => gpu.shared)];
 }
 
+/**
+ * MiB that a process has on NVIDIA's GPUs, all of them together.
+ * @returns undefined where the tool does not list it: it lists processes that compute, among which a driver may
+ *   not count those of Vulkan, and Windows does not tell it how much each has
+ */
+export async function processUsedMb(pid: number, run: Run = runTool): Promise<number | undefined> {
+  const listed = await run('nvidia-smi', [
+    '--query-compute-apps=pid,used_memory',
+    '--format=csv,noheader,nounits',
+  ]);
+  const own = (listed ?? '').split('\n').flatMap((line) => {
+    const [id, used, ...more] = line.split(',');
+    const usedMb = count(used);
+    return more.length === 0 && count(id) === pid && usedMb !== undefined ? [usedMb] : [];
+  });
+  return own.length === 0 ? undefined : own.reduce((sum, usedMb) => sum + usedMb, 0);
+}
+
 async function toolStates(run: Run): Promise<GpuState[]> {
   const [nvidia, amd] = await Promise.all([
     run('nvidia-smi', [

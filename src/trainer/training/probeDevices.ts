@@ -11,7 +11,7 @@ import { z } from 'zod';
 import { DotaError, type SerializedError } from '../../protocol/errors';
 import { isObject, isString } from '../../protocol/guards';
 import { userFolder } from '../../runs/userFolder';
-import { deviceProbe, type DeviceProbe } from './deviceProbe';
+import { deviceProbe, type DeviceProbe, singleTolerance, wrongNumbers } from './deviceProbe';
 import { driverFingerprint, explainVulkan, gpuFiles, vulkanLoader, vulkanParts } from './vulkan';
 
 export type DeviceKind = 'cpu' | 'webgpu';
@@ -62,9 +62,12 @@ interface Ending {
 function answerOf(kind: DeviceKind, ending: Ending): ProbeAnswer {
   const { stdout, env } = ending;
   // The runtime colours its messages.
-  const stderr = stripVTControlCharacters(ending.stderr).trim();
+  const stderr = withoutFrames(stripVTControlCharacters(ending.stderr)).trim();
   const answer = lastJson(stdout);
   const probed = deviceProbe.safeParse(answer);
+  if (probed.success && probed.data.error >= singleTolerance) {
+    return { kind, ok: false, error: wrongNumbers(kind, probed.data.error).toJSON(), stderr };
+  }
   if (probed.success) {
     const software = kind === 'webgpu' && isSoftware(env);
     return { kind, ok: true, software, ...probed.data };
@@ -92,12 +95,25 @@ function answerOf(kind: DeviceKind, ending: Ending): ProbeAnswer {
     kind === 'webgpu' && process.platform === 'linux' ? explainVulkan(vulkanParts(env)) : undefined;
   if (isObject(answer) && isObject(answer.error) && isString(answer.error.message)) {
     const error = answer.error as unknown as SerializedError;
-    if (explained === undefined) return { kind, ok: false, error, stderr };
-    return refused(`${error.message} ${explained.message}`, explained.next);
+    const message = withoutFrames(error.message).trim();
+    if (explained === undefined) return { kind, ok: false, error: { ...error, message }, stderr };
+    return refused(`${message} ${explained.message}`, explained.next);
   }
   const how = ending.end === undefined ? 'ended without an answer' : `crashed (${ending.end})`;
   const reason = stderr === '' ? '' : `: ${stderr.split('\n').at(-1) ?? ''}`;
-  return refused(`The process that asked the device "${kind}" ${how}${reason}`, update);
+  return refused(sentence(`The process that asked the device "${kind}" ${how}${reason}`), update);
+}
+
+/** Without the stack frames of the runtime's C++, which say nothing to users. */
+function withoutFrames(text: string): string {
+  return text
+    .split('\n')
+    .filter((line) => !/^\s*at /.test(line))
+    .join('\n');
+}
+
+function sentence(text: string): string {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
 function lastJson(text: string): unknown {
@@ -120,7 +136,8 @@ function isSoftware(env: NodeJS.ProcessEnv): boolean {
 }
 
 const cachedAnswer = z.object({
-  version: z.literal(1),
+  /** 2: the rate is that of operands on the device. */
+  version: z.literal(2),
   kind: z.enum(['cpu', 'webgpu']),
   software: z.boolean(),
   ...deviceProbe.shape,
@@ -161,7 +178,7 @@ export async function rememberProbe(
   const file = await cacheFile(kind, key, options.env ?? process.env);
   if (answer.ok && file !== undefined) {
     // A cache that cannot be written only costs the next run its probe.
-    await writeFile(file, JSON.stringify({ version: 1, ...answer })).catch(() => undefined);
+    await writeFile(file, JSON.stringify({ version: 2, ...answer })).catch(() => undefined);
   }
   return answer;
 }

@@ -20,7 +20,7 @@ import { protocolBeams } from '../../evaluation/tasks';
 import type { Engine } from '../engine';
 import { taskOfFile } from '../evaluation/sets';
 import { openDevice, type Device } from '../ort/device';
-import { askDevices, chooseDevice } from './chooseDevice';
+import { askDevices, chooseDevice, cpu } from './chooseDevice';
 import { deviceFacts } from './deviceFacts';
 import { initialLoopState, trainLoop, type LoopHooks, type LoopState } from '../loop';
 import {
@@ -33,6 +33,7 @@ import {
 import type { ControlFlags } from './controlFlags';
 import { estimateRun, type RunEstimate } from './estimateRun';
 import { cacheFolder } from './cacheFolder';
+import { deviceThatFits } from './runDevice';
 import { InitialCores } from './initialCores';
 import {
   buildEngine,
@@ -111,20 +112,25 @@ async function trainModel(
   };
   if (checkpoint !== undefined) checkSameInputs(checkpoint, fingerprint, folder);
   // Beside the GPU the processor is asked as well, which takes a moment of the same phase.
-  const device = await chooseDevice(
+  const chosen = await chooseDevice(
     config,
     askDevices(() => {
       report.phase('probing');
     }),
   );
-  main.notify('facts', { device: deviceFacts(device, config) });
   report.phase('loading');
-  const estimate = await estimateRun(
+  const { device, estimate } = await deviceThatFits(
     config,
-    model,
-    trainingBatches(data.train, config, model.tokenizer),
-    { device: device.kind, bufferBytes: device.bufferBytes, microBatch: start.microBatch },
+    chosen,
+    ({ kind, bufferBytes }) =>
+      estimateRun(config, model, trainingBatches(data.train, config, model.tokenizer), {
+        device: kind,
+        bufferBytes,
+        microBatch: start.microBatch,
+      }),
+    cpu,
   );
+  main.notify('facts', { device: deviceFacts(device, config) });
   const { batch: microBatch, recompute } = estimate.fit;
   const batches = trainingBatches(data.train, config, model.tokenizer, microBatch);
   const validation = evaluationBatches(data.validation, config, model.tokenizer, microBatch);

@@ -3,11 +3,17 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 
+interface VulkanDriver {
+  manifest: string;
+  names: string;
+  library: string | undefined;
+}
+
 export interface VulkanParts {
   /** The loader, `libvulkan.so.1`; undefined where it isn't found. */
   loader: string | undefined;
   /** One a driver: its manifest, and the library that it names, undefined where that is missing. */
-  drivers: { manifest: string; names: string; library: string | undefined }[];
+  drivers: VulkanDriver[];
   /** True when every driver computes on the processor. */
   softwareOnly: boolean;
 }
@@ -25,11 +31,8 @@ const libraryFolders = [
   '/usr/lib',
   '/usr/local/lib',
 ];
-const manifestFolders = [
-  '/etc/vulkan/icd.d',
-  '/usr/share/vulkan/icd.d',
-  '/usr/local/share/vulkan/icd.d',
-];
+/** Where packages put manifests whatever the environment says. */
+const manifestRoots = ['/usr/local/etc', '/etc', '/usr/local/share', '/usr/share'];
 const softwareDriver = /swiftshader|lvp|lavapipe|llvmpipe/i;
 
 /** @param env where `LD_LIBRARY_PATH` and the loader's own variables are looked up */
@@ -50,23 +53,63 @@ export function vulkanParts(env: NodeJS.ProcessEnv = process.env): VulkanParts {
   return {
     loader: find(vulkanLoader),
     drivers,
-    softwareOnly:
-      usable.length > 0 && usable.every(({ manifest }) => softwareDriver.test(manifest)),
+    softwareOnly: usable.length > 0 && usable.every(isSoftware),
   };
 }
 
+function isSoftware({ manifest, names }: VulkanDriver): boolean {
+  return softwareDriver.test(path.basename(manifest)) || softwareDriver.test(path.basename(names));
+}
+
+/**
+ * `env` with drivers that compute on the processor left out of what the loader finds. Distributions install them
+ * beside the GPUs' (Mesa has both in one package), and where no GPU answers its driver, as in many virtual
+ * machines, the loader would give the one of software unasked. Where there are no others nothing is left out:
+ * that it is software is told then.
+ */
+export function hardwareDrivers(
+  env: NodeJS.ProcessEnv = process.env,
+  platform: NodeJS.Platform = process.platform,
+): NodeJS.ProcessEnv {
+  if (platform !== 'linux') return env;
+  const { drivers, softwareOnly } = vulkanParts(env);
+  const hardware = drivers.filter((driver) => !isSoftware(driver));
+  if (softwareOnly || hardware.length === 0 || hardware.length === drivers.length) return env;
+  const files = hardware.map(({ manifest }) => manifest).join(':');
+  // Loaders before 1.3.207 know the second name only.
+  return { ...env, VK_DRIVER_FILES: files, VK_ICD_FILENAMES: files };
+}
+
+/** In the order of the loader's documentation ("Driver Discovery on Linux"). */
 function manifests(env: NodeJS.ProcessEnv): string[] {
-  const named = env['VK_DRIVER_FILES'] ?? env['VK_ICD_FILENAMES'];
-  if (named !== undefined && named !== '') return named.split(':');
-  return manifestFolders.flatMap((folder) => {
-    try {
-      return readdirSync(folder)
-        .filter((name) => name.endsWith('.json'))
-        .map((name) => path.join(folder, name));
-    } catch {
-      return [];
-    }
-  });
+  const list = (name: string): string[] =>
+    (env[name] ?? '').split(':').filter((entry) => entry !== '');
+  const named = list(env['VK_DRIVER_FILES'] ? 'VK_DRIVER_FILES' : 'VK_ICD_FILENAMES');
+  if (named.length > 0) return named.flatMap(manifestsIn);
+  const home = env['HOME'] ?? os.homedir();
+  const roots = [
+    env['XDG_CONFIG_HOME'] || path.join(home, '.config'),
+    ...list('XDG_CONFIG_DIRS'),
+    '/etc/xdg',
+    env['XDG_DATA_HOME'] || path.join(home, '.local', 'share'),
+    ...list('XDG_DATA_DIRS'),
+    ...manifestRoots,
+  ];
+  const folders = new Set(roots.map((root) => path.join(root, 'vulkan', 'icd.d')));
+  return [...list('VK_ADD_DRIVER_FILES'), ...folders].flatMap(manifestsIn);
+}
+
+/** Of a folder, those in it; nothing where a folder is missing. */
+function manifestsIn(place: string): string[] {
+  if (place.endsWith('.json')) return [place];
+  try {
+    return readdirSync(place)
+      .filter((name) => name.endsWith('.json'))
+      .sort()
+      .map((name) => path.join(place, name));
+  } catch {
+    return [];
+  }
 }
 
 /** The library that a driver's manifest names; empty where the file is no manifest. */

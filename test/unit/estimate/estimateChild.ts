@@ -26,6 +26,7 @@ export interface ChildOptions {
   method: 'dota' | 'lora' | 'full';
   recompute: boolean;
   resident: boolean;
+  device?: 'cpu' | 'webgpu';
   /** NF4 with double quantisation. */
   quantized?: boolean;
   /** Batches of all lengths up to `sequence` instead of three of that one. */
@@ -52,6 +53,7 @@ const estimate = estimateTraining({
   sequence: shape.sequence,
   accumulation: 1,
   recompute: options.recompute,
+  device: options.device ?? 'cpu',
   residentLimit,
   lengths: lengths.length,
   quantizedBits: options.quantized === true ? 4.127 : undefined,
@@ -95,16 +97,19 @@ async function arrayBytes(): Promise<number> {
   return least;
 }
 const before = await arrayBytes();
+const device = openDevice({ kind: options.device ?? 'cpu', threads: 1 });
 const engine = await createEngine({
   config,
   weights,
   adapters,
-  device: openDevice({ kind: 'cpu', threads: 1 }),
+  device,
   threads: 1,
   recompute: options.recompute,
   residentLimit,
   ...(options.quantized === true && { quantization: { doubleQuantization: true } }),
 });
+/** Of a GPU, before the first step. */
+const resting = device.memory().bytes;
 const held = (await arrayBytes()) - before;
 const steps = lengths.length > 1 ? lengths : Array.from({ length: 3 }, () => shape.sequence);
 for (const [i, sequence] of steps.entries()) {
@@ -125,5 +130,10 @@ for (const [i, sequence] of steps.entries()) {
 }
 const peak = Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
 const trainable = engine.trainable.reduce((sum, tensor) => sum + tensor.size, 0);
-process.stdout.write(`${JSON.stringify({ peak, held, trainable, estimate })}\n`);
-process.exit(0);
+process.stdout.write(
+  `${JSON.stringify({ peak, held, trainable, estimate, resting, devicePeak: device.memory().peakBytes })}\n`,
+);
+// A GPU's runtime is torn down before the process ends, or it may crash there.
+if (device.kind === 'cpu') process.exit(0);
+await engine.dispose();
+await device.dispose();

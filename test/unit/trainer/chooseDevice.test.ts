@@ -140,6 +140,23 @@ describe('device: auto', () => {
   });
 });
 
+describe('device: auto with the 8-bit optimizer', () => {
+  it('is the processor, unasked: no GPU computes it', async () => {
+    const { ask, asked } = machine(answer('webgpu', 900), answer('cpu', 80));
+    const config = { ...auto, training: { optim: 'adamw_8bit' } } as const;
+    expect(await chooseDevice(config, ask, gpuFirst)).toMatchObject({
+      kind: 'cpu',
+      reason: 'The 8-bit optimizer computes on the CPU only.',
+    });
+    expect(asked).toEqual([]);
+    const other = { ...auto, training: { optim: 'adamw_torch' } } as const;
+    expect((await chooseDevice(other, ask, gpuFirst)).kind).toBe('webgpu');
+    // Asked for by its name, it is refused where the optimizer starts.
+    const named = { ...config, device: 'webgpu' } as const;
+    expect((await chooseDevice(named, ask, gpuFirst)).kind).toBe('webgpu');
+  });
+});
+
 describe('a device by its name', () => {
   it('is taken without asking where it is the processor', async () => {
     const { ask, asked } = machine(answer('webgpu', 900), answer('cpu', 80));

@@ -1,7 +1,10 @@
 /** What vendors' tools print, whole, in part or not at all; and that no failure of one harms a run. */
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { GpuSampler } from '../../../src/trainer/child/gpuSampler';
-import { gpuStates, type GpuState, runTool } from '../../../src/trainer/training/gpuMemory';
+import { GpuSampler, ownUseMb } from '../../../src/trainer/child/gpuSampler';
+import { gpuStates, processUsedMb, runTool } from '../../../src/trainer/training/gpuMemory';
 
 const noSystem = () => Promise.resolve([]);
 const says = (printed: { nvidia?: string; amd?: string }) =>
@@ -133,6 +136,46 @@ describe('a tool', () => {
   });
 });
 
+describe.runIf(process.platform !== 'win32')('what a run has of the GPU’s memory', () => {
+  let place: string;
+  beforeEach(() => {
+    place = mkdtempSync(path.join(tmpdir(), 'dota-smi-'));
+    vi.stubEnv('PATH', place);
+  });
+  afterEach(() => {
+    vi.unstubAllEnvs();
+    rmSync(place, { recursive: true, force: true });
+  });
+
+  /** An `nvidia-smi` on the path that lists these processes, and 512 of 12282 MiB in use. */
+  function tool(processes: string): void {
+    const script =
+      `const apps = process.argv.some((one) => one.startsWith('--query-compute-apps'));` +
+      `console.log(apps ? ${JSON.stringify(processes)} : 'RTX, 550.54.14, 12282, 11770');`;
+    writeFileSync(path.join(place, 'script.cjs'), script);
+    const file = path.join(place, 'nvidia-smi');
+    writeFileSync(file, `#!/bin/sh\nexec "${process.execPath}" "${place}/script.cjs" "$@"\n`);
+    chmodSync(file, 0o755);
+  }
+
+  it('is that of its own process where the tool lists it, on all GPUs', async () => {
+    tool('41, 900\n42, 300\n4242, 7\n42, 20\n');
+    expect(await ownUseMb(42)).toBe(320);
+  });
+
+  it.each(['41, 900', '42, [N/A]', '42, 300, 1', '', 'No running processes found'])(
+    'is what all have of the card where the tool prints %j',
+    async (processes) => {
+      tool(processes);
+      expect(await ownUseMb(42)).toBe(512);
+    },
+  );
+
+  it('is not known without a tool', async () => {
+    expect(await processUsedMb(42)).toBeUndefined();
+  });
+});
+
 describe('the sampler of a run', () => {
   beforeEach(() => {
     vi.useFakeTimers();
@@ -141,14 +184,11 @@ describe('the sampler of a run', () => {
     vi.useRealTimers();
   });
 
-  const inUse = (usedMb: number | undefined): GpuState[] => [
-    { vendor: 'nvidia', name: 'a', driver: undefined, totalMb: 9, usedMb },
-  ];
-  /** Answers in turn, the last one from then on; undefined fails. */
-  function sampled(...answers: (GpuState[] | undefined)[]) {
-    const ask = vi.fn((): Promise<GpuState[]> => {
+  /** Answers in turn, the last one from then on; `fails` rejects. */
+  function sampled(...answers: (number | undefined | 'fails')[]) {
+    const ask = vi.fn((): Promise<number | undefined> => {
       const next = answers.length > 1 ? answers.shift() : answers[0];
-      return next === undefined ? Promise.reject(new Error('it broke')) : Promise.resolve(next);
+      return next === 'fails' ? Promise.reject(new Error('it broke')) : Promise.resolve(next);
     });
     const sampler = new GpuSampler(ask);
     sampler.start();
@@ -158,10 +198,9 @@ describe('the sampler of a run', () => {
   const minutes = (count: number) => vi.advanceTimersByTimeAsync(count * 60_000);
 
   it.each([
-    ['fails', undefined],
-    ['knows no GPU', []],
-    ['does not count', inUse(undefined)],
-  ])('asks once where the tool %s', async (_, answer) => {
+    ['fails', 'fails'],
+    ['does not count', undefined],
+  ] as const)('asks once where the tool %s', async (_, answer) => {
     const { ask, sampler } = sampled(answer);
     await minutes(5);
     expect(ask).toHaveBeenCalledTimes(1);
@@ -169,14 +208,14 @@ describe('the sampler of a run', () => {
   });
 
   it('goes on after a failure between two answers', async () => {
-    const { sampler } = sampled(inUse(5), undefined, undefined, inUse(7));
+    const { sampler } = sampled(5, 'fails', undefined, 7);
     await minutes(5);
     expect(sampler.usedMb).toBe(7);
     sampler.stop();
   });
 
   it('leaves a tool alone that fails again and again', async () => {
-    const { ask, sampler } = sampled(inUse(5), undefined);
+    const { ask, sampler } = sampled(5, 'fails');
     await minutes(5);
     expect(ask).toHaveBeenCalledTimes(4);
     expect(sampler.usedMb).toBe(5);

@@ -72,7 +72,14 @@ describe('a probe that was answered', () => {
   it('is asked again where the note of it is damaged', async () => {
     await ask('cpu', '1.30.0', good);
     const [note] = notes();
-    for (const damage of ['{"version": 1, "kind": "cpu", "gflops": "fa', '{"version": 0}', '']) {
+    // Whole, of a version that measured the rate in another way.
+    const earlier = JSON.stringify({ version: 1, kind: 'cpu', ok: true, software: false, ...good });
+    for (const damage of [
+      '{"version": 1, "kind": "cpu", "gflops": "fa',
+      '{"version": 0}',
+      earlier,
+      '',
+    ]) {
       writeFileSync(path.join(place, note ?? 'none'), damage);
       const before = asked();
       expect(await knownProbe('cpu', '1.30.0')).toBeUndefined();

@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { softwareGpuEnvironment, softwareGpuSupported } from '../../../scripts/software-gpu.mjs';
+import { deviceCheck, gpuCheck } from '../../../src/trainer/commands/doctor';
+import { deviceOrder } from '../../../src/trainer/training/deviceOrder';
 import { probeInChild, type ProbeAnswer } from '../../../src/trainer/training/probeDevices';
 import {
   driverFingerprint,
@@ -56,6 +58,22 @@ describe('a probe', () => {
     expect(stderr).toBe('first\nterminate called');
   });
 
+  it('is told in whole sentences, without the runtime’s stack', async () => {
+    const script = (end: string) =>
+      'console.error("Warning: no device\\n    at operator() (/build/Release/dawn.cpp:9)\\n   at Run");' +
+      end;
+    const crash = 'process.kill(process.pid, "SIGABRT"); setInterval(() => {}, 9)';
+    const crashed = refusal(await fake(script(crash)));
+    expect(crashed.message).toMatch(/crashed \(SIGABRT\): Warning: no device\.$/);
+    expect(crashed.stderr).toBe('Warning: no device');
+    const says = {
+      error: { code: 'device.unavailable', message: 'It broke.\n    at Run (a.cpp:1)' },
+    };
+    const told = await fake(script(`console.log(${JSON.stringify(JSON.stringify(says))})`));
+    expect(refusal(told).message).toMatch(/^It broke\./);
+    expect(refusal(told).message).not.toContain('a.cpp');
+  });
+
   it('that misses a library names it', async () => {
     const script =
       'console.error("libfoo_driver.so.9: cannot open shared object file: No such file"); process.exit(127)';
@@ -71,6 +89,51 @@ describe('a probe', () => {
       expect(message).toContain('without an answer');
     },
   );
+});
+
+describe('a probe’s numbers', () => {
+  const says = (answer: object) => fake(`console.log(${JSON.stringify(JSON.stringify(answer))})`);
+  const good = { gflops: 900, error: 9e-5, bufferMb: 512 };
+
+  it('are checked here as well: an error as of half precision is refused', async () => {
+    expect(await says(good)).toMatchObject({ ok: true, error: 9e-5 });
+    for (const error of [1e-4, 0.7, 1e300]) {
+      const { message, next } = refusal(await says({ ...good, error }));
+      expect(message).toContain('computes wrong numbers in fp32');
+      expect(next).toContain('driver');
+    }
+  });
+
+  it('in half precision are right, wrong or none, and none of it refuses the device', async () => {
+    const text = async (answer: object): Promise<string> => {
+      const probed = await says({ ...good, ...answer });
+      if (!probed.ok) throw new Error('the device was refused');
+      return deviceCheck({ ...probed, software: false }).text;
+    };
+    expect(await text({})).toContain('no half precision (not needed)');
+    expect(await text({ halfError: 2e-3 })).toContain('half precision checked (error 2.0e-3)');
+    // What is not a number counts as this.
+    expect(await text({ halfError: Number.MAX_VALUE })).toContain(
+      'half precision computes wrongly, which training does not need (error 1.8e+308)',
+    );
+  });
+});
+
+describe('doctor’s line of a GPU', () => {
+  it('says whether the driver is a version or the kernel’s module', () => {
+    const card = { vendor: 'nvidia', name: 'RTX', totalMb: 9, usedMb: 1 } as const;
+    const text = (driver: string | undefined) => gpuCheck({ ...card, driver }).text;
+    expect(text('550.54.14')).toBe('RTX: 1 of 9 MB in use, driver 550.54.14');
+    expect(text('i915')).toBe('RTX: 1 of 9 MB in use, kernel module i915');
+    expect(text(undefined)).toBe('RTX: 1 of 9 MB in use');
+  });
+
+  it('says what CUDA would need', () => {
+    const why = deviceOrder('linux', 'x64').leftOut.find(({ device }) => device === 'cuda')?.why;
+    for (const part of ['provider library', 'CUDA 12', 'cuDNN 9', 'WebGPU']) {
+      expect(why).toContain(part);
+    }
+  });
 });
 
 describe.runIf(process.platform === 'linux')('Vulkan', () => {
