@@ -30,6 +30,7 @@ import { randomWeights } from '../src/trainer/engine/randomWeights';
 import { enableGarbageCollection } from '../src/trainer/garbageCollection';
 import { openDevice } from '../src/trainer/ort/device';
 import { countCompiles } from './lengths/countCompiles';
+import { takeStep } from '../src/trainer/profile/takeStep';
 
 interface Options {
   rows: number;
@@ -134,19 +135,7 @@ async function runSide(options: Options): Promise<Side> {
     let tokens = 0;
     for (let i = 0; i < plan.batchesPerEpoch; i++) {
       const batch = plan.batch(epoch, i);
-      await engine.forwardBackward(batch, 1 / batch.lossTokens);
-      await engine.optimizerStep(
-        {
-          step: ++step,
-          learningRate: 1e-4,
-          weightDecay: 0,
-          adamBeta1: 0.9,
-          adamBeta2: 0.999,
-          adamEpsilon: 1e-8,
-          maxGradNorm: 1,
-        },
-        await engine.gradientNorm(),
-      );
+      await takeStep(engine, [batch], ++step, { learningRate: 1e-4 });
       tokens += batch.tokens;
       positions += batch.inputIds.length;
     }

@@ -26,6 +26,7 @@ import { randomWeights } from '../src/trainer/engine/randomWeights';
 import { openDevice } from '../src/trainer/ort/device';
 import { decoderOf } from './methods/worker';
 import { randomBatch } from './step/setup';
+import { takeStep } from '../src/trainer/profile/takeStep';
 
 const shape = { hidden: 1024, intermediate: 2816, layers: 4, vocabulary: 2048 };
 const tokens = 512;
@@ -174,19 +175,7 @@ async function measure(method: Method, steps: number, threads: number): Promise<
     });
     const batch = randomBatch({ batch: 1, sequence: tokens, vocabulary: shape.vocabulary });
     for (let step = 1; step <= steps + 1; step++) {
-      await engine.forwardBackward(batch, 1 / batch.lossTokens);
-      await engine.optimizerStep(
-        {
-          step,
-          learningRate: 1e-4,
-          weightDecay: 0,
-          adamBeta1: 0.9,
-          adamBeta2: 0.999,
-          adamEpsilon: 1e-8,
-          maxGradNorm: 1,
-        },
-        await engine.gradientNorm(),
-      );
+      await takeStep(engine, [batch], step, { learningRate: 1e-4 });
     }
     const trainable = engine.trainable.reduce((sum, { size }) => sum + size, 0);
     await engine.dispose();

@@ -22,6 +22,7 @@ import type { WeightReader } from '../../src/trainer/engine/frozenWeights';
 import { releaseInitial } from '../../src/trainer/training/initialCores';
 import { openDevice } from '../../src/trainer/ort/device';
 import { randomBatch } from '../step/setup';
+import { takeStep } from '../../src/trainer/profile/takeStep';
 
 export interface WorkerOptions {
   method: Method;
@@ -200,25 +201,12 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   const step = async (): Promise<object> => {
     const started = performance.now();
     const cpu = process.cpuUsage();
-    const { lossSum } = await engine.forwardBackward(batch, 1 / batch.lossTokens);
-    const gradNorm = await engine.gradientNorm();
-    await engine.optimizerStep(
-      {
-        step: ++number,
-        learningRate: 1e-4,
-        weightDecay: 0,
-        adamBeta1: 0.9,
-        adamBeta2: 0.999,
-        adamEpsilon: 1e-8,
-        maxGradNorm: 1,
-      },
-      gradNorm,
-    );
+    const { loss } = await takeStep(engine, [batch], ++number, { learningRate: 1e-4 });
     const used = process.cpuUsage(cpu);
     return {
       seconds: (performance.now() - started) / 1000,
       cpu: (used.user + used.system) / 1e6,
-      loss: lossSum / batch.lossTokens,
+      loss,
       peakMb: statusMb('VmHWM'),
     };
   };

@@ -7,6 +7,7 @@ import { openDevice } from '../../src/trainer/ort/device';
 import { CountingDevice, flops, prepareProducts } from '../../src/trainer/profile/gemmRate';
 import { peakRssMb } from '../../src/trainer/profile/peakMemory';
 import { type BenchOptions, openEngine, randomBatch } from './setup';
+import { takeStep } from '../../src/trainer/profile/takeStep';
 
 /** CPU time of all threads since an earlier reading, in seconds. */
 function cpuSeconds(since: NodeJS.CpuUsage): number {
@@ -24,21 +25,9 @@ export async function runWorker(options: BenchOptions): Promise<void> {
     device.take();
     const started = performance.now();
     const cpu = process.cpuUsage();
-    const { lossSum } = await engine.forwardBackward(batch, 1 / batch.lossTokens);
-    await engine.optimizerStep(
-      {
-        step: ++number,
-        learningRate: 1e-4,
-        weightDecay: 0,
-        adamBeta1: 0.9,
-        adamBeta2: 0.999,
-        adamEpsilon: 1e-8,
-        maxGradNorm: 1,
-      },
-      await engine.gradientNorm(),
-    );
+    const { loss } = await takeStep(engine, [batch], ++number, { learningRate: 1e-4 });
     const seconds = (performance.now() - started) / 1000;
-    return { seconds, cpu: cpuSeconds(cpu), loss: lossSum / batch.lossTokens, rss: peakRssMb() };
+    return { seconds, cpu: cpuSeconds(cpu), loss, rss: peakRssMb() };
   };
 
   let products: (() => Promise<number>) | undefined;

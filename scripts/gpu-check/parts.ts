@@ -8,6 +8,7 @@ import { openDevice } from '../../src/trainer/ort/device';
 import type { DeviceKind } from '../../src/trainer/ort/sessionOptions';
 import { CountingDevice, flops } from '../../src/trainer/profile/gemmRate';
 import type { Trained } from './judge';
+import { takeStep } from '../../src/trainer/profile/takeStep';
 
 export async function train(
   kind: DeviceKind,
@@ -22,22 +23,9 @@ export async function train(
   for (let step = 1; step <= steps; step++) {
     device.take();
     const started = performance.now();
-    const { lossSum } = await engine.forwardBackward(batch, 1 / batch.lossTokens);
-    const norm = await engine.gradientNorm();
-    await engine.optimizerStep(
-      {
-        step,
-        learningRate: 1e-3,
-        weightDecay: 0,
-        adamBeta1: 0.9,
-        adamBeta2: 0.999,
-        adamEpsilon: 1e-8,
-        maxGradNorm: 1,
-      },
-      norm,
-    );
-    losses.push(lossSum / batch.lossTokens);
-    norms.push(norm);
+    const { loss, gradNorm } = await takeStep(engine, [batch], step, { learningRate: 1e-3 });
+    losses.push(loss);
+    norms.push(gradNorm);
     if (step > 1) seconds = Math.min(seconds, (performance.now() - started) / 1000);
     gflop = device.take().reduce((sum, product) => sum + flops(product), 0) / 1e9;
   }

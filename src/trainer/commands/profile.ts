@@ -24,6 +24,7 @@ import { trainingBatches } from '../training/stepBatches';
 import { type DeviceChoice, deviceOverrides, positiveOption } from './options';
 import { printJson, printLine } from './output';
 import { loadRunConfig } from './runConfigFile';
+import { takeStep } from '../profile/takeStep';
 
 export interface ProfileOptions extends DeviceChoice {
   set: string[];
@@ -144,26 +145,12 @@ async function timeSteps(
   micro: readonly Batch[],
   steps: number,
 ): Promise<MedianStep> {
-  const lossTokens = micro.reduce((sum, batch) => sum + batch.lossTokens, 0);
   const times: { ms: number; step: number }[] = [];
   let products: Product[] = [];
   for (let step = 0; step <= steps; step++) {
     device.take();
     const started = performance.now();
-    for (const batch of micro) await engine.forwardBackward(batch, 1 / lossTokens);
-    await engine.optimizerStep(
-      {
-        step: step + 1,
-        // Nothing is to be learned here; the arithmetic is the same.
-        learningRate: 0,
-        weightDecay: 0,
-        adamBeta1: 0.9,
-        adamBeta2: 0.999,
-        adamEpsilon: 1e-8,
-        maxGradNorm: 1,
-      },
-      await engine.gradientNorm(),
-    );
+    await takeStep(engine, micro, step + 1);
     if (step > 0) times.push({ ms: performance.now() - started, step });
     products = device.take();
   }

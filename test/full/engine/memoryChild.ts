@@ -2,6 +2,7 @@
 import { openDevice } from '../../../src/trainer/ort/device';
 import { enableGarbageCollection } from '../../../src/trainer/garbageCollection';
 import { defaults, openEngine, randomBatch } from '../../../bench/step/setup';
+import { takeStep } from '../../../src/trainer/profile/takeStep';
 
 enableGarbageCollection();
 const options = { ...defaults, hidden: 128, layers: 3, batch: 4, sequence: 64, vocabulary: 512 };
@@ -9,19 +10,7 @@ const engine = await openEngine(options, openDevice({ kind: 'cpu', threads: 1 })
 const batch = randomBatch(options);
 const resident: number[] = [];
 for (let step = 1; step <= 600; step++) {
-  await engine.forwardBackward(batch, 1 / batch.lossTokens);
-  await engine.optimizerStep(
-    {
-      step,
-      learningRate: 1e-4,
-      weightDecay: 0,
-      adamBeta1: 0.9,
-      adamBeta2: 0.999,
-      adamEpsilon: 1e-8,
-      maxGradNorm: 1,
-    },
-    await engine.gradientNorm(),
-  );
+  await takeStep(engine, [batch], step, { learningRate: 1e-4 });
   if (step % 100 === 0) {
     // 19 KB of garbage a step, which the collector takes after about a thousand of them, is no leak.
     globalThis.gc?.();

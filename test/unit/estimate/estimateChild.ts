@@ -16,6 +16,7 @@ import { expectedWeights } from '../../../src/models/config';
 import { openDevice } from '../../../src/trainer/ort/device';
 import { enableGarbageCollection } from '../../../src/trainer/garbageCollection';
 import { decoderOf, defaults, randomBatch } from '../../../bench/step/setup';
+import { takeStep } from '../../../src/trainer/profile/takeStep';
 
 export interface ChildOptions {
   hidden: number;
@@ -114,19 +115,7 @@ const held = (await arrayBytes()) - before;
 const steps = lengths.length > 1 ? lengths : Array.from({ length: 3 }, () => shape.sequence);
 for (const [i, sequence] of steps.entries()) {
   const batch = randomBatch({ ...shape, sequence });
-  await engine.forwardBackward(batch, 1 / batch.lossTokens);
-  await engine.optimizerStep(
-    {
-      step: i + 1,
-      learningRate: 1e-4,
-      weightDecay: 0,
-      adamBeta1: 0.9,
-      adamBeta2: 0.999,
-      adamEpsilon: 1e-8,
-      maxGradNorm: 1,
-    },
-    await engine.gradientNorm(),
-  );
+  await takeStep(engine, [batch], i + 1, { learningRate: 1e-4 });
 }
 const peak = Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
 const trainable = engine.trainable.reduce((sum, tensor) => sum + tensor.size, 0);

@@ -18,6 +18,7 @@ import { openDevice } from '../../../../src/trainer/ort/device';
 import type { DeviceKind } from '../../../../src/trainer/ort/sessionOptions';
 import { compiledLimit, type ResidencySample, stepsOfShape } from './residencySample';
 import { watchRuntime } from './watchedRuntime';
+import { takeStep } from '../../../../src/trainer/profile/takeStep';
 
 const kind = process.argv[2] as DeviceKind;
 const steps = Number(process.argv[3]);
@@ -70,23 +71,8 @@ for (const dtype of ['BF16', 'F16'] as const) {
     const samples: ResidencySample[] = [];
     for (let step = 1; step <= steps; step++) {
       const micro = shapes[Math.floor((step - 1) / stepsOfShape) % shapes.length]!;
-      const tokens = micro.reduce((sum, { lossTokens }) => sum + lossTokens, 0);
-      for (const part of micro) {
-        const result = await engine.forwardBackward(part, 1 / tokens);
-        if (!Number.isFinite(result.lossSum)) throw new Error('the loss is not finite');
-      }
-      await engine.optimizerStep(
-        {
-          step,
-          learningRate: 1e-3,
-          weightDecay: 0,
-          adamBeta1: 0.9,
-          adamBeta2: 0.999,
-          adamEpsilon: 1e-8,
-          maxGradNorm: 1,
-        },
-        await engine.gradientNorm(),
-      );
+      const { loss } = await takeStep(engine, micro, step, { learningRate: 1e-3 });
+      if (!Number.isFinite(loss)) throw new Error('the loss is not finite');
       // As a validation and a checkpoint do.
       if (step % 2 === 0) await engine.evaluate(micro[0]!);
       if (step % 5 === 0) await engine.readState();

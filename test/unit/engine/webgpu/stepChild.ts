@@ -16,6 +16,7 @@ import { hostArray } from '../../../../src/trainer/ort/values';
 import { randomBatch, tinyConfig } from '../tiny';
 import { type StepReport, stepLengths } from './stepReport';
 import { watchRuntime } from './watchedRuntime';
+import { takeStep } from '../../../../src/trainer/profile/takeStep';
 
 const kind = process.argv[2] as DeviceKind;
 const watched = watchRuntime();
@@ -60,20 +61,7 @@ const batches = stepLengths.map((lengths, i) => randomBatch(tinyConfig, lengths,
 const [first] = batches as [(typeof batches)[0]];
 
 async function step(engine: Engine, number: number): Promise<void> {
-  const tokens = batches.reduce((sum, { lossTokens }) => sum + lossTokens, 0);
-  for (const batch of batches) await engine.forwardBackward(batch, 1 / tokens);
-  await engine.optimizerStep(
-    {
-      step: number,
-      learningRate: 1e-3,
-      weightDecay: 0.1,
-      adamBeta1: 0.9,
-      adamBeta2: 0.999,
-      adamEpsilon: 1e-8,
-      maxGradNorm: 1,
-    },
-    await engine.gradientNorm(),
-  );
+  await takeStep(engine, batches, number, { learningRate: 1e-3, weightDecay: 0.1 });
 }
 
 /** What `work` takes from the device and gives to it. */
