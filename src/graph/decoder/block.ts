@@ -134,15 +134,17 @@ export function decoderBlock(
   const tokens = batch * sequence;
 
   const normed = rmsNorm(hidden, norm('input_layernorm'), rmsNormEps);
+  // The norm's derivative needs what it was given; everything after it is linear.
+  const keepFlat = (name: 'q' | 'k' | 'v'): boolean => config.queryKeyNorm && name !== 'v';
   const project = (name: 'q' | 'k' | 'v', heads: number): Tensor => {
-    const flat = saved(name, linear(`self_attn.${name}_proj`, normed));
-    return reshape(flat, [tokens, heads, headDim]);
+    const flat = linear(`self_attn.${name}_proj`, normed);
+    return reshape(keepFlat(name) ? saved(name, flat) : flat, [tokens, heads, headDim]);
   };
-  const position = (x: Tensor, name: 'q' | 'k'): Tensor => {
+  const position = (x: Tensor, name: 'q' | 'k', factor = 1): Tensor => {
     const scaled = config.queryKeyNorm ? rmsNorm(x, norm(`self_attn.${name}_norm`), rmsNormEps) : x;
-    return rope(scaled, cos, sin);
+    return rope(scaled, cos, sin, factor);
   };
-  const query = position(project('q', numHeads), 'q');
+  const query = position(project('q', numHeads), 'q', 1 / Math.sqrt(headDim));
   const key = position(project('k', numKeyValueHeads), 'k');
   const value = project('v', numKeyValueHeads);
   const shape = { ...attentionSize(config, { batch, sequence }), headDim };
@@ -150,10 +152,13 @@ export function decoderBlock(
     cut,
     window: config.slidingWindow,
     prependPast: parts.prependPast,
-    // Then the backward pass needs the probabilities of no piece before that piece's turn.
-    ...(isCut(shape, cut) && { keep: (value) => saved('context', value) }),
+    keep: (name, value) => {
+      // With the context the backward pass needs the probabilities of no piece before that piece's turn.
+      const kept = name === 'context' ? isCut(shape, cut) : !keepFlat(name);
+      return kept ? saved(name, value) : value;
+    },
   });
-  const attended = add(hidden, saved('o', linear('self_attn.o_proj', context)));
+  const attended = saved('attended', add(hidden, linear('self_attn.o_proj', context)));
 
   const normedAgain = rmsNorm(attended, norm('post_attention_layernorm'), rmsNormEps);
   const gate = saved('gate', linear('mlp.gate_proj', normedAgain));

@@ -5,8 +5,8 @@
  */
 import type { Tensor } from '../graph';
 import { reduceSum, reshape } from '../ops/broadcast';
-import { mul, scale } from '../ops/elementwise';
-import { concat, slice, transpose, transposeLast } from '../ops/layout';
+import { mul } from '../ops/elementwise';
+import { concat, slice, transpose } from '../ops/layout';
 import { matmul } from '../ops/matmul';
 import { dimension } from '../shape';
 import {
@@ -44,8 +44,8 @@ export interface AttentionOptions {
   window?: number | undefined;
   /** For generation: earlier tokens, which every query sees as far as the masks allow. */
   prependPast?: PrependPast | undefined;
-  /** Hands the result to the backward pass, which needs it. */
-  keep?: (context: Tensor) => Tensor;
+  /** Hands what the backward pass needs to it: the inputs as they are used, and the result. */
+  keep?: (name: 'q' | 'k' | 'v' | 'context', value: Tensor) => Tensor;
 }
 
 /** Masks out of a single one, `[batch, 1, 1, sequence, total]`. */
@@ -61,7 +61,7 @@ export function maskSlices(mask: Tensor): MaskOf {
 /**
  * The query heads that share a key head are folded into rows, so keys and values are never repeated
  * and their gradients' sums over the group happen inside the product.
- * @param query `[tokens, heads, headDim]` with tokens = batch * sequence
+ * @param query `[tokens, heads, headDim]` with tokens = batch * sequence, scaled by 1 / sqrt(headDim)
  * @param key `[tokens, keyValueHeads, headDim]`, as `value`
  * @returns `[tokens, heads * headDim]`
  */
@@ -74,16 +74,14 @@ export function attention(
   options: AttentionOptions = {},
 ): Tensor {
   const { batch, sequence, heads, keyValueHeads, headDim } = shape;
-  const { cut = wholeAttention(shape), window, prependPast, keep = (x) => x } = options;
+  const { cut = wholeAttention(shape), window, prependPast, keep = (_, x) => x } = options;
   const grouped = [batch, sequence, keyValueHeads, heads / keyValueHeads, headDim];
   const perHead = [batch, sequence, keyValueHeads, headDim];
 
-  const q = headsFirst(scale(reshape(query, grouped), 1 / Math.sqrt(headDim)));
+  const q = keep('q', headsFirst(reshape(query, grouped)));
   const oneHead = (x: Tensor): Tensor => transpose(reshape(x, perHead), [0, 2, 1, 3]);
-  const k = prependPast
-    ? transposeLast(prependPast('key', oneHead(key)))
-    : transpose(reshape(key, perHead), [0, 2, 3, 1]);
-  const v = prependPast ? prependPast('value', oneHead(value)) : oneHead(value);
+  const k = keep('k', prependPast ? prependPast('key', oneHead(key)) : oneHead(key));
+  const v = keep('v', prependPast ? prependPast('value', oneHead(value)) : oneHead(value));
   const inputs: AttentionInputs = { q, k, v, maskOf };
   const earlier = dimension(v.shape, 2) - sequence;
   const groups = attentionGroups(shape, cut, { window, earlier });
@@ -100,7 +98,10 @@ export function attention(
     return parts.length === 1 ? (parts[0] as Tensor) : concat(parts, 3);
   });
   const flat = [batch * sequence, heads * headDim];
-  const context = keep(reshape(transpose(joinedGroups(groups, mixed), [0, 3, 1, 2, 4]), flat));
+  const context = keep(
+    'context',
+    reshape(transpose(joinedGroups(groups, mixed), [0, 3, 1, 2, 4]), flat),
+  );
   return context.graph.withOrigin(context, {
     inputs: [q, k, v],
     vjp: (dContext) => {

@@ -17,9 +17,8 @@ export type MaskOf = (group: AttentionGroup, piece: QueryPiece) => Tensor;
 export interface AttentionInputs {
   /** `[batch, keyValueHeads, group, sequence, headDim]`, scaled */
   q: Tensor;
-  /** `[batch, keyValueHeads, headDim, total]`: columns, as the scores' product takes them */
+  /** `[batch, keyValueHeads, total, headDim]`, as `v` */
   k: Tensor;
-  /** `[batch, keyValueHeads, total, headDim]` */
   v: Tensor;
   maskOf: MaskOf;
 }
@@ -48,16 +47,9 @@ export function inGroup(x: Tensor, { sequences, keyHeads }: AttentionGroup): Ten
   );
 }
 
-/** Rows of matrices: along the last axis but one. */
-export function rows(x: Tensor, range: Range): Tensor {
-  return along(x, x.shape.length - 2, range);
-}
-
-function columns(x: Tensor, range: Range): Tensor {
-  return along(x, x.shape.length - 1, range);
-}
-
-function along(x: Tensor, axis: number, [first, last]: Range): Tensor {
+/** Rows of matrices. */
+export function rows(x: Tensor, [first, last]: Range): Tensor {
+  const axis = x.shape.length - 2;
   return slice(
     x,
     x.shape.map((_, i) => (i === axis ? first : 0)),
@@ -92,7 +84,7 @@ export function probabilities(
   after: readonly Tensor[] = [],
 ): Tensor {
   const some = delayed(rows(inGroup(q, group), piece.queries), after);
-  const scores = matmul(folded(some), columns(inGroup(k, group), piece.keys));
+  const scores = matmul(folded(some), transposeLast(rows(inGroup(k, group), piece.keys)));
   const [first, last] = piece.keys;
   const unfolded = reshape(scores, [...some.shape.slice(0, -1), last - first]);
   return softmax(add(unfolded, maskOf(group, piece)));
@@ -135,11 +127,11 @@ export function inputGradients(
       const inner = rows(inGroup(result.inner, group), piece.queries);
       const dScores = folded(mul(p, sub(dWeights, inner)));
       const some = rows(inGroup(inputs.q, group), piece.queries);
-      const looked = columns(inGroup(inputs.k, group), piece.keys);
-      const dq = reshape(matmul(dScores, transposeLast(looked)), some.shape);
-      // Transposed, so that of the large operands none has to be.
-      const dk = matmul(transposeLast(folded(some)), dScores);
-      const dv = matmul(transposeLast(folded(dMixed)), folded(p));
+      const looked = rows(inGroup(inputs.k, group), piece.keys);
+      const dq = reshape(matmul(dScores, looked), some.shape);
+      // The CPU provider's products read their operands transposed.
+      const dk = matmul(transposeLast(dScores), folded(some));
+      const dv = matmul(transposeLast(folded(p)), folded(dMixed));
       ofQueries.unshift(dq);
       keys.add(dk, piece.keys);
       values.add(dv, piece.keys);
@@ -152,30 +144,30 @@ export function inputGradients(
       groups,
       parts.map((part) => part[name]),
     );
-  return [whole('q'), whole('k'), transposeLast(whole('v'))];
+  return [whole('q'), whole('k'), whole('v')];
 }
 
-/** Sums columns of pieces, each of which ends where the one before it does or earlier. */
+/** Sums rows of pieces, each of which ends where the one before it does or earlier. */
 class KeySums {
   #sum: Tensor | undefined;
   /** What no later piece adds to, from the last. */
   readonly #finished: Tensor[] = [];
 
-  /** @param part `[s, h, headDim, keys]` */
+  /** @param part `[s, h, keys, headDim]` */
   add(part: Tensor, [first, last]: Range): void {
-    const before = part.shape.map((_, axis) => (axis === 3 ? first : 0));
+    const before = part.shape.map((_, axis) => (axis === 2 ? first : 0));
     const own = pad(part, before, [0, 0, 0, 0]);
     const sum = this.#sum;
     if (!sum) {
       this.#sum = own;
       return;
     }
-    const end = dimension(sum.shape, 3);
-    if (last < end) this.#finished.unshift(columns(sum, [last, end]));
-    this.#sum = add(columns(sum, [0, last]), own);
+    const end = dimension(sum.shape, 2);
+    if (last < end) this.#finished.unshift(rows(sum, [last, end]));
+    this.#sum = add(rows(sum, [0, last]), own);
   }
 
   total(): Tensor {
-    return joined([this.#sum as Tensor, ...this.#finished], 3);
+    return joined([this.#sum as Tensor, ...this.#finished], 2);
   }
 }

@@ -1,7 +1,7 @@
 import { dimension } from '../shape';
 import type { Tensor } from '../graph';
 import { reshape } from '../ops/broadcast';
-import { add, mul, neg, sub } from '../ops/elementwise';
+import { add, mul, neg, scale, sub } from '../ops/elementwise';
 import { concat, slice } from '../ops/layout';
 
 /**
@@ -9,8 +9,10 @@ import { concat, slice } from '../ops/layout';
  * (x_i, x_{i + headDim/2}). A rotation's adjoint is the rotation by the opposite angle.
  * @param x `[tokens, heads, headDim]`
  * @param cos `[tokens, 1, headDim / 2]`, as `sin`
+ * @param factor that the result is multiplied by, in the tables: they are smaller than `x`
  */
-export function rope(x: Tensor, cos: Tensor, sin: Tensor): Tensor {
+export function rope(x: Tensor, cos: Tensor, sin: Tensor, factor = 1): Tensor {
+  if (factor !== 1) return rope(x, scale(cos, factor), scale(sin, factor));
   const [tokens, heads] = x.shape as [number, number];
   const headDim = dimension(x.shape, -1);
   const half = headDim / 2;

@@ -31,7 +31,7 @@ const names = (values: readonly { name: string }[]): string[] => values.map(({ n
 
 describe('block graphs', () => {
   it('hand over the products’ outputs when a backward pass follows', () => {
-    const saved = ['q', 'k', 'v', 'o', 'gate', 'up'].map((name) => `saved.${name}`);
+    const saved = ['q', 'k', 'v', 'attended', 'gate', 'up'].map((name) => `saved.${name}`);
     expect(names(only(buildBlockForward(frozenPlan, shape, { save: true })).outputs)).toEqual([
       ...saved,
       'output',
