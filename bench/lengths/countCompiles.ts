@@ -34,6 +34,9 @@ export function countCompiles(inner: Device): { device: Device; compiles: Compil
     upload: (...args) => inner.upload(...args),
     read: (...args) => inner.read(...args),
     free: (...args) => inner.free(...args),
+    keep: (value) => {
+      inner.keep(value);
+    },
     setAside: (values) => inner.setAside(values),
     scope: (...args) => inner.scope(...args),
     memory: () => inner.memory(),

@@ -54,11 +54,17 @@ export interface Engine {
   /**
    * Runs forward and backward and adds `gradientScale * d(lossSum)/d(parameters)` to the gradient.
    * The loop passes 1 / (unmasked tokens of the whole accumulated batch).
-   * @returns the sum of negative log-likelihoods in nats over `batch.lossTokens` labels
    * @throws DotaError `run.stopped` when `shouldStop` turned true between two blocks; the gradient
    *   is then unspecified and must be cleared
    */
-  forwardBackward(batch: Batch, gradientScale: number): Promise<{ lossSum: number }>;
+  forwardBackward(batch: Batch, gradientScale: number): Promise<void>;
+
+  /**
+   * The sum of negative log-likelihoods in nats over the labels of all batches that went forward and
+   * backward since it was last taken or the gradient cleared. It is what a GPU is waited for, so it comes
+   * after the work of a whole step was handed over.
+   */
+  takeLossSum(): Promise<number>;
 
   /** Forward only; keeps nothing for a backward. */
   evaluate(batch: Batch): Promise<{ lossSum: number }>;
@@ -78,6 +84,7 @@ export interface Engine {
    */
   optimizerStep(options: OptimizerOptions, gradNorm: number): Promise<void>;
 
+  /** Forgets the losses with it. */
   zeroGradient(): Promise<void>;
 
   /** Name of the first trainable tensor whose gradient is not finite, for the error message. */

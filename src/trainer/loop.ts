@@ -229,15 +229,13 @@ export async function trainLoop(
       const step = state.step + 1;
       const micro = upcoming ?? batches.step(step);
       const lossTokens = micro.reduce((sum, batch) => sum + batch.lossTokens, 0);
-      let lossSum = 0;
       // One normalisation for the whole accumulated batch: micro-batches of unequal length must
       // weigh by their tokens, not equally.
-      for (const batch of micro) {
-        lossSum += (await engine.forwardBackward(batch, 1 / lossTokens)).lossSum;
-      }
-      // A GPU has the backward pass still before it, and is waited for only by what follows: meanwhile
-      // the next step's batches are put together.
+      for (const batch of micro) await engine.forwardBackward(batch, 1 / lossTokens);
+      // A GPU has the work still before it, and is waited for only by what follows: meanwhile the next
+      // step's batches are put together.
       upcoming = step < totalSteps ? batches.step(step + 1) : undefined;
+      const lossSum = await engine.takeLossSum();
       const gradNorm = await engine.gradientNorm();
       if (!Number.isFinite(lossSum) || !Number.isFinite(gradNorm)) {
         const culprit = await engine.findNonFinite();

@@ -10,7 +10,7 @@ import type {
   TrainableTensor,
 } from '../engine';
 import type { Device } from '../ort/device';
-import type { Value } from '../ort/values';
+import { hostNumber, type Value } from '../ort/values';
 import type { BatchContexts } from './batchContext';
 import type { Blocks, BlockTape } from './blocks';
 import type { Embedding } from './embedding';
@@ -38,6 +38,8 @@ export interface DecoderEngineParts {
 
 export class DecoderEngine implements Engine {
   readonly #parts: DecoderEngineParts;
+  /** Losses of micro-batches, where they were computed, until somebody takes them. */
+  #losses: Value[] = [];
 
   constructor(parts: DecoderEngineParts) {
     this.#parts = parts;
@@ -51,12 +53,12 @@ export class DecoderEngine implements Engine {
     return this.#parts.store.momentBytes;
   }
 
-  async forwardBackward(batch: Batch, gradientScale: number): Promise<{ lossSum: number }> {
+  async forwardBackward(batch: Batch, gradientScale: number): Promise<void> {
     this.#check(batch);
     return this.#parts.device.scope(() => this.#forwardBackward(batch, gradientScale));
   }
 
-  async #forwardBackward(batch: Batch, gradientScale: number): Promise<{ lossSum: number }> {
+  async #forwardBackward(batch: Batch, gradientScale: number): Promise<void> {
     const { config, contexts, embedding, blocks, head, device, sessions } = this.#parts;
     sessions.beginPass();
     const context = await contexts.of(batch);
@@ -74,6 +76,9 @@ export class DecoderEngine implements Engine {
     }
 
     const { lossSum, inputGradient } = await head.loss(hidden, batch.labels, gradientScale);
+    // Read now it would be waited for, with the backward pass still to be handed to a GPU.
+    device.keep(lossSum);
+    this.#losses.push(lossSum);
     await device.free([hidden]);
     let gradient = inputGradient;
     for (let layer = config.numLayers - 1; layer >= lowest && gradient; layer--) {
@@ -85,7 +90,20 @@ export class DecoderEngine implements Engine {
       gradient = next;
     }
     if (gradient) await embedding.backward(batch.inputIds, gradient);
-    return { lossSum };
+  }
+
+  async takeLossSum(): Promise<number> {
+    let sum = 0;
+    for (const value of this.#losses.splice(0)) sum += await this.#number(value);
+    return sum;
+  }
+
+  /** Reads a single number and frees it. */
+  async #number(value: Value): Promise<number> {
+    const { device } = this.#parts;
+    const number = hostNumber(await device.read(value));
+    await device.free([value]);
+    return number;
   }
 
   /** Until the backward pass comes back to the block. */
@@ -103,7 +121,7 @@ export class DecoderEngine implements Engine {
     return device.scope(async () => {
       const hidden = await this.#forward(batch);
       const { lossSum } = await head.loss(hidden, batch.labels);
-      return { lossSum };
+      return { lossSum: await this.#number(lossSum) };
     });
   }
 
@@ -158,9 +176,10 @@ export class DecoderEngine implements Engine {
     return device.scope(() => store.adamWStep(options, gradNorm));
   }
 
-  zeroGradient(): Promise<void> {
+  async zeroGradient(): Promise<void> {
     const { device, store } = this.#parts;
-    return device.scope(() => store.zeroGradient());
+    await device.free(this.#losses.splice(0));
+    await device.scope(() => store.zeroGradient());
   }
 
   findNonFinite(): Promise<string | undefined> {

@@ -5,7 +5,7 @@ import { frozenInput, type FrozenTensorShape } from '../../graph/decoder/blockGr
 import { storageSignature } from '../../graph/layers/storedWeight';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Device, Session } from '../ort/device';
-import { hostArray, hostNumber, type Value, type Values } from '../ort/values';
+import { hostArray, type Value, type Values } from '../ort/values';
 import type { FrozenWeights } from './frozenWeights';
 import { headTensorName, projectionName } from './parameterLayout';
 import type { ParameterStore } from './parameterStore';
@@ -55,13 +55,13 @@ export class Head {
    * @param hidden `[tokens, hidden]`
    * @param labels `[tokens]`, negative where ignored
    * @param gradientScale factor of the gradients; undefined computes none
-   * @returns the losses' sum in nats, and the gradient of `hidden`
+   * @returns the losses' sum in nats, a single number where it was computed, and the gradient of `hidden`
    */
   async loss(
     hidden: Value,
     labels: Int32Array,
     gradientScale?: number,
-  ): Promise<{ lossSum: number; inputGradient: Value | undefined }> {
+  ): Promise<{ lossSum: Value; inputGradient: Value | undefined }> {
     const { config, device } = this.#options;
     const labelled = labelledRows(labels);
     if (this.#streamed) {
@@ -102,7 +102,7 @@ export class Head {
       if (inputGradient) await device.free([inputGradient]);
       inputGradient = results['next_hidden_gradient'];
     }
-    return { lossSum: hostNumber(await device.read(lossSum)), inputGradient };
+    return { lossSum, inputGradient };
   }
 
   /**

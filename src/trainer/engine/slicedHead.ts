@@ -14,7 +14,7 @@ import {
 import { storageSignature } from '../../graph/layers/storedWeight';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Device } from '../ort/device';
-import { hostArray, hostNumber, type Value, type Values } from '../ort/values';
+import { hostArray, type Value, type Values } from '../ort/values';
 import type { FrozenWeights } from './frozenWeights';
 import { finalNormName } from './parameterLayout';
 import type { SessionCache } from './sessionCache';
@@ -45,7 +45,7 @@ export class SlicedHead {
     labelled: Int32Array,
     labels: Int32Array,
     gradientScale?: number,
-  ): Promise<{ lossSum: number; inputGradient: Value | undefined }> {
+  ): Promise<{ lossSum: Value; inputGradient: Value | undefined }> {
     const { config, device, sessions, parts } = this.#options;
     const tokens = labels.length;
     const columns = Math.max(...parts.map(({ rows }) => rows));
@@ -96,7 +96,7 @@ export class SlicedHead {
       if (inputGradient) await device.free([inputGradient]);
       inputGradient = results['next_hidden_gradient'];
     }
-    return { lossSum: hostNumber(await device.read(lossSum)), inputGradient };
+    return { lossSum, inputGradient };
   }
 
   /** The running values after the last part. */

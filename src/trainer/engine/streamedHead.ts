@@ -56,7 +56,7 @@ export class StreamedHead {
     rows: Int32Array,
     labels: Int32Array,
     gradientScale?: number,
-  ): Promise<{ lossSum: number; inputGradient: Float32Array | undefined }> {
+  ): Promise<{ lossSum: Float64Array; inputGradient: Float32Array | undefined }> {
     const { config, frozen, sessions, device } = this.#options;
     const withGradient = gradientScale !== undefined;
     const size = streamedRows(config, rows.length);
@@ -92,7 +92,7 @@ export class StreamedHead {
       if (!inputGradient) continue;
       copyRows(float32(results, 'input_gradient'), inputGradient, config.hiddenSize, places);
     }
-    return { lossSum, inputGradient };
+    return { lossSum: Float64Array.of(lossSum), inputGradient };
   }
 
   /**

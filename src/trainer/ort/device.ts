@@ -49,6 +49,8 @@ export interface Device {
   read(value: Value): Promise<HostArray>;
   /** Frees values before their scope ends. */
   free(values: Iterable<Value>): Promise<void>;
+  /** Leaves a result of the scope at hand to the caller, who frees it. */
+  keep(value: Value): void;
   /**
    * Puts results aside that are not needed for a while.
    * @returns what gives them back, once, in arrays of their own: those that were put aside are not to be used
@@ -98,6 +100,10 @@ class CpuDevice implements Device {
   free(values: Iterable<Value>): Promise<void> {
     for (const value of values) this.#results.free(value as HostArray);
     return Promise.resolve();
+  }
+
+  keep(value: Value): void {
+    this.#results.keep(value as HostArray);
   }
 
   setAside(values: Values): () => Values {
@@ -219,6 +225,10 @@ class WebGpuDevice implements Device {
 
   async free(values: Iterable<Value>): Promise<void> {
     for (const value of values) if (value instanceof DeviceTensor) await this.#tensors.free(value);
+  }
+
+  keep(value: Value): void {
+    if (value instanceof DeviceTensor) this.#tensors.keep(value);
   }
 
   setAside(values: Values): () => Values {

@@ -16,6 +16,11 @@ export class HostResults {
     else noteExternal(result.byteLength);
   }
 
+  /** Leaves a result of the scope at hand to the collector. */
+  keep(array: HostArray): void {
+    if (this.#scope?.delete(array)) noteExternal(array.byteLength);
+  }
+
   /** Gives a result of the scope at hand back; arrays that came from elsewhere are left alone. */
   free(array: HostArray): void {
     if (this.#scope?.delete(array)) releaseArray(array);

@@ -69,6 +69,10 @@ export class CountingDevice implements Device {
     return this.#inner.free(...args);
   }
 
+  keep(value: Value): void {
+    this.#inner.keep(value);
+  }
+
   setAside(...args: Parameters<Device['setAside']>): ReturnType<Device['setAside']> {
     return this.#inner.setAside(...args);
   }

@@ -19,10 +19,8 @@ export async function takeStep(
   { learningRate = 0, weightDecay = 0 } = {},
 ): Promise<TakenStep> {
   const lossTokens = batches.reduce((sum, batch) => sum + batch.lossTokens, 0);
-  let lossSum = 0;
-  for (const batch of batches) {
-    lossSum += (await engine.forwardBackward(batch, 1 / lossTokens)).lossSum;
-  }
+  for (const batch of batches) await engine.forwardBackward(batch, 1 / lossTokens);
+  const lossSum = await engine.takeLossSum();
   const gradNorm = await engine.gradientNorm();
   await engine.optimizerStep(
     {

@@ -52,7 +52,8 @@ async function build(
 async function train(engine: Engine, steps: number): Promise<number[]> {
   const losses: number[] = [];
   for (let step = 1; step <= steps; step++) {
-    const { lossSum } = await engine.forwardBackward(batch, 1 / batch.lossTokens);
+    await engine.forwardBackward(batch, 1 / batch.lossTokens);
+    const lossSum = await engine.takeLossSum();
     losses.push(lossSum / batch.lossTokens);
     await engine.optimizerStep(
       {

@@ -105,6 +105,9 @@ export function watchedDevice(config: DecoderConfig, device: Device): Watched {
       },
       read: (value) => device.read(value),
       free: (values) => device.free(values),
+      keep: (value) => {
+        device.keep(value);
+      },
       setAside: (values) => device.setAside(values),
       scope: (work) => device.scope(work),
       memory: () => device.memory(),

@@ -49,6 +49,9 @@ class WatchedDevice implements Device {
     for (const value of values) this.alive.delete(value);
   }
 
+  keep(value: Value): void {
+    void value;
+  }
   setAside(values: Values): () => Values {
     return () => values;
   }

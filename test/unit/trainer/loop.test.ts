@@ -27,14 +27,23 @@ class Parabola implements Engine {
   private target(batch: Batch): number {
     return batch.inputIds[0] ?? 0;
   }
-  async forwardBackward(batch: Batch, gradientScale: number): Promise<{ lossSum: number }> {
+  private losses = 0;
+  async forwardBackward(batch: Batch, gradientScale: number): Promise<void> {
     this.calls++;
     if (this.calls === this.stopAt) throw new DotaError('run.stopped', 'stopped');
-    if (this.calls === this.failAt) return { lossSum: Number.NaN };
+    if (this.calls === this.failAt) {
+      this.losses = Number.NaN;
+      return;
+    }
     const distance = this.w - this.target(batch);
     if (this.calls === this.gradientFailsAt) this.gradient = Number.NaN;
     this.gradient += gradientScale * batch.lossTokens * distance;
-    return { lossSum: (batch.lossTokens * distance * distance) / 2 };
+    this.losses += (batch.lossTokens * distance * distance) / 2;
+  }
+  async takeLossSum(): Promise<number> {
+    const sum = this.losses;
+    this.losses = 0;
+    return sum;
   }
   async evaluate(batch: Batch): Promise<{ lossSum: number }> {
     const distance = this.w - this.target(batch);
@@ -129,9 +138,13 @@ describe('trainLoop', () => {
   it('puts the next step’s batches together before it waits for the step, each once', async () => {
     const order: string[] = [];
     class Watched extends Parabola {
-      override forwardBackward(given: Batch, scale: number): Promise<{ lossSum: number }> {
+      override forwardBackward(given: Batch, scale: number): Promise<void> {
         order.push('forward');
         return super.forwardBackward(given, scale);
+      }
+      override takeLossSum(): Promise<number> {
+        order.push('loss');
+        return super.takeLossSum();
       }
       override gradientNorm(): Promise<number> {
         order.push('norm');
@@ -148,9 +161,9 @@ describe('trainLoop', () => {
     const { hooks } = recorder();
     await trainLoop(new Watched(), batches, undefined, options, 3, initialLoopState, hooks);
     expect(order).toEqual([
-      ...['batches 1', 'forward', 'batches 2', 'norm'],
-      ...['forward', 'batches 3', 'norm'],
-      ...['forward', 'norm'],
+      ...['batches 1', 'forward', 'batches 2', 'loss', 'norm'],
+      ...['forward', 'batches 3', 'loss', 'norm'],
+      ...['forward', 'loss', 'norm'],
     ]);
   });
 

@@ -77,7 +77,8 @@ async function measure(
   }
 
   async function compute() {
-    const { lossSum } = await engine.forwardBackward(batch, 1 / batch.lossTokens);
+    await engine.forwardBackward(batch, 1 / batch.lossTokens);
+    const lossSum = await engine.takeLossSum();
     const positions = Int32Array.from(lengths, (length) => length - 1);
     return {
       lossSum,
@@ -123,7 +124,8 @@ async function trainAll(limit: number) {
   const norms: number[] = [];
   let gradient: number[] = [];
   for (let step = 1; step <= 2; step++) {
-    const { lossSum } = await engine.forwardBackward(batch, 1 / batch.lossTokens);
+    await engine.forwardBackward(batch, 1 / batch.lossTokens);
+    const lossSum = await engine.takeLossSum();
     const norm = await engine.gradientNorm();
     if (step === 1) gradient = [...(await engine.readGradient())];
     losses.push(lossSum);

@@ -35,7 +35,8 @@ for (const method of ['dota', 'lora'] as const) {
       ...(quantized && { quantization: { doubleQuantization: true } }),
     });
     const bytesAtRest = device.memory().bytes;
-    const { lossSum } = await engine.forwardBackward(batch, 1 / batch.lossTokens);
+    await engine.forwardBackward(batch, 1 / batch.lossTokens);
+    const lossSum = await engine.takeLossSum();
     const gradient = [...(await engine.readGradient())];
     const result: FourBitRun = {
       lossSum,

@@ -64,7 +64,8 @@ for (const dtype of ['BF16', 'F16'] as const) {
     compiledLimit,
   });
   const bytesAtRest = device.memory().bytes;
-  const { lossSum } = await engine.forwardBackward(batch, 1 / batch.lossTokens);
+  await engine.forwardBackward(batch, 1 / batch.lossTokens);
+  const lossSum = await engine.takeLossSum();
   const gradient = [...(await engine.readGradient())];
   report[dtype] = { lossSum, gradient, bytesAtRest };
   if (dtype === 'F16') {

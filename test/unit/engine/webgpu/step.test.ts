@@ -36,7 +36,8 @@ describe.runIf(softwareGpuSupported)('a step on a WebGPU device', () => {
     expect(deep.step - shallow.step).toBeGreaterThan(layers * 4 * hidden);
   });
 
-  it('hands back a loss for each micro-batch and the norm of the gradient', () => {
+  it('hands back a loss for each micro-batch and the norm of the gradient, after all passes', () => {
+    expect(gpu.passes.fetched).toEqual([]);
     expect(gpu.step.fetched).toEqual([...stepLengths.map(() => 1), 1]);
     expect(gpu.evaluation.fetched).toEqual([1]);
   });

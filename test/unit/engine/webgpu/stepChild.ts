@@ -90,6 +90,9 @@ const report: StepReport = {
   sign: await sign(),
   memory: [await memoryOf(1), await memoryOf(3)],
   step: await traffic(() => step(engine, 2)),
+  passes: await traffic(async () => {
+    for (const batch of batches) await engine.forwardBackward(batch, 1 / batch.lossTokens);
+  }),
   evaluation: await traffic(() => engine.evaluate(first)),
   parameters: engine.trainable.reduce((sum, { size }) => sum + size, 0),
 };

@@ -20,6 +20,8 @@ export interface StepReport {
   /** Bytes on the device at most, beyond what lies there between two steps. */
   memory: { numLayers: number; evaluation: number; step: number }[];
   step: Traffic;
+  /** Forward and backward of the micro-batches alone. */
+  passes: Traffic;
   evaluation: Traffic;
   parameters: number;
 }
