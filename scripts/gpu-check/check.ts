@@ -10,7 +10,11 @@ import { parseArgs } from 'node:util';
 import { type BenchOptions, coreShapes, defaults } from '../../bench/step/setup';
 import type { DeviceKind } from '../../src/trainer/ort/sessionOptions';
 import { vulkanParts } from '../../src/trainer/training/vulkan';
-import { stepsOfShape } from '../../test/unit/engine/webgpu/residencySample';
+import {
+  type LoopMethod,
+  loopMethods,
+  stepsOfShape,
+} from '../../test/unit/engine/webgpu/residencySample';
 import * as judge from './judge';
 import type { Check, Trained } from './judge';
 import { matmulRate, train } from './parts';
@@ -116,12 +120,12 @@ function buffers(): Check {
   return judge.held('small buffers against the CPU', error, stepTolerance);
 }
 
-function loop(): Check[] {
-  const run = ofTests<judge.Loop>('residency.mjs', String(loopSteps))('webgpu');
+function loop(method: LoopMethod): Check[] {
+  const run = ofTests<judge.Loop>('residency.mjs', String(loopSteps), method)('webgpu');
   const found = run && judge.leaks(run, 2 * stepsOfShape);
   return [
-    judge.held(`tensors, bytes and sessions left by ${loopSteps} steps`, found?.left, 1),
-    judge.held('MB that the process grew by in them', found?.grownMb, grownMbLimit),
+    judge.held(`${method}: tensors, bytes, sessions left by ${loopSteps} steps`, found?.left, 1),
+    judge.held(`${method}: MB that the process grew by in them`, found?.grownMb, grownMbLimit),
   ];
 }
 
@@ -226,7 +230,13 @@ function main(options: BenchOptions, flags: Flags): number {
     return judge.exitCodes.unavailable;
   }
   const name = gpu.software === true ? 'software adapter' : (gpus[0]?.name ?? 'GPU');
-  const checks = [...speed(options, flags.size), operators(), ...training(), buffers(), ...loop()];
+  const checks = [
+    ...speed(options, flags.size),
+    operators(),
+    ...training(),
+    buffers(),
+    ...loopMethods.flatMap(loop),
+  ];
   const code = judge.exitCodeOf(checks);
   if (flags.json)
     console.log(JSON.stringify({ checked: true, gpu: name, vulkan_loader: loader, checks }));

@@ -12,10 +12,11 @@ export async function availableMemory(kind: DeviceKind): Promise<number | undefi
     case 'cpu':
       return (1 - reserve) * hostMemory();
     case 'webgpu': {
-      // Apple's GPUs share the machine's memory.
-      if (process.platform === 'darwin') return (1 - reserve) * hostMemory();
       const [gpu] = await gpuStates();
-      if (gpu === undefined) return undefined;
+      if (gpu === undefined) {
+        // Apple's GPUs share the machine's memory.
+        return process.platform === 'darwin' ? (1 - reserve) * hostMemory() : undefined;
+      }
       const free = (gpu.totalMb - (gpu.usedMb ?? 0)) * 2 ** 20;
       return (1 - reserve) * (gpu.shared ? Math.min(free, hostMemory()) : free);
     }

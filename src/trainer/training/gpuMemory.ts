@@ -1,10 +1,11 @@
 /** A machine's GPUs: what the vendors' own tools say, or else the system. */
 import { execFile } from 'node:child_process';
 import { isObject, isString } from '../../protocol/guards';
+import { macGpus } from './macGpus';
 import { linuxGpus, memoryOf, windowsGpus } from './systemGpus';
 
 export interface GpuState {
-  vendor: 'nvidia' | 'amd' | 'intel';
+  vendor: 'nvidia' | 'amd' | 'intel' | 'apple';
   name: string;
   driver: string | undefined;
   totalMb: number;
@@ -48,13 +49,15 @@ export function runTool(
   });
 }
 
-/** Asks the system; Apple's GPUs and software ones are not among what it knows. */
+/** Asks the system; software adapters are not among what it knows. */
 async function systemGpus(run: Run): Promise<GpuState[]> {
   switch (process.platform) {
     case 'linux':
       return linuxGpus();
     case 'win32':
       return windowsGpus(run);
+    case 'darwin':
+      return macGpus(run);
     default:
       return [];
   }

@@ -10,7 +10,7 @@ const vendors: Readonly<Record<string, GpuState['vendor']>> = {
   '0x1002': 'amd',
   '0x8086': 'intel',
 };
-const vendorNames = { nvidia: 'NVIDIA', amd: 'AMD', intel: 'Intel' } as const;
+const vendorNames = { nvidia: 'NVIDIA', amd: 'AMD', intel: 'Intel', apple: 'Apple' } as const;
 /** Where Intel puts the GPU of a processor. */
 const intelIntegrated = '0000:00:02.0';
 /**
@@ -43,7 +43,7 @@ export function linuxGpus(folder = '/sys/class/drm', hostMb = hostMemoryMb()): G
     const own = megabytes(device, 'mem_info_vram_total');
     if (vendor === 'intel') {
       if (linkName(device) !== intelIntegrated) return [];
-      return [{ vendor, name, driver, ...shared(hostMb) }];
+      return [{ vendor, name, driver, ...sharedMemory(hostMb) }];
     }
     if (own === undefined) return [];
     return [
@@ -89,10 +89,11 @@ export function memoryOf(
   usedMb: number | undefined,
   hostMb = hostMemoryMb(),
 ): Pick<GpuState, 'totalMb' | 'usedMb' | 'shared'> {
-  return ownMb < leastDedicatedMb ? shared(hostMb) : { totalMb: ownMb, usedMb };
+  return ownMb < leastDedicatedMb ? sharedMemory(hostMb) : { totalMb: ownMb, usedMb };
 }
 
-function shared(hostMb: number): Pick<GpuState, 'totalMb' | 'usedMb' | 'shared'> {
+/** The memory of a GPU that has none of its own. */
+export function sharedMemory(hostMb: number): Pick<GpuState, 'totalMb' | 'usedMb' | 'shared'> {
   return { totalMb: Math.round(sharedPart * hostMb), usedMb: undefined, shared: true };
 }
 
@@ -101,7 +102,8 @@ function dedicatedFirst(states: readonly GpuState[]): GpuState[] {
   return [...states].sort((a, b) => Number(a.shared === true) - Number(b.shared === true));
 }
 
-function vendorOf(name: string): GpuState['vendor'] | undefined {
+export function vendorOf(name: string): GpuState['vendor'] | undefined {
+  if (/\bapple\b/i.test(name)) return 'apple';
   if (/nvidia/i.test(name)) return 'nvidia';
   if (/\b(amd|radeon)\b/i.test(name)) return 'amd';
   return /\bintel\b/i.test(name) ? 'intel' : undefined;
@@ -131,7 +133,7 @@ function registryNumber({ type, value }: RegistryValue): number {
   return bytes.reduce((sum, byte, i) => sum + Number.parseInt(byte, 16) * 256 ** i, 0);
 }
 
-function hostMemoryMb(): number {
+export function hostMemoryMb(): number {
   return Math.round(os.totalmem() / 2 ** 20);
 }
 

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { gpuStates } from '../../../src/trainer/training/gpuMemory';
+import { macGpus } from '../../../src/trainer/training/macGpus';
 import { linuxGpus, windowsGpus } from '../../../src/trainer/training/systemGpus';
 
 const hostMb = 16_000;
@@ -127,6 +128,63 @@ describe('on Windows', () => {
 
   it('says nothing where the registry cannot be asked', async () => {
     expect(await windowsGpus(() => Promise.resolve(undefined), hostMb)).toEqual([]);
+  });
+});
+
+describe('on macOS', () => {
+  const printed = (...displays: object[]) => JSON.stringify({ SPDisplaysDataType: displays });
+  const answering = (profile: string | undefined, limit?: string) => (command: string) =>
+    Promise.resolve(command === 'system_profiler' ? profile : limit);
+  const apple = {
+    _name: 'Apple M3',
+    sppci_model: 'Apple M3',
+    sppci_cores: '10',
+    spdisplays_vendor: 'sppci_vendor_Apple',
+  };
+
+  it('lets Apple’s GPUs have what Metal keeps for them of the machine’s memory', async () => {
+    const gpu = { vendor: 'apple', name: 'Apple M3', shared: true, usedMb: undefined };
+    for (const unset of [undefined, '0\n']) {
+      const [found] = await macGpus(answering(printed(apple), unset), hostMb);
+      expect(found).toMatchObject({ ...gpu, totalMb: 10_667 });
+    }
+    expect(await macGpus(answering(printed(apple), '14000\n'), hostMb)).toMatchObject([
+      { ...gpu, totalMb: 14_000 },
+    ]);
+    expect(await macGpus(answering(printed(apple), '99999\n'), hostMb)).toMatchObject([
+      { ...gpu, totalMb: hostMb },
+    ]);
+  });
+
+  it('reads the memory of cards, and shares the machine’s with Intel’s', async () => {
+    const displays = printed(
+      { sppci_model: 'Intel UHD Graphics 630', spdisplays_vram_shared: '1536 MB' },
+      { sppci_model: 'AMD Radeon Pro 5500M', spdisplays_vram: '8 GB' },
+      { sppci_model: 'NVIDIA GeForce GT 750M', spdisplays_vram: '2048 MB' },
+    );
+    expect(await macGpus(answering(displays), hostMb)).toEqual([
+      { vendor: 'intel', name: 'Intel UHD Graphics 630', driver: undefined, ...shared },
+      {
+        vendor: 'amd',
+        name: 'AMD Radeon Pro 5500M',
+        driver: undefined,
+        totalMb: 8192,
+        usedMb: undefined,
+      },
+      { vendor: 'nvidia', name: 'NVIDIA GeForce GT 750M', driver: undefined, ...shared },
+    ]);
+  });
+
+  it.each([
+    undefined,
+    '',
+    'no JSON',
+    '{}',
+    printed({}),
+    printed({ sppci_model: 7 }, { sppci_model: 'a display' }),
+    JSON.stringify({ SPDisplaysDataType: [null, 'Apple M3'] }),
+  ])('says nothing about %s', async (profile) => {
+    expect(await macGpus(answering(profile), hostMb)).toEqual([]);
   });
 });
 

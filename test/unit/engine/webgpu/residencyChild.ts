@@ -1,10 +1,11 @@
 /**
- * Runs on the device named on the command line and prints JSON: weights of every stored form, and many
- * steps of accumulated micro-batches with evaluations and reads of the state between, over two shapes of
+ * Runs on the device named on the command line, with the method named after the number of steps (a random MPO
+ * or full fine-tuning), and prints JSON: weights of every stored form, and many steps of accumulated micro-batches with evaluations and reads of the state between, over two shapes of
  * batches that take each other's graphs away, with the device's memory, the sessions and this process's
  * memory after each. A process of its own, because the software GPU is found through environment variables that
  * are read when the process starts.
  */
+import { fullPlan } from '../../../../src/adapters/adapter';
 import { planAdapters } from '../../../../src/adapters/plan';
 import { runConfigSchema } from '../../../../src/config/runConfig';
 import { plainGemm } from '../../../../src/core/linalg/plainGemm';
@@ -16,12 +17,18 @@ import { weightsFromMap } from '../../../../src/trainer/engine/frozenWeights';
 import { randomWeights } from '../../../../src/trainer/engine/randomWeights';
 import { openDevice } from '../../../../src/trainer/ort/device';
 import type { DeviceKind } from '../../../../src/trainer/ort/sessionOptions';
-import { compiledLimit, type ResidencySample, stepsOfShape } from './residencySample';
+import {
+  compiledLimits,
+  type LoopMethod,
+  type ResidencySample,
+  stepsOfShape,
+} from './residencySample';
 import { watchRuntime } from './watchedRuntime';
 import { takeStep } from '../../../../src/trainer/profile/takeStep';
 
 const kind = process.argv[2] as DeviceKind;
 const steps = Number(process.argv[3]);
+const method = process.argv[4] as LoopMethod;
 const runtime = watchRuntime();
 const config = { ...tinyConfig, numLayers: 1 };
 const batch = randomBatch(config, [9, 12]);
@@ -31,7 +38,7 @@ const { adapter } = runConfigSchema.parse({
   data: { train: 'none' },
   adapter: { r: 2, target_modules: ['q_proj'], init_lora_weights: 'gaussian' },
 });
-const adapters = await planAdapters({
+const mpo = await planAdapters({
   method: 'random_mpo',
   config,
   options: adapter,
@@ -39,6 +46,7 @@ const adapters = await planAdapters({
   gemm: plainGemm,
   weight: () => Promise.resolve(new Float32Array(config.hiddenSize ** 2).fill(0.1)),
 });
+const adapters = method === 'full' ? fullPlan : mpo;
 const report: Record<string, unknown> = {};
 
 async function storedAs(dtype: 'BF16' | 'F16'): Promise<Map<string, RawTensor>> {
@@ -61,7 +69,7 @@ for (const dtype of ['BF16', 'F16'] as const) {
     adapters,
     device,
     threads: 1,
-    compiledLimit,
+    compiledLimit: compiledLimits[method],
   });
   const bytesAtRest = device.memory().bytes;
   await engine.forwardBackward(batch, 1 / batch.lossTokens);

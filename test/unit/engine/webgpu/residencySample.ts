@@ -4,8 +4,13 @@ import { compiledBytes } from '../../../../src/estimate/compiledGraphs';
 
 /** Steps with batches of one shape before those of the other. */
 export const stepsOfShape = 10;
+export const loopMethods = ['random_mpo', 'full'] as const;
+export type LoopMethod = (typeof loopMethods)[number];
 /** A step and an evaluation of one shape need fewer graphs, of both shapes more. */
-export const compiledLimit = 10 * compiledBytes(90);
+export const compiledLimits: Readonly<Record<LoopMethod, number>> = {
+  random_mpo: 10 * compiledBytes(90),
+  full: 10 * compiledBytes(90),
+};
 
 export interface ResidencySample {
   tensors: number;
