@@ -118,6 +118,26 @@ describe('gradients', () => {
   });
 });
 
+describe('losses', () => {
+  it('add up over batches until they are taken or the gradient is cleared', async () => {
+    const engine = await open();
+    const batches = [randomBatch(tinyConfig, [6, 6]), randomBatch(tinyConfig, [9, 4], 2)];
+    const each: number[] = [];
+    for (const batch of batches) each.push((await engine.evaluate(batch)).lossSum);
+    const pass = async () => {
+      for (const batch of batches) await engine.forwardBackward(batch, 1);
+    };
+    await pass();
+    // Forward passes that keep something for the backward pass and that do not are the same arithmetic.
+    expect(await engine.takeLossSum()).toBe(each[0]! + each[1]!);
+    expect(await engine.takeLossSum()).toBe(0);
+    await pass();
+    await engine.zeroGradient();
+    expect(await engine.takeLossSum()).toBe(0);
+    await engine.dispose();
+  });
+});
+
 describe('state', () => {
   const batch = randomBatch(tinyConfig, [6, 6]);
   const step = async (engine: Engine, number: number) => {

@@ -64,6 +64,18 @@ describe('results on the CPU', () => {
     await Promise.all([session.release(), placed.release()]);
   });
 
+  it('outlive their scope where they are kept', async () => {
+    const session = await device.compile(doubled());
+    const x = new Float32Array(size).fill(1);
+    const y = await device.scope(async () => {
+      const results = await session.run({ x });
+      device.keep(results['y']!);
+      return results['y'] as HostArray;
+    });
+    expect([y.length, y[size - 1]]).toEqual([size, 2]);
+    await session.release();
+  });
+
   it('are out of the heap while they are set aside, and come back once', async () => {
     const session = await device.compile(doubled());
     const x = new Float32Array(size).fill(1);
