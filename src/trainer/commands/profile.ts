@@ -16,8 +16,9 @@ import { CountingDevice, flops, prepareProducts, type Product } from '../profile
 import { readOrtProfiles } from '../profile/ortProfile';
 import { peakRssMb } from '../profile/peakMemory';
 import { profileLines } from '../profile/profileLines';
-import { chooseDevice } from '../training/chooseDevice';
+import { chooseDevice, cpu } from '../training/chooseDevice';
 import { estimateRun } from '../training/estimateRun';
+import { deviceThatFits } from '../training/runDevice';
 import { gpuStates } from '../training/gpuMemory';
 import { buildEngine, openModel } from '../training/prepareModel';
 import { trainingBatches } from '../training/stepBatches';
@@ -62,13 +63,15 @@ async function measure(
       directory,
       seed: config.training.seed,
     });
-    const device = await chooseDevice(config);
     const whole = trainingBatches(data.train, config, model.tokenizer);
-    // As a run would compute it on this machine.
-    const { fit } = await estimateRun(config, model, whole, {
-      device: device.kind,
-      bufferBytes: device.bufferBytes,
-    });
+    // As a run would compute it on this machine, and where.
+    const { device, estimate } = await deviceThatFits(
+      config,
+      await chooseDevice(config),
+      ({ kind, bufferBytes }) => estimateRun(config, model, whole, { device: kind, bufferBytes }),
+      cpu,
+    );
+    const { fit } = estimate;
     const batches = trainingBatches(data.train, config, model.tokenizer, fit.batch);
     const micro = batches.step(1);
     const { batchSize: batch, sequenceLength: sequence } = micro[0] as Batch;
