@@ -151,8 +151,11 @@ describe('in Restricted Mode', () => {
     await workbench.page.keyboard.press(key);
     await workbench.inPanel(panel, async (frame) => {
       const ask = frame.getByRole('button', { name: 'Generate' });
+      const said = frame.getByText(refusal);
+      // The panel may not have drawn itself yet.
+      await ask.or(said).first().waitFor();
       if ((await ask.count()) > 0) await ask.click();
-      await frame.getByText(refusal).first().waitFor();
+      await said.first().waitFor();
     });
     expect(existsSync(started)).toBe(false);
   });
