@@ -98,6 +98,10 @@ describe('the quick study', () => {
       claims.filter(({ claim }) => claim === one.claim).map((known) => ({ ...known, ...one })),
     );
     expect(stated.length).toBeGreaterThanOrEqual(4);
+    // On lists a method's loss falls at once, some hundreds of steps in, and roundings move that: since
+    // attention's products read transposed operands, DoRA's run of this seed, the same to four digits until step
+    // 100, has not fallen by step 400 (0.061; 0.019 in the report), and "DoTA beats DoRA" fails here. To be mended
+    // by longer runs in the study, not here.
     for (const { claim, task, lower, higher, sign } of stated) {
       const difference = lossOf(lower, task) - lossOf(higher, task);
       expect(Math.sign(difference), `${claim}, ${task}: ${difference}`).toBe(sign);
