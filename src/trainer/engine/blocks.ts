@@ -192,8 +192,8 @@ export class Blocks {
   }
 
   /**
-   * Adds the changes to the widened weights where they lie, one layer after the other: the runtime's
-   * binding hands out a copy of what it has written, and of all layers at once that would be a block.
+   * Adds the changes to the widened weights where they lie, one layer after the other: of all layers at once
+   * the changes would be as large as the block.
    */
   async #sums(layer: number, weights: Values, summed: readonly LinearPath[]): Promise<Values> {
     const { sessions, store } = this.#options;

@@ -13,7 +13,7 @@ import { checkBuffers } from './bufferLimit';
 import { deviceError, memoryError } from './deviceErrors';
 import { type DeviceMemory, DeviceTensor, DeviceTensors, type Producer } from './deviceTensors';
 import { HostResults } from './hostResults';
-import { releaseArray } from './releaseArray';
+import { runInPlace, unfilled, withNoTensor } from './inPlace';
 import { type DeviceOptions, sessionOptions } from './sessionOptions';
 import type { HostArray, Slots, Value, Values } from './values';
 
@@ -85,7 +85,8 @@ class CpuDevice implements Device {
 
   async compile(graph: BuiltGraph, { host = [], label }: CompileOptions = {}): Promise<Session> {
     const options = sessionOptions(this.#options, label);
-    const session = await explained(ort.InferenceSession.create(graph.model, options));
+    const model = withNoTensor(graph.model);
+    const session = await explained(ort.InferenceSession.create(model, options));
     return new CpuSession(session, graph, this.#results, host);
   }
 
@@ -146,21 +147,17 @@ class CpuSession implements Session {
   async run(feeds: Values, into: Slots = {}): Promise<Record<string, Value>> {
     const inputs: Record<string, ort.Tensor> = {};
     for (const info of this.inputs) inputs[info.name] = hostTensor(info, feeds[info.name]);
-    const fetches: Record<string, ort.Tensor | null> = {};
-    for (const info of this.outputs) {
-      const slot = into[info.name];
-      fetches[info.name] = slot ? hostTensor(info, slot.value) : null;
-    }
-    const results = await explained(this.#session.run(inputs, fetches));
+    const places: Record<string, ort.Tensor> = {};
     const values: Record<string, Value> = {};
+    for (const info of this.outputs) {
+      const value = into[info.name]?.value ?? unfilled(info.dtype, sizeOf(info.shape));
+      places[info.name] = hostTensor(info, value);
+      values[info.name] = value;
+    }
+    await explained(runInPlace(this.#session, inputs, places));
     for (const { name } of this.outputs) {
-      const data = (results[name] as ort.Tensor).data as HostArray;
-      const slot = into[name];
-      // The binding returns a copy beside the buffer it has written to; only the buffer counts.
-      if (slot) {
-        if (data.buffer !== (slot.value as HostArray).buffer) releaseArray(data);
-      } else if (!this.#host.includes(name)) this.#results.adopt(data);
-      values[name] = slot?.value ?? data;
+      if (into[name] || this.#host.includes(name)) continue;
+      this.#results.adopt(values[name] as HostArray);
     }
     return values;
   }

@@ -59,7 +59,7 @@ describe('results on the CPU', () => {
       return results['y'] as HostArray;
     });
     expect([x[0], slot.value[0], y[0]]).toEqual([1, 2, 2]);
-    // The binding's copy of what was written to the slot is gone as well.
+    // What was written to the slot has no copy.
     expect(held() - before).toBeLessThan(4 * size + size);
     await Promise.all([session.release(), placed.release()]);
   });
