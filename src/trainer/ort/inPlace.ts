@@ -1,7 +1,7 @@
 /**
  * Results that the runtime writes straight into arrays of ours. Its binding for Node (1.30) writes to arrays
  * that it is given, and then copies each result to one of its own all the same, filled with zeros before:
- * 2 percent of a step's time with DoTA, 8 of one of full fine-tuning, and of the memory 7. The copies are made
+ * 2 percent of the time of a step with DoTA, 8 with full fine-tuning, 3 to 5 of the memory. The copies are made
  * output by output, and an output that is no tensor ends that with an error, after the graph has run; so every
  * graph begins with one. A version of the binding that hands such an output over makes its copies again, or
  * none: the results are in their places either way.

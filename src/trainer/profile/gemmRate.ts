@@ -128,20 +128,26 @@ function flag(node: GraphNode, name: string): boolean {
 }
 
 /**
- * Prepared sessions, one for each distinct product. What goes in and comes out stays on a GPU, as in a step,
- * and a round ends when the GPU has done all of it.
+ * Prepared sessions, one for each distinct product. On the CPU it stands there as often as a step has it: a call
+ * for each would cost the list of products what a step, which has dozens of them in a call, does not pay. On a GPU
+ * calls are handed over while it computes; what goes in and comes out stays there, as in a step, and a round ends
+ * when the GPU has done all of it.
  */
 export async function prepareProducts(device: Device, products: readonly Product[]) {
   const stays = device.kind !== 'cpu';
-  const prepared: { session: Session; feeds: Record<string, Value>; count: number }[] = [];
+  const prepared: { session: Session; feeds: Record<string, Value>; calls: number }[] = [];
   for (const { node, count } of products) {
-    const session = await device.compile(productGraph(node, stays), { host: ['corner'] });
-    const feeds: Record<string, Value> = {};
-    for (const [i, shape] of node.inputShapes.entries()) {
+    const graph = stays ? wholeProduct(node) : cornersOfProducts(node, count);
+    const session = await device.compile(graph, { host: stays ? [] : graphOutputs(graph) });
+    const operands: Value[] = [];
+    for (const shape of node.inputShapes) {
       const data = new Float32Array(sizeOf(shape)).fill(0.01);
-      feeds[`x${i}`] = await device.upload(data, 'float32', shape);
+      operands.push(await device.upload(data, 'float32', shape));
     }
-    prepared.push({ session, feeds, count });
+    const feeds = Object.fromEntries(
+      graph.inputs.map(({ name }) => [name, operands[Number(name.slice(1, 2))] as Value]),
+    );
+    prepared.push({ session, feeds, calls: stays ? count : 1 });
   }
   const last = stays && (await device.upload(new Float32Array(1), 'float32', [1]));
   const run = async ({ session, feeds }: (typeof prepared)[number]): Promise<void> => {
@@ -154,7 +160,7 @@ export async function prepareProducts(device: Device, products: readonly Product
   return async (): Promise<number> => {
     const started = performance.now();
     for (const product of prepared) {
-      for (let i = 0; i < product.count; i++) await run(product);
+      for (let i = 0; i < product.calls; i++) await run(product);
     }
     // What was asked of the GPU is done in that order.
     if (last) await device.read(last);
@@ -162,30 +168,41 @@ export async function prepareProducts(device: Device, products: readonly Product
   };
 }
 
-/** @param whole output the product, to stay where it is */
-function productGraph(node: GraphNode, whole: boolean): BuiltGraph {
+function graphOutputs({ outputs }: BuiltGraph): string[] {
+  return outputs.map(({ name }) => name);
+}
+
+/** Operand 0 of the first product is `x0.0`, of the second `x0.1`. */
+function productIn(graph: Graph, node: GraphNode, index: number): Tensor {
+  const [a, b] = node.inputShapes.map((shape, operand) =>
+    graph.input(`x${operand}.${index}`, 'float32', shape),
+  ) as [Tensor, Tensor];
+  return node.op === 'Gemm'
+    ? gemm(a, b, { transposeA: flag(node, 'transA'), transposeB: flag(node, 'transB') })
+    : matmul(a, b);
+}
+
+function wholeProduct(node: GraphNode): BuiltGraph {
   const graph = new Graph();
-  const [a, b] = node.inputShapes.map((shape, i) => graph.input(`x${i}`, 'float32', shape)) as [
-    Tensor,
-    Tensor,
-  ];
-  const product =
-    node.op === 'Gemm'
-      ? gemm(a, b, { transposeA: flag(node, 'transA'), transposeB: flag(node, 'transB') })
-      : matmul(a, b);
-  const { shape } = product;
-  if (whole) {
-    graph.output('product', product);
-  } else {
-    // One element is fetched: the product is computed, its copy to the host isn't measured.
-    graph.output(
-      'corner',
-      slice(
-        product,
-        shape.map(() => 0),
-        shape.map(() => 1),
-      ),
+  graph.output('product', productIn(graph, node, 0));
+  return graph.build();
+}
+
+/**
+ * So many products, of inputs with names of their own, without which the runtime would compute one of them. One
+ * element of each is fetched.
+ */
+function cornersOfProducts(node: GraphNode, count: number): BuiltGraph {
+  const graph = new Graph();
+  for (let i = 0; i < count; i++) {
+    const product = productIn(graph, node, i);
+    const start = product.shape.map(() => 0);
+    const corner = slice(
+      product,
+      start,
+      start.map(() => 1),
     );
+    graph.output(`corner.${i}`, corner);
   }
   return graph.build();
 }

@@ -101,13 +101,15 @@ describe('the rate of a step’s matrix products', () => {
     expect(device.alive.size).toBe(before.tensors);
   });
 
-  it('is taken on the CPU with one number of each product fetched', async () => {
+  it('is taken on the CPU in a call for each distinct product, with one number of each fetched', async () => {
     const device = new WatchedDevice('cpu');
     const round = await prepareProducts(device, products);
     device.fetched = 0;
+    device.runs.length = 0;
     await round();
     expect(device.fetched).toBe(5);
     expect(device.waits).toEqual([]);
+    expect(device.runs.map((feeds) => Object.keys(feeds).length)).toEqual([2 * 2, 3 * 2]);
     for (const feeds of device.runs) {
       for (const value of Object.values(feeds)) expect(value).toBeInstanceOf(Float32Array);
     }
