@@ -5,7 +5,7 @@
 import { createInterface } from 'node:readline';
 import { openDevice } from '../../src/trainer/ort/device';
 import { CountingDevice, flops, prepareProducts } from '../../src/trainer/profile/gemmRate';
-import { peakRssMb } from '../../src/trainer/profile/peakMemory';
+import { peakRssMb } from '../../src/trainer/peakMemory';
 import { type BenchOptions, openEngine, randomBatch } from './setup';
 import { takeStep } from '../../src/trainer/profile/takeStep';
 

@@ -6,6 +6,7 @@ import { JournalWriter, type NewRow } from '../../runs/journalWriter';
 import { readManifest, writeManifest } from '../../runs/manifest';
 import type { RunFolder } from '../../runs/runFolder';
 import { TensorBoardWriter } from '../../runs/tensorboard';
+import { peakRssMb } from '../peakMemory';
 import type { RunFacts } from '../training/workerMessages';
 
 /** Progress in the manifest may be this old; the journal is exact. */
@@ -18,6 +19,8 @@ export class RunRecord {
   #manifest: RunManifest;
   #writing: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
+  /** From the first facts on: before, this process's memory says nothing of the run. */
+  #computes = false;
 
   constructor(folder: RunFolder, manifest: RunManifest, options: { tensorboard: boolean }) {
     this.#folder = folder;
@@ -80,9 +83,8 @@ export class RunRecord {
       ...this.#manifest,
       ...facts,
       ...last,
-      // Kilobytes on every platform.
-      peakRssMb: Math.round(process.resourceUsage().maxRSS / 1024),
     };
+    this.#computes = true;
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       this.write().catch((error: unknown) => {
@@ -118,6 +120,9 @@ export class RunRecord {
       // Somebody may have renamed the run meanwhile; the name is the user's, all else is ours.
       const onDisk = await readManifest(this.#folder).catch(() => undefined);
       if (onDisk !== undefined) this.#manifest = { ...this.#manifest, name: onDisk.name };
+      if (this.#computes) {
+        this.#manifest = { ...this.#manifest, peakRssMb: Math.round(peakRssMb()) };
+      }
       await writeManifest(this.#folder, this.#manifest);
     });
     this.#writing = next.catch(() => undefined);

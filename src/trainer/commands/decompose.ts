@@ -18,6 +18,7 @@ import type {
   ModuleDecomposition,
 } from '../../protocol/decomposition';
 import { DotaError, formatError } from '../../protocol/errors';
+import { peakRssMb } from '../peakMemory';
 
 export interface DecomposeArgs {
   /** Model folder or `.safetensors` file. */
@@ -108,7 +109,7 @@ export async function runDecompose(args: DecomposeArgs, io: DecomposeIo): Promis
       parameters: results.reduce((sum, r) => sum + r.parameters, 0),
       ...(args.out === undefined ? {} : { out: args.out }),
       seconds: (performance.now() - started) / 1000,
-      peak_rss_mb: Math.round(process.resourceUsage().maxRSS / 1024),
+      peak_rss_mb: Math.round(peakRssMb()),
     };
     if (args.json) io.print(JSON.stringify(summary));
     else if (!args.stream) printSummary(results, summary, io);

@@ -22,6 +22,7 @@ import { buildEngine, endTokens, openModel } from '../training/prepareModel';
 import { type FileScore, scoreFile, type ScoreOptions } from '../training/scoreFile';
 import { evaluationBatches } from '../training/stepBatches';
 import { findTarget, type Target } from '../training/target';
+import { peakRssMb } from '../peakMemory';
 import { runEvaluateSets } from './evaluateSets';
 import { positiveOption } from './options';
 import { printJson, printLine } from './output';
@@ -129,7 +130,7 @@ async function evaluateRun(target: Target, options: EvaluateOptions) {
       unanswered: score?.unanswered ?? null,
       exact_match: score === undefined ? null : score.exact / score.total,
       seconds: (performance.now() - started) / 1000,
-      peak_rss_mb: Math.round(process.resourceUsage().maxRSS / 1024),
+      peak_rss_mb: Math.round(peakRssMb()),
     };
   } finally {
     line.end();

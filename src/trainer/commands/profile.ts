@@ -14,7 +14,7 @@ import { type Device, openDevice } from '../ort/device';
 import type { DeviceOptions } from '../ort/sessionOptions';
 import { CountingDevice, flops, prepareProducts, type Product } from '../profile/gemmRate';
 import { readOrtProfiles } from '../profile/ortProfile';
-import { peakRssMb } from '../profile/peakMemory';
+import { peakRssMb } from '../peakMemory';
 import { profileLines } from '../profile/profileLines';
 import { chooseDevice, cpu } from '../training/chooseDevice';
 import { estimateRun } from '../training/estimateRun';
