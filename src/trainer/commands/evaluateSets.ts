@@ -23,6 +23,7 @@ import type { EvaluateOptions } from './evaluate';
 import { positiveOption } from './options';
 import { printJson, printLine, table } from './output';
 import { ProgressLine } from './progressLine';
+import { stopOnSignal } from './stopSignal';
 
 /** Rows at once, beams included. */
 const DEFAULT_BATCH = 32;
@@ -45,12 +46,7 @@ export async function runEvaluateSets(
   const sets = await findSets(options.data ?? [], options.task);
   await ensureComputeEnvironment();
   enableGarbageCollection();
-  let stopped = false;
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => {
-      stopped = true;
-    });
-  }
+  const stopped = stopOnSignal();
   const started = performance.now();
   const line = new ProgressLine();
   const checkpoint = options.checkpoint === 'none' ? 'best' : options.checkpoint;
@@ -59,7 +55,7 @@ export async function runEvaluateSets(
     checkpoint,
     device: 'cpu',
     set: options.set,
-    shouldStop: () => stopped,
+    shouldStop: stopped,
   });
   const results: SetEvaluation[] = [];
   const outputs: (ScoredItem & { set: string; adapter: string | null; row: number })[] = [];
@@ -81,7 +77,7 @@ export async function runEvaluateSets(
           limit,
           batchSize,
           loss: options.loss,
-          shouldStop: () => stopped,
+          shouldStop: stopped,
           onProgress: (done, total) => {
             const phase = 'evaluating';
             line.progress({ phase, step: 0, totalSteps: 0, epoch: 0, done, total });

@@ -20,6 +20,7 @@ import {
   type ExportSource,
 } from './exportForms';
 import { printJson, printLine } from './output';
+import { stopOnSignal } from './stopSignal';
 
 export interface ExportOptions {
   root: string;
@@ -162,14 +163,9 @@ function whole(text: string): number {
 
 /** Throws at the next opportunity after Ctrl+C or an end of the editor; nothing half is left then. */
 function cancelOnSignal(): () => void {
-  let cancelled = false;
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => {
-      cancelled = true;
-    });
-  }
+  const cancelled = stopOnSignal();
   return () => {
-    if (cancelled) throw new DotaError('run.stopped', 'The export was cancelled.');
+    if (cancelled()) throw new DotaError('run.stopped', 'The export was cancelled.');
   };
 }
 

@@ -10,6 +10,7 @@ import type { Strategy } from '../generation/generate';
 import { GenerationSession } from '../generation/session';
 import { numberOption, positiveOption } from './options';
 import { printJson, printLine } from './output';
+import { stopOnSignal } from './stopSignal';
 
 export interface GenerateCommandOptions {
   root: string;
@@ -40,14 +41,9 @@ export async function runGenerate(what: string, options: GenerateCommandOptions)
   await ensureComputeEnvironment();
   enableGarbageCollection();
   const prompt = options.prompt === '-' ? await readAll(process.stdin) : options.prompt;
-  let stopped = false;
-  // The first signal ends the answers with what there is; a second one ends the process.
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => {
-      stopped = true;
-    });
-  }
-  const session = await GenerationSession.open(what, { ...options, shouldStop: () => stopped });
+  // Asked to stop, it ends the answers with what there is.
+  const stopped = stopOnSignal();
+  const session = await GenerationSession.open(what, { ...options, shouldStop: stopped });
   try {
     // The base alone; with adapters these, and with `--compare` the base before them.
     const { adapter, compare = false } = options;
@@ -56,7 +52,7 @@ export async function runGenerate(what: string, options: GenerateCommandOptions)
     const { promptIds, answers } = await answerQuestion(
       session,
       { ...options, prompt, strategy, maxNewTokens, adapters },
-      () => stopped,
+      stopped,
       live,
     );
     const result = {

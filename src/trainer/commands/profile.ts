@@ -25,6 +25,7 @@ import { trainingBatches } from '../training/stepBatches';
 import { type DeviceChoice, deviceOverrides, positiveOption } from './options';
 import { printJson, printLine } from './output';
 import { loadRunConfig } from './runConfigFile';
+import { stopOnSignal } from './stopSignal';
 import { takeStep } from '../profile/takeStep';
 
 export interface ProfileOptions extends DeviceChoice {
@@ -41,8 +42,9 @@ export async function runProfile(file: string, options: ProfileOptions): Promise
   enableGarbageCollection();
   const overrides = [...deviceOverrides(options), ...options.set];
   const folder = await mkdtemp(path.join(os.tmpdir(), 'dota-profile-'));
+  const stopped = stopOnSignal();
   try {
-    const profile = await measure(file, overrides, steps, folder);
+    const profile = await measure(file, overrides, steps, { folder, stopped });
     if (options.json === true) printJson({ ...profile });
     else for (const line of profileLines(profile)) printLine(line);
   } finally {
@@ -54,7 +56,7 @@ async function measure(
   file: string,
   overrides: readonly string[],
   steps: number,
-  folder: string,
+  { folder, stopped }: { folder: string; stopped: () => boolean },
 ): Promise<StepProfile> {
   const { config, directory } = await loadRunConfig(file, overrides);
   const model = await openModel(config, directory);
@@ -84,7 +86,7 @@ async function measure(
       const { engine } = await buildEngine(config, model, {
         device,
         recompute: fit.recompute,
-        shouldStop: () => false,
+        shouldStop: stopped,
         openDevice: (options) => {
           opened = { device: new CountingDevice(openDevice({ ...options, ...extra })), options };
           return opened.device;

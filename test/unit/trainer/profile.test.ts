@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -6,7 +6,7 @@ import { softwareGpuEnvironment, softwareGpuSupported } from '../../../scripts/s
 import { isStepProfile, type StepProfile } from '../../../src/protocol/stepProfile';
 import { computeEnvironment } from '../../../src/trainer/child/childEnvironment';
 import { addProfile, type SpentTime } from '../../../src/trainer/profile/ortProfile';
-import { runCli } from './cliHarness';
+import { runCli, startCli, until } from './cliHarness';
 import { writeTinyWorkspace } from './tinyModel';
 
 let place: string;
@@ -183,5 +183,19 @@ describe.runIf(softwareGpuSupported)('dota profile on a GPU', () => {
     const elements = 258 * 32 + 2 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 32 * 64);
     expect(weights! * 2 ** 20).toBeGreaterThan(4 * elements);
     expect(weights! * 2 ** 20).toBeLessThan(1.1 * 4 * elements);
+  });
+});
+
+describe('dota profile that is cancelled', () => {
+  it('leaves nothing of the runtime’s profiles behind', async () => {
+    const temporary = path.join(place, 'tmp');
+    mkdirSync(temporary);
+    const args = ['profile', 'tiny.dota.json', '--steps', '100000', '--json'];
+    const { child, done } = startCli(args, place, { TMPDIR: temporary, TEMP: temporary });
+    await until('its folder', () => readdirSync(temporary)[0]);
+    child.kill('SIGTERM');
+    const { code, stdout } = await done;
+    expect([code, JSON.parse(stdout)]).toMatchObject([75, { error: { code: 'run.stopped' } }]);
+    expect(readdirSync(temporary)).toEqual([]);
   });
 });
