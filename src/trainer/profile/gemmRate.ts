@@ -139,13 +139,14 @@ export async function prepareProducts(device: Device, products: readonly Product
   for (const { node, count } of products) {
     const graph = stays ? wholeProduct(node) : cornersOfProducts(node, count);
     const session = await device.compile(graph, { host: stays ? [] : graphOutputs(graph) });
-    const operands: Value[] = [];
-    for (const shape of node.inputShapes) {
+    // All left operands are one, and all right ones.
+    const operands = new Map<string, Value>();
+    for (const [i, shape] of node.inputShapes.entries()) {
       const data = new Float32Array(sizeOf(shape)).fill(0.01);
-      operands.push(await device.upload(data, 'float32', shape));
+      operands.set(sides[i] as string, await device.upload(data, 'float32', shape));
     }
     const feeds = Object.fromEntries(
-      graph.inputs.map(({ name }) => [name, operands[Number(name.slice(1, 2))] as Value]),
+      graph.inputs.map(({ name }) => [name, operands.get(name.split('.')[0] as string) as Value]),
     );
     prepared.push({ session, feeds, calls: stays ? count : 1 });
   }
@@ -172,10 +173,12 @@ function graphOutputs({ outputs }: BuiltGraph): string[] {
   return outputs.map(({ name }) => name);
 }
 
-/** Operand 0 of the first product is `x0.0`, of the second `x0.1`. */
+const sides = ['left', 'right'] as const;
+
+/** Of inputs `left.<index>` and `right.<index>`. */
 function productIn(graph: Graph, node: GraphNode, index: number): Tensor {
-  const [a, b] = node.inputShapes.map((shape, operand) =>
-    graph.input(`x${operand}.${index}`, 'float32', shape),
+  const [a, b] = node.inputShapes.map((shape, i) =>
+    graph.input(`${sides[i]}.${index}`, 'float32', shape),
   ) as [Tensor, Tensor];
   return node.op === 'Gemm'
     ? gemm(a, b, { transposeA: flag(node, 'transA'), transposeB: flag(node, 'transB') })
