@@ -7,6 +7,7 @@ import { nearestRank, sizeForBudget } from '../../../src/study/budget';
 import { designHash } from '../../../src/study/design';
 import { parseStudy } from '../../../src/study/parseStudy';
 import { chooseRates, configKey, planMain, planSweep } from '../../../src/study/plan';
+import { ResultsFile } from '../../../src/study/resultsFile';
 import { studyConfigSchema, type StudyConfigInput } from '../../../src/study/studyConfig';
 
 const sample = parseModelConfig(
@@ -249,10 +250,30 @@ describe('the study file', () => {
     expect(() => parseStudy(noValidation, 's.json')).toThrow(/validation/);
   });
 
-  it.each(['sample', 'preliminary', 'quick'])('scripts/study/%s is valid', (name) => {
+  const ours = ['sample', 'preliminary', 'quick', 'orders-random', 'orders-full'];
+  it.each(ours)('scripts/study/%s is valid', (name) => {
     const file = `scripts/study/${name}.dota-study.json`;
     expect(parseStudy(readFileSync(file, 'utf8'), file).learning_rates.length).toBeGreaterThan(0);
   });
+});
+
+describe('the studies that look at the stated orders again', () => {
+  it.each(['orders-random', 'orders-full'])(
+    '%s has runs of the study, as they are',
+    async (name) => {
+      const file = `scripts/study/${name}.dota-study.json`;
+      const again = parseStudy(readFileSync(file, 'utf8'), file);
+      const rate = again.learning_rates[0]!;
+      const chosen = new Map(Object.keys(again.methods).map((method) => [method, rate]));
+      const results = await ResultsFile.open('docs/study/results.jsonl');
+      const runs = planMain(again, context, chosen);
+      expect(runs.map(({ task }) => task)).toEqual(['arithmetic', 'lists']);
+      for (const { key, method, task, seed } of runs) {
+        const of = results.find(key);
+        expect(of, `${method}, ${task}`).toMatchObject({ method, task, run: { seed } });
+      }
+    },
+  );
 });
 
 describe('the design of a task', () => {
