@@ -11,7 +11,7 @@ import type { RunConfigInput } from '../../src/config/runConfig';
 import { exportModel, lastCheckpoint } from '../sample/exportModel';
 import { writeJson } from '../sample/files';
 import { generate, sampleSizes } from '../sample/generate';
-import { makeLists } from '../sample/lists';
+import { makeStudyLists } from '../sample/lists';
 import { splits } from '../sample/problems';
 import { Random } from '../sample/random';
 import { pretraining } from '../sample/recipe';
@@ -23,7 +23,7 @@ const data = path.join(root, 'data');
 const work = path.join(root, 'pretraining');
 const sample = path.resolve('media/sample/model');
 
-const lists = makeLists(new Random(3), sampleSizes.items);
+const lists = makeStudyLists(new Random(3), sampleSizes.items);
 mkdirSync(data, { recursive: true });
 for (const split of splits) writeJson(path.join(data, `lists.${split}.json`), lists[split]);
 

@@ -46,7 +46,17 @@ export interface ChosenRate {
 export type ChosenRates = ReadonlyMap<string, number>;
 
 export function sweepTask(study: StudyConfig): string {
-  return knownTask(study, study.sweep.task);
+  return taskOf(study, study.sweep);
+}
+
+/** The task that a part of the study names; the first where it names none. */
+export function taskOf(study: StudyConfig, { task }: { task?: string | undefined }): string {
+  return knownTask(study, task);
+}
+
+/** What runs on a task share: the study's training, and over it the task's. */
+export function trainingOf(study: StudyConfig, task: string): Partial<StudyConfig['training']> {
+  return { ...study.training, ...study.tasks[task]?.training };
 }
 
 /** Every method x every learning rate, one seed, one task, the first size. */
@@ -98,7 +108,7 @@ function planAblations(
     if (base === undefined) {
       throw invalid(`ablations: there is no method "${ablation.method}"`, study);
     }
-    const task = knownTask(study, ablation.task);
+    const task = taskOf(study, ablation);
     const seeds = ablation.seeds ?? study.seeds;
     return seeds.flatMap((seed) =>
       Object.entries(ablation.variants).map(([label, change]) => {
@@ -173,9 +183,9 @@ function planned(study: StudyConfig, context: StudyContext, wanted: Wanted): Pla
     method: variant.method,
     adapter: { ...variant.adapter, ...options },
     quantization: variant.quantization ?? {},
-    data: without(data, ['test']),
+    data: without(data, ['test', 'training']),
     training: {
-      ...study.training,
+      ...trainingOf(study, task),
       ...wanted.training,
       seed,
       learning_rate: learningRate,

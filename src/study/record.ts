@@ -99,17 +99,17 @@ export function recordOf(
 
 /**
  * The run as comparisons see it.
- * @param useTest show the accuracy on the test split, else the one on the validation split
+ * @param test score on the test split, where it is to be shown; else that on the validation split is
  */
 export function comparedRun(
   record: StudyRecord,
   planned: PlannedRun,
-  useTest: boolean,
+  test: StudyRecord['test'],
 ): CompareRun {
-  const { run, outcome, validation, test } = record;
+  const { run, outcome, validation } = record;
   const { best, last, parameters, peakRssMb, tokensPerSecond, seconds, ...rest } = run;
   const scored =
-    useTest && test !== undefined
+    test !== undefined
       ? { split: 'test' as const, ...test }
       : validation && {
           ...{ split: 'validation' as const, ...validation },

@@ -5,6 +5,8 @@ import { groupRuns, type RunGroup } from '../compare/groups';
 import { pairedDifference, type PairedDifference } from '../compare/statistics';
 import { comparisonColumns, comparisonMarkdown } from '../compare/tables';
 import type { CompareRun } from '../protocol/comparison';
+import { canonical, trainingOf, without } from './plan';
+import { testText } from './reportTest';
 import { lossOf, type StudyResults, type StudyRun } from './results';
 
 export interface StudyReport {
@@ -41,6 +43,7 @@ export function studyReport(results: StudyResults, figureFolder: string): StudyR
     return [
       `## ${task}`,
       seedsText(groups, study.seeds.length),
+      trainingText(results, task),
       table(groups),
       problemsText(runs),
       figure(
@@ -138,6 +141,25 @@ function problemsText(runs: readonly CompareRun[]): string {
   return `**The guard found differences among these runs:** ${problems.map(describeProblem).join('. ')}.`;
 }
 
+/** What a task's runs do otherwise than those of other tasks, in the trainer's terms. */
+function trainingText({ main, study }: StudyResults, task: string): string {
+  const trainings = Object.keys(study.tasks).flatMap((name) => {
+    const run = main.find(({ planned }) => planned.stage === 'main' && planned.task === name);
+    // The seed and the rate are not the task's.
+    return run === undefined
+      ? []
+      : [[name, without(run.planned.declared.training, ['seed', 'learning_rate'])] as const];
+  });
+  const own = trainings.find(([name]) => name === task)?.[1];
+  if (own === undefined) return '';
+  const differing = Object.entries(own).filter(([key, value]) =>
+    trainings.some(([, other]) => canonical(other[key as keyof typeof other]) !== canonical(value)),
+  );
+  if (differing.length === 0) return '';
+  const settings = differing.map(([key, value]) => `\`${key}\` ${canonical(value)}`).join(', ');
+  return `The tasks are not trained alike. The runs of this one: ${settings}.`;
+}
+
 interface Verdict {
   task: string;
   difference: PairedDifference;
@@ -233,8 +255,14 @@ function sweepText({ study, sweep, rates }: StudyResults): string {
       ? ''
       : ` **The best rate of ${edges.join(', ')} lies on the edge of the grid, so a better one may lie outside it:** differences that involve ${edges.length === 1 ? 'it' : 'them'} say as much about the grid as about the method.`;
   const task = sweep[0]?.planned.task ?? '';
+  const training = (name: string): string => canonical(trainingOf(study, name));
+  const others = Object.keys(study.tasks).filter((name) => training(name) !== training(task));
+  const otherText =
+    others.length === 0
+      ? ''
+      : ` It was not made again for the other training of ${others.join(', ')}.`;
   return [
-    `Best validation loss on ${task}, seed ${study.sweep.seed}, the same ${study.learning_rates.length} rates for every method. The choice was made here and kept for all tasks, seeds and ablations. The runs of this seed and task flatter every method a little, since they chose.${edgeText}`,
+    `Best validation loss on ${task}, seed ${study.sweep.seed}, the same ${study.learning_rates.length} rates for every method. The choice was made here and kept for all tasks, seeds and ablations.${otherText} The runs of this seed and task flatter every method a little, since they chose.${edgeText}`,
     [
       `| ${head.join(' | ')} |`,
       `| --- |${' ---: |'.repeat(head.length - 1)}`,
@@ -252,25 +280,6 @@ function ablationParts({ study, main }: StudyResults): string[] {
     return `### ${name} (${method})\n\n${text}`;
   });
   return ['## Ablations', ...parts];
-}
-
-function testText({ openings, study, complete }: StudyResults): string {
-  const tests = Object.values(study.tasks).filter(({ test }) => test !== undefined).length;
-  if (tests === 0) return 'The study has no test split.';
-  const rule =
-    'Each main run answers the test split once, when it is trained; all learning rates are chosen before the first main run, and the design cannot be changed after it.';
-  if (openings.length === 0) return `${rule} It has not been used yet.`;
-  const runs = new Set(openings.map(({ key }) => key)).size;
-  const again = openings.length - runs;
-  const dates = openings.map(({ at }) => at).sort();
-  const repeated =
-    again === 0
-      ? ''
-      : `, and ${again} times again after an interruption, in a repetition of the whole study, or to score the same answers by a mended rule`;
-  const shown = complete
-    ? 'The accuracies of the methods above are of the test split.'
-    : 'Its scores are withheld until all runs are done: the accuracies above are of the validation split.';
-  return `${rule} It was opened for ${runs} runs between ${dates[0] ?? ''} and ${dates.at(-1) ?? ''}, once for each${repeated}. ${shown}`;
 }
 
 function slugOf(name: string): string {

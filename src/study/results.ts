@@ -2,7 +2,7 @@
 import type { CompareRun } from '../protocol/comparison';
 import { chooseRates, needsTest, planMain, planSweep } from './plan';
 import type { ChosenRate, PlannedRun, StudyContext } from './plan';
-import { comparedRun } from './record';
+import { comparedRun, type StudyRecord } from './record';
 import type { ResultsFile, TestOpening } from './resultsFile';
 import type { StudyConfig } from './studyConfig';
 
@@ -50,7 +50,7 @@ export function readStudy(
     const record = results.find(run.key);
     return {
       planned: run,
-      run: record && comparedRun(record, run, complete && run.stage === 'main'),
+      run: record && comparedRun(record, run, complete ? testOf(study, run, results) : undefined),
       diverged: record?.outcome === 'diverged',
     };
   };
@@ -92,7 +92,12 @@ export function isDone(study: StudyConfig, run: PlannedRun, results: ResultsFile
   const record = results.find(run.key);
   if (record === undefined) return false;
   if (record.outcome === 'diverged' || run.stage === 'sweep') return true;
-  return record.validation !== undefined && (!needsTest(study, run) || record.test !== undefined);
+  const scored = !needsTest(study, run) || testOf(study, run, results) !== undefined;
+  return record.validation !== undefined && scored;
+}
+
+function testOf(study: StudyConfig, run: PlannedRun, results: ResultsFile): StudyRecord['test'] {
+  return needsTest(study, run) ? results.testScore(study, run) : undefined;
 }
 
 /** Best validation loss; infinite for a diverged run, undefined for one that is not done. */

@@ -3,28 +3,33 @@
  * report is made from this file and from nothing else, and a run whose line is there is done, on
  * whichever machine that was.
  */
-import { createHash } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import * as z from 'zod';
 import { DotaError } from '../protocol/errors';
 import { runFileError, writeFileAtomic } from '../runs/atomicFile';
-import { canonical, without } from './plan';
+import { designHash, type TestHashes } from './design';
+import type { PlannedRun } from './plan';
 import { studyRecordSchema, type StudyRecord } from './record';
 import type { StudyConfig } from './studyConfig';
 
 const openingSchema = z.object({
   kind: z.literal('test-opened'),
   key: z.string().min(1),
+  /** A key of the study's tasks. */
+  task: z.string().min(1),
   /** SHA-256 of the test file. */
   dataHash: z.string(),
-  /** Hash of the study's design at that time. */
+  /** Hash of the task's design at that time. */
   design: z.string(),
   at: z.string(),
 });
 const lineSchema = z.discriminatedUnion('kind', [studyRecordSchema, openingSchema]);
 
 export type TestOpening = z.output<typeof openingSchema>;
+
+/** A planned run, as its test score is found. */
+type RunOnTask = Pick<PlannedRun, 'key' | 'task'>;
 
 export class ResultsFile {
   readonly file: string;
@@ -67,33 +72,61 @@ export class ResultsFile {
   }
 
   /**
-   * Records, before a test file is opened for a run, that it is. The first opening fixes the design:
-   * a study that was changed after its test results were seen would be choosing by them.
+   * The test score of a run, where it counts: its opening is on record, under the task's design as it is.
+   * A score from before the design changed is none of the changed study's, even where the run is the same.
+   */
+  testScore(study: StudyConfig, { key, task }: RunOnTask): StudyRecord['test'] {
+    const test = this.#records.get(key)?.test;
+    if (test === undefined) return undefined;
+    const design = designHash(study, task);
+    const counts = this.#openings.some(
+      (opening) =>
+        opening.key === key && opening.dataHash === test.dataHash && opening.design === design,
+    );
+    return counts ? test : undefined;
+  }
+
+  /**
+   * Records, before a test file is opened for a run, that it is. The first opening fixes the task's
+   * design: a study that was changed after its test results were seen would be choosing by them.
    * @throws DotaError `study.changed`; `internal` for a run that has its test score
    */
-  async openTest(study: StudyConfig, key: string, dataHash: string): Promise<void> {
-    this.checkDesign(study);
-    if (this.#records.get(key)?.test !== undefined) {
+  async openTest(study: StudyConfig, { key, task }: RunOnTask, dataHash: string): Promise<void> {
+    this.checkDesign(study, new Map([[task, dataHash]]));
+    if (this.testScore(study, { key, task }) !== undefined) {
       throw new DotaError('internal', `Run ${key} has its test score and gets no second one.`);
     }
     const at = new Date().toISOString();
-    this.#openings.push({ kind: 'test-opened', key, dataHash, design: designHash(study), at });
+    const design = designHash(study, task);
+    this.#openings.push({ kind: 'test-opened', key, task, dataHash, design, at });
     await this.#write();
   }
 
-  /** @throws DotaError `study.changed` when a test file was opened under another design */
-  checkDesign(study: StudyConfig): void {
-    const design = designHash(study);
-    const other = this.#openings.find((entry) => entry.design !== design);
-    if (other === undefined) return;
-    throw new DotaError(
-      'study.changed',
-      `The study was changed after its test split had been used (${other.at}).`,
-      {
-        where: this.file,
-        next: 'Go back to that design, or start the changed study with other results and output_dir and a fresh test split.',
-      },
+  /**
+   * By the files' contents, whatever they and the task are called. Another file is a fresh split, which
+   * a changed design may open.
+   * @throws DotaError `study.changed` when a task's test file was opened under another design
+   */
+  checkDesign(study: StudyConfig, tests: TestHashes): void {
+    const designs = new Map(
+      Object.keys(study.tasks).map((task) => [task, designHash(study, task)]),
     );
+    const current = new Set(designs.values());
+    for (const [task, dataHash] of tests) {
+      const openings = this.#openings.filter((opening) => opening.dataHash === dataHash);
+      if (openings.some(({ design }) => design === designs.get(task))) continue;
+      // Tasks may share a test file: that another one has used it as it stands is no change.
+      const other = openings.find(({ design }) => !current.has(design));
+      if (other === undefined) continue;
+      throw new DotaError(
+        'study.changed',
+        `What decides the runs on the task "${task}" was changed after its test split had been used (${other.at}).`,
+        {
+          where: this.file,
+          next: 'Go back to that design, or give the task a fresh test split, of which nothing has been seen.',
+        },
+      );
+    }
   }
 
   /** Forgets all runs. That test files were opened stays on record. */
@@ -116,12 +149,6 @@ export class ResultsFile {
       });
     return this.#written;
   }
-}
-
-/** Everything that decides which runs there are; names, claims and places may be changed. */
-export function designHash(study: StudyConfig): string {
-  const rest = without(study, ['name', 'claims', 'output_dir', 'results', '$schema']);
-  return createHash('sha256').update(canonical(rest)).digest('hex');
 }
 
 async function textOf(file: string): Promise<string> {

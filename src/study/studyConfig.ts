@@ -86,7 +86,14 @@ export const studyConfigSchema = z
     tasks: z
       .record(
         z.string().min(1).max(60),
-        data.partial({ validation: true }).required({ validation: true }),
+        data
+          .partial({ validation: true })
+          .required({ validation: true })
+          .extend({
+            training: trainingPatch
+              .optional()
+              .describe('What runs on this task change of the shared training, e.g. more steps.'),
+          }),
       )
       .describe(
         'Data of each task. validation is required; test is touched once by each main run, when all rates are chosen.',
@@ -111,7 +118,9 @@ export const studyConfigSchema = z
       .describe('Where the learning rates are tried.'),
     training: trainingPatch
       .default({})
-      .describe('Shared by all runs; seed and rate are the study’s.'),
+      .describe(
+        'Shared by all runs, where their task or ablation has no training of its own; seed and rate are the study’s.',
+      ),
     ablations: z
       .array(ablationSchema)
       .default([])

@@ -19,6 +19,7 @@ import type { StudyConfig } from '../../study/studyConfig';
 import { ensureComputeEnvironment } from '../child/childEnvironment';
 import { defaultJobs } from '../study/jobs';
 import { hasBaseModel, StudyRunner, type StudyProgress } from '../study/studyRunner';
+import { testHashes } from '../study/testFiles';
 import { resolveModel } from '../training/modelPath';
 import { requireRuntime } from '../training/runtimeBinary';
 import { positiveOption } from './options';
@@ -218,7 +219,7 @@ async function carryOut(open: OpenStudy, options: StudyOptions): Promise<ExitCod
   try {
     if (options.fresh === true) {
       // Not a way around the design that the test split has fixed.
-      results.checkDesign(open.study);
+      results.checkDesign(open.study, await testHashes(open.study, open.context));
       await results.forgetRuns();
       await store.clear();
     }

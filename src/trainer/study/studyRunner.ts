@@ -22,6 +22,7 @@ import { versions } from '../commands/versions';
 import { resolveModel } from '../training/modelPath';
 import { runDota } from './childCommand';
 import { scoreIn, scoringCommand, type Score } from './scoring';
+import { testHashes } from './testFiles';
 
 export interface StudyProgress {
   /** Runs done, and in all (as far as it is known before the sweep is over). */
@@ -84,10 +85,10 @@ export class StudyRunner {
     for (const stop of this.#stops) stop();
   }
 
-  /** @throws DotaError of the disk; `study.changed` */
+  /** @throws DotaError of the disk; `file.missing` for a test file; `study.changed` */
   async run(): Promise<StudyOutcome> {
     const { study, context, results } = this.#options;
-    results.checkDesign(study);
+    results.checkDesign(study, await testHashes(study, context));
     const sweep = planSweep(study, context);
     // Before the rates are known, main runs are counted with any of them.
     const guess = Object.keys(study.methods).map((m) => [m, study.learning_rates[0] ?? 1] as const);
@@ -215,11 +216,11 @@ export class StudyRunner {
       await keep({ validation });
     }
     const file = study.tasks[run.task]?.test;
-    if (file === undefined || !needsTest(study, run) || record.test !== undefined) return;
-    if (this.#over()) return;
+    if (file === undefined || !needsTest(study, run) || this.#over()) return;
+    if (results.testScore(study, run) !== undefined) return;
     const test = context.resolve(file);
     const dataHash = await hashFile(test);
-    await results.openTest(study, run.key, dataHash);
+    await results.openTest(study, run, dataHash);
     const score = await this.#score(run, folder.path, test, undefined);
     if (score === undefined) return;
     await keep({ test: { ...score, dataHash } });

@@ -2,7 +2,7 @@ import { Tokenizer } from '@huggingface/tokenizers';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { makeArithmetic } from '../../../scripts/sample/arithmetic';
-import { makeLists } from '../../../scripts/sample/lists';
+import { makeLists, makeStudyLists } from '../../../scripts/sample/lists';
 import { drawDocuments } from '../../../scripts/sample/pretrainingText';
 import { splitOf, splits } from '../../../scripts/sample/problems';
 import { Random } from '../../../scripts/sample/random';
@@ -17,6 +17,11 @@ function statedSums(output: string) {
     right: Number(m[3]),
     result: Number(m[4]),
   }));
+}
+
+function problemOf({ output }: { output: string }): string {
+  const sums = statedSums(output);
+  return `${sums.map((s) => s.left).join(' ')} ${sums[0]!.operation} ${sums[0]!.right}`;
 }
 
 describe('the lists task', () => {
@@ -36,14 +41,25 @@ describe('the lists task', () => {
 
   it('has no problem twice, in one split or in two', () => {
     const problems = splits.flatMap((split) =>
-      sets[split].map(({ output }) => {
-        const sums = statedSums(output);
-        const problem = `${sums.map((s) => s.left).join(' ')} ${sums[0]!.operation} ${sums[0]!.right}`;
+      sets[split].map((item) => {
+        const problem = problemOf(item);
         expect(splitOf(problem)).toBe(split);
         return problem;
       }),
     );
     expect(new Set(problems).size).toBe(problems.length);
+  });
+
+  it('has a second test split for the study, of the same rule and with none of the first problems', () => {
+    const counts = { train: 1500, validation: 100, test: 300 };
+    const study = makeStudyLists(new Random(3), counts);
+    expect([study.train, study.validation]).toEqual([sets.train, sets.validation]);
+    expect(study.test).toHaveLength(300);
+    const known = new Set([...sets.train, ...sets.validation, ...sets.test].map(problemOf));
+    const fresh = study.test.map(problemOf);
+    expect(fresh.filter((problem) => known.has(problem))).toEqual([]);
+    expect(new Set(fresh).size).toBe(300);
+    expect(new Set(fresh.map(splitOf))).toEqual(new Set(['test']));
   });
 
   it('emits tokens only that pretraining predicts, each in at least 20 distinct contexts', () => {

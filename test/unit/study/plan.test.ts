@@ -4,9 +4,10 @@ import { runConfigSchema } from '../../../src/config/runConfig';
 import { parseModelConfig } from '../../../src/models/config';
 import { readFileSync } from 'node:fs';
 import { nearestRank, sizeForBudget } from '../../../src/study/budget';
+import { designHash } from '../../../src/study/design';
 import { parseStudy } from '../../../src/study/parseStudy';
 import { chooseRates, configKey, planMain, planSweep } from '../../../src/study/plan';
-import { designHash } from '../../../src/study/resultsFile';
+import { ResultsFile } from '../../../src/study/resultsFile';
 import { studyConfigSchema, type StudyConfigInput } from '../../../src/study/studyConfig';
 
 const sample = parseModelConfig(
@@ -164,6 +165,38 @@ describe('the plan', () => {
     expect(ofMethod.config.adapter.r).not.toBe(8);
   });
 
+  it('gives a task’s runs its own training, and those of other tasks the keys they had', () => {
+    const longer = studyConfigSchema.parse({
+      ...input,
+      tasks: { ...input.tasks, b: { ...input.tasks['b']!, training: { max_steps: 30 } } },
+      ablations: [
+        ...input.ablations!,
+        {
+          name: 'on b',
+          method: 'DoTA',
+          task: 'b',
+          variants: { own: { training: { max_steps: 7 } }, 'the task’s': {} },
+        },
+      ],
+    });
+    expect(planSweep(longer, context).map(({ key }) => key)).toEqual(sweep.map(({ key }) => key));
+    const runs = planMain(longer, context, rates);
+    const keys = (all: typeof runs, task: string): string[] =>
+      all.filter((r) => r.task === task && r.ablation !== 'on b').map(({ key }) => key);
+    expect(keys(runs, 'a')).toEqual(keys(main, 'a'));
+    const old = new Set(keys(main, 'b'));
+    expect(keys(runs, 'b').filter((key) => old.has(key))).toEqual([]);
+    const steps = (filter: (r: (typeof runs)[number]) => boolean): Set<number> =>
+      new Set(runs.filter(filter).map(({ config }) => config.training.max_steps));
+    expect(steps((r) => r.stage === 'main' && r.task === 'b')).toEqual(new Set([30]));
+    expect(steps((r) => r.label === 'own')).toEqual(new Set([7]));
+    expect(steps((r) => r.label === 'the task’s')).toEqual(new Set([30]));
+    expect(runs.filter((r) => 'training' in r.config.data)).toEqual([]);
+    // A sweep is a run on its task like any other.
+    const swept = planSweep({ ...longer, sweep: { seed: 0, task: 'b' } }, context);
+    expect(new Set(swept.map(({ config }) => config.training.max_steps))).toEqual(new Set([30]));
+  });
+
   it('keys runs by what they compute, not by their name or place', () => {
     const { declared } = main[0]!;
     expect(configKey({ ...declared, name: 'x', output_dir: 'y' })).toBe(configKey(declared));
@@ -217,14 +250,88 @@ describe('the study file', () => {
     expect(() => parseStudy(noValidation, 's.json')).toThrow(/validation/);
   });
 
-  it.each(['sample', 'preliminary', 'quick'])('scripts/study/%s is valid', (name) => {
+  const ours = ['sample', 'preliminary', 'quick', 'orders-random', 'orders-full'];
+  it.each(ours)('scripts/study/%s is valid', (name) => {
     const file = `scripts/study/${name}.dota-study.json`;
     expect(parseStudy(readFileSync(file, 'utf8'), file).learning_rates.length).toBeGreaterThan(0);
   });
+});
 
-  it('changes its design hash with its runs, not with its words', () => {
-    expect(designHash({ ...study, name: 'Other', claims: [] })).toBe(designHash(study));
-    expect(designHash({ ...study, output_dir: 'x', results: 'y' })).toBe(designHash(study));
-    expect(designHash({ ...study, seeds: [0] })).not.toBe(designHash(study));
+describe('the studies that look at the stated orders again', () => {
+  it.each(['orders-random', 'orders-full'])(
+    '%s has runs of the study, as they are',
+    async (name) => {
+      const file = `scripts/study/${name}.dota-study.json`;
+      const again = parseStudy(readFileSync(file, 'utf8'), file);
+      const rate = again.learning_rates[0]!;
+      const chosen = new Map(Object.keys(again.methods).map((method) => [method, rate]));
+      const results = await ResultsFile.open('docs/study/results.jsonl');
+      const runs = planMain(again, context, chosen);
+      expect(runs.map(({ task }) => task)).toEqual(['arithmetic', 'lists']);
+      for (const { key, method, task, seed } of runs) {
+        const of = results.find(key);
+        expect(of, `${method}, ${task}`).toMatchObject({ method, task, run: { seed } });
+      }
+    },
+  );
+});
+
+describe('the design of a task', () => {
+  const a = designHash(study, 'a');
+  const b = designHash(study, 'b');
+  const changedBy = (change: Partial<StudyConfigInput>): string[] => {
+    const other = studyConfigSchema.parse({ ...input, ...change });
+    return [
+      designHash(other, 'a') === a ? '' : 'a',
+      designHash(other, 'b') === b ? '' : 'b',
+    ].filter((task) => task !== '');
+  };
+
+  it('changes with the runs, not with words, places and the test file’s path', () => {
+    expect(changedBy({ name: 'Other', claims: [] })).toEqual([]);
+    expect(changedBy({ output_dir: 'x', results: 'y' })).toEqual([]);
+    expect(
+      changedBy({ tasks: { ...input.tasks, a: { ...input.tasks['a']!, test: 'x' } } }),
+    ).toEqual([]);
+    for (const change of [
+      { seeds: [0] },
+      { learning_rates: [0.01] },
+      { budgets: [30_000] },
+      { methods: { DoTA: { method: 'dota' as const } }, ablations: [] },
+      { training: { max_steps: 20 } },
+      { threads: 2 },
+      { sweep: { seed: 1 } },
+    ]) {
+      expect(changedBy(change), JSON.stringify(change)).toEqual(['a', 'b']);
+    }
+  });
+
+  it('changes with what is said of its own task alone', () => {
+    const training = { max_steps: 20 };
+    const longer = { ...input.tasks['b']!, training };
+    expect(changedBy({ tasks: { ...input.tasks, b: longer } })).toEqual(['b']);
+    // Said of the task what is shared anyway.
+    const same = { ...input.tasks['b']!, training: { max_steps: 10 } };
+    expect(changedBy({ tasks: { ...input.tasks, b: same } })).toEqual([]);
+    const other = { ...input.tasks['b']!, train: 'x' };
+    expect(changedBy({ tasks: { ...input.tasks, b: other } })).toEqual(['b']);
+    // The ablation is on the first task.
+    expect(changedBy({ ablations: [] })).toEqual(['a']);
+  });
+
+  it('changes with the task on which the rates are swept', () => {
+    const longer = { ...input.tasks['a']!, training: { max_steps: 20 } };
+    expect(changedBy({ tasks: { ...input.tasks, a: longer } })).toEqual(['a', 'b']);
+    expect(changedBy({ sweep: { task: 'b' } })).toEqual(['a', 'b']);
+    expect(changedBy({ sweep: { task: 'a' } })).toEqual([]);
+    // The first task is swept where none is named.
+    const { a: first, b: second } = input.tasks;
+    const moved = studyConfigSchema.parse({
+      ...input,
+      tasks: { b: second!, a: first! },
+      ablations: [],
+    });
+    const unmoved = studyConfigSchema.parse({ ...input, ablations: [] });
+    expect(designHash(moved, 'b')).not.toBe(designHash(unmoved, 'b'));
   });
 });

@@ -74,10 +74,16 @@ async function swept(): Promise<ResultsFile> {
   return results;
 }
 
+/** Keeps a main run with both scores, as the runner does: the test file is opened first. */
+async function score(results: ResultsFile, run: PlannedRun): Promise<void> {
+  await results.openTest(study, run, test.dataHash);
+  await results.put(record(run, 1, { validation, test }));
+}
+
 describe('the results of a study', () => {
   it('are all that a second machine needs: read back, they give the same study', async () => {
     const results = await swept();
-    for (const run of main) await results.put(record(run, 1, { validation, test }));
+    for (const run of main) await score(results, run);
     const elsewhere = { ...context, resolve: (p: string) => `/elsewhere/${p}` };
     const again = readStudy(study, elsewhere, await ResultsFile.open(file));
     const here = readStudy(study, context, results);
@@ -140,17 +146,15 @@ describe('the test split', () => {
     expect(isDone(study, run, results)).toBe(false);
     await results.put(record(run, 1, { validation }));
     expect(isDone(study, run, results)).toBe(false);
-    await results.put(record(run, 1, { validation, test }));
+    await score(results, run);
     expect(isDone(study, run, results)).toBe(true);
   });
 
   it('is never opened for a run that has its score', async () => {
     const results = await swept();
-    const { key } = main[0]!;
-    await results.openTest(study, key, test.dataHash);
-    await results.put(record(main[0]!, 1, { validation, test }));
+    await score(results, main[0]!);
     const again = await ResultsFile.open(file);
-    await expect(again.openTest(study, key, test.dataHash)).rejects.toMatchObject({
+    await expect(again.openTest(study, main[0]!, test.dataHash)).rejects.toMatchObject({
       code: 'internal',
     });
     expect(again.openings).toHaveLength(1);
@@ -158,25 +162,86 @@ describe('the test split', () => {
 
   it('fixes the design, on another machine and after a fresh start as well', async () => {
     const results = await swept();
-    await results.openTest(study, main[0]!.key, test.dataHash);
+    await results.openTest(study, main[0]!, test.dataHash);
     const changed = { ...study, seeds: [0] };
     const again = await ResultsFile.open(file);
     await again.forgetRuns();
     const fresh = await ResultsFile.open(file);
     expect(fresh.find(main[0]!.key)).toBeUndefined();
+    const tests = new Map([['t', test.dataHash]]);
     expect(() => {
-      fresh.checkDesign(study);
+      fresh.checkDesign(study, tests);
     }).not.toThrow();
     for (const known of [results, fresh]) {
-      await expect(known.openTest(changed, 'x', 'y')).rejects.toMatchObject({
-        code: 'study.changed',
-      });
+      expect(() => {
+        known.checkDesign(changed, tests);
+      }).toThrow(/the task "t"/);
+      await expect(
+        known.openTest(changed, { key: 'x', task: 't' }, test.dataHash),
+      ).rejects.toMatchObject({ code: 'study.changed' });
     }
+  });
+
+  it('fixes the design under whatever name the task and its file go', async () => {
+    const results = await swept();
+    await results.openTest(study, main[0]!, test.dataHash);
+    const { t } = study.tasks;
+    const renamed = { ...study, tasks: { other: { ...t!, test: 'elsewhere' } } };
+    const tests = new Map([['other', test.dataHash]]);
+    expect(() => {
+      results.checkDesign(renamed, tests);
+    }).not.toThrow();
+    expect(() => {
+      results.checkDesign({ ...renamed, seeds: [0] }, tests);
+    }).toThrow(/the task "other"/);
+  });
+
+  it('may be changed for a fresh one with the design, and old scores are not taken over', async () => {
+    const results = await swept();
+    for (const run of main) await score(results, run);
+    // The runs of the old seeds are the same.
+    const changed = { ...study, seeds: [0, 1, 2] };
+    const [run] = planMain(changed, context, rates);
+    expect(run!.key).toBe(main[0]!.key);
+    const fresh = 'hash of a fresh test file';
+    results.checkDesign(changed, new Map([['t', fresh]]));
+    expect(isDone(study, run!, results)).toBe(true);
+    expect(isDone(changed, run!, results)).toBe(false);
+    expect(readStudy(changed, context, results)).toMatchObject({ done: 2, total: 8 });
+    await results.openTest(changed, run!, fresh);
+    await results.put(record(run!, 1, { validation, test: { ...test, dataHash: fresh } }));
+    expect(isDone(changed, run!, results)).toBe(true);
+    // What is opened now is fixed by it, and the first design keeps its file.
+    expect(() => {
+      results.checkDesign(study, new Map([['t', fresh]]));
+    }).toThrow(/changed/);
+    results.checkDesign(study, new Map([['t', test.dataHash]]));
+  });
+
+  it('of one task stands when another is changed, and may serve two tasks', async () => {
+    const { t } = study.tasks;
+    const two = { ...study, tasks: { t: t!, u: { ...t!, train: 'other' } } };
+    const results = await ResultsFile.open(file);
+    for (const task of ['t', 'u']) {
+      await results.openTest(two, { key: `run on ${task}`, task }, test.dataHash);
+    }
+    const tests = (hash: string): Map<string, string> =>
+      new Map([
+        ['t', test.dataHash],
+        ['u', hash],
+      ]);
+    results.checkDesign(two, tests(test.dataHash));
+    const longer = { ...two, tasks: { t: t!, u: { ...two.tasks.u, training: { max_steps: 9 } } } };
+    expect(() => {
+      results.checkDesign(longer, tests(test.dataHash));
+    }).toThrow(/the task "u"/);
+    results.checkDesign(longer, tests('hash of a fresh test file'));
+    await results.openTest(longer, { key: 'another', task: 't' }, test.dataHash);
   });
 
   it('is not shown before all runs are done', async () => {
     const results = await swept();
-    for (const run of main.slice(1)) await results.put(record(run, 1, { validation, test }));
+    for (const run of main.slice(1)) await score(results, run);
     const before = readStudy(study, context, results);
     expect(before).toMatchObject({ done: 5, total: 6, complete: false });
     const splits = (all: typeof before): unknown[] =>
@@ -185,7 +250,7 @@ describe('the test split', () => {
     const text = studyReport(before, 'figures').markdown;
     expect(text).toContain('Accuracy % (validation)');
     expect(text).not.toContain('Accuracy % (test)');
-    await results.put(record(main[0]!, 1, { validation, test }));
+    await score(results, main[0]!);
     const after = readStudy(study, context, results);
     expect(splits(after)).toEqual(['test', 'test', 'test', 'test']);
     expect(after.main[0]?.run?.facts.evaluationData).toBe(test.dataHash);
