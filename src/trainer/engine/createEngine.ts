@@ -6,6 +6,7 @@ import { countParameters, expectedWeights } from '../../models/config';
 import type { DecoderConfig } from '../../models/modelConfig';
 import type { Engine } from '../engine';
 import { type Device, openDevice } from '../ort/device';
+import { releaseArray } from '../ort/releaseArray';
 import type { DeviceKind } from '../ort/sessionOptions';
 import { BatchContexts } from './batchContext';
 import { Blocks } from './blocks';
@@ -109,10 +110,14 @@ async function initialiseParameters(
     ),
   );
   for (const tensor of store.layout.tensors) {
-    const values = initial.get(tensor.name) ?? (await readFloat32(weights, tensor));
+    const known = initial.get(tensor.name);
+    const values = known ?? (await readFloat32(weights, tensor));
     parameters.set(values, tensor.offset);
+    if (!known) releaseArray(values);
   }
   await store.writeState({ parameters });
+  // With full fine-tuning as large as the model, and the collector may come after the first steps.
+  releaseArray(parameters);
 }
 
 /** A resident weight is the engine's own copy: A0 is subtracted there once instead of every step. */
