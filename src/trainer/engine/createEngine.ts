@@ -70,7 +70,7 @@ export async function createEngine(options: EngineOptions): Promise<Engine> {
     4 * countParameters(config) <= (options.residentLimit ?? DEFAULT_RESIDENT_LIMIT),
     { narrow: device.kind !== 'cpu' },
   );
-  await initialiseParameters(store, weights, options.adapters);
+  await initialiseParameters(store, weights, options.adapters, device.kind === 'cpu');
   const adapters = explicitWhereResident(options.adapters, frozen);
   if (options.quantization) {
     await quantizeBlocks(frozen, weights, config, adapters, options.threads, options.quantization);
@@ -102,6 +102,7 @@ async function initialiseParameters(
   store: ParameterStore,
   weights: WeightReader,
   adapters: AdapterPlan,
+  onHost: boolean,
 ): Promise<void> {
   const parameters = new Float32Array(store.layout.size);
   const initial = new Map<string, Float32Array>(
@@ -116,8 +117,9 @@ async function initialiseParameters(
     if (!known) releaseArray(values);
   }
   await store.writeState({ parameters });
-  // With full fine-tuning as large as the model, and the collector may come after the first steps.
-  releaseArray(parameters);
+  // With full fine-tuning as large as the model, and the collector may come after the first steps. (What goes to
+  // another device is that device's until it is there.)
+  if (onHost) releaseArray(parameters);
 }
 
 /** A resident weight is the engine's own copy: A0 is subtracted there once instead of every step. */
