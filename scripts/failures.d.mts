@@ -7,7 +7,7 @@ export interface Failure {
 }
 export function failuresOf(
   suite: string,
-  report: { testResults: unknown[] },
+  report: { failures: readonly Omit<Failure, 'suite'>[] },
   status: number | null,
 ): Failure[];
 export function failureSummary(failures: readonly Failure[]): string;

@@ -2,6 +2,7 @@
 // starts Node on the result. Usage: node scripts/run-ts.mjs scripts/sample/make.ts [arguments...]
 import { build } from 'esbuild';
 import { spawnSync } from 'node:child_process';
+import { renameSync } from 'node:fs';
 import path from 'node:path';
 
 const [entry, ...args] = process.argv.slice(2);
@@ -10,10 +11,12 @@ if (entry === undefined) {
   process.exit(64);
 }
 const name = path.basename(entry, '.ts');
-const outfile = path.resolve(`.cache/scripts/${name}.mjs`);
+const bundle = path.resolve(`.cache/scripts/${name}.mjs`);
+// The same script may be started twice at once: neither must read what the other is still writing.
+const written = path.resolve(`.cache/scripts/${name}.${process.pid}.mjs`);
 await build({
   entryPoints: [entry],
-  outfile,
+  outfile: written,
   bundle: true,
   platform: 'node',
   target: 'node20',
@@ -22,7 +25,8 @@ await build({
   sourcemap: 'inline',
   logLevel: 'warning',
 });
-const run = spawnSync(process.execPath, ['--enable-source-maps', outfile, ...args], {
+renameSync(written, bundle);
+const run = spawnSync(process.execPath, ['--enable-source-maps', bundle, ...args], {
   stdio: 'inherit',
 });
 process.exit(run.status ?? 1);

@@ -1,12 +1,20 @@
-/** What `npm test` says at its end about what failed, from reports that vitest itself writes. */
+/** What `npm test` says at its end about what failed, from runs of vitest itself. */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { failuresOf, failureSummary } from '../../../scripts/failures.mjs';
+import { type Failure, failuresOf, failureSummary } from '../../../scripts/failures.mjs';
+
+interface Report {
+  passed: number;
+  skipped: number;
+  failures: Omit<Failure, 'suite'>[];
+}
 
 let folder: string;
+/** Of the suite that ran last. */
+let counts: { passed: number; skipped: number };
 beforeAll(() => {
   folder = mkdtempSync(path.join(tmpdir(), 'dota-failures-'));
 });
@@ -26,11 +34,12 @@ function suite(name: string, bodies: Record<string, string>) {
     process.execPath,
     [
       'node_modules/vitest/vitest.mjs',
-      ...['run', '--root', root, '--reporter=json', `--outputFile=${report}`],
+      ...['run', '--root', root, `--reporter=${path.resolve('scripts/failureReporter.mjs')}`],
     ],
-    { env: { ...process.env, FORCE_COLOR: '1' } },
+    { env: { ...process.env, FORCE_COLOR: '1', DOTA_TEST_REPORT: report } },
   );
-  const parsed = JSON.parse(readFileSync(report, 'utf8')) as { testResults: unknown[] };
+  const parsed = JSON.parse(readFileSync(report, 'utf8')) as Report;
+  counts = { passed: parsed.passed, skipped: parsed.skipped };
   return failuresOf(name, parsed, status);
 }
 
@@ -50,6 +59,7 @@ it('names every failed test, and every file that fails beside its tests', () => 
         it.skip('is skipped', () => {});
       });`,
   });
+  expect(counts).toEqual({ passed: 3, skipped: 2 });
   const text = failureSummary(failures);
   expect(text).not.toContain('\u001b');
   const blocks = text.trim().split('\n\n').sort();
@@ -58,10 +68,12 @@ it('names every failed test, and every file that fails beside its tests', () => 
   const [hook, load, nested, long, red] = blocks;
   const file = 'the file itself, or a hook in it';
   expect(hook).toMatch(
-    new RegExp(`^FAILED unit \\| \\S*hook\\.test\\.ts \\| ${file}\n {2}no disk$`),
+    new RegExp(
+      `^FAILED unit \\| \\S*hook\\.test\\.ts \\| ${file}\n {2}Error: no disk\n.*hook\\.test\\.ts:2:\\d+$`,
+    ),
   );
   expect(load).toMatch(new RegExp(`load\\.test\\.ts \\| ${file}\n {2}.*absent\\.js`));
-  expect(nested).toMatch(new RegExp(`nested\\.test\\.ts \\| ${file}\n {2}The reason stands above`));
+  expect(nested).toMatch(/nested\.test\.ts \| outer\n {2}Error: x$/m);
   expect(long!.split('\n')[0]).toMatch(/^FAILED unit \| \S*tests\.test\.ts \| outer > is long$/);
   expect(long!.split('\n')).toHaveLength(1 + 15);
   expect(red).toMatch(/\| outer > is red\n {2}AssertionError: expected \{ a: 1 \} to deeply equal/);
@@ -77,11 +89,18 @@ it('counts an error outside of any test', () => {
   });`;
   const failures = suite('webview', { late });
   expect(failures).toHaveLength(1);
-  expect(failureSummary(failures)).toContain('FAILED webview | an error outside of any test');
+  expect(failureSummary(failures)).toContain(
+    'FAILED webview | an error outside of any test\n  Error: late',
+  );
+});
+
+it('counts a suite that ends with an error although nothing failed', () => {
+  const failures = failuresOf('unit', { failures: [] }, 1);
+  expect(failureSummary(failures)).toContain('FAILED unit | exit status 1');
 });
 
 it('says nothing where all passed', () => {
-  const failures = failuresOf('unit', { testResults: [] }, 0);
+  const failures = failuresOf('unit', { failures: [] }, 0);
   expect(failures).toEqual([]);
   expect(failureSummary(failures)).toBe('');
 });
