@@ -4,7 +4,9 @@
  */
 import { createInterface } from 'node:readline';
 import { openDevice } from '../../src/trainer/ort/device';
-import { CountingDevice, flops, prepareProducts } from '../../src/trainer/profile/gemmRate';
+import { CountingDevice } from '../../src/trainer/profile/countingDevice';
+import { prepareProducts, type ProductRuns } from '../../src/trainer/profile/gemmRate';
+import { productFlops } from '../../src/trainer/profile/productGraph';
 import { peakRssMb } from '../../src/trainer/peakMemory';
 import { type BenchOptions, openEngine, randomBatch } from './setup';
 import { takeStep } from '../../src/trainer/profile/takeStep';
@@ -30,22 +32,31 @@ export async function runWorker(options: BenchOptions): Promise<void> {
     return { seconds, cpu: cpuSeconds(cpu), loss, rss: peakRssMb() };
   };
 
-  let products: (() => Promise<number>) | undefined;
+  let runs: ProductRuns | undefined;
+  const timed = async (work: () => Promise<void>) => {
+    const started = performance.now();
+    const cpu = process.cpuUsage();
+    await work();
+    return { seconds: (performance.now() - started) / 1000, cpu: cpuSeconds(cpu) };
+  };
   const reply = (value: object) => process.stdout.write(`${JSON.stringify(value)}\n`);
   reply({ ready: true });
   for await (const command of createInterface({ input: process.stdin })) {
     if (command === 'step') {
       reply(await step());
     } else if (command === 'gemm') {
-      if (!products) {
+      if (!runs) {
         await step();
-        const list = device.take();
-        products = await prepareProducts(inner, list);
-        reply({ flops: list.reduce((sum, product) => sum + flops(product), 0) });
+        const graphs = device.take();
+        runs = await prepareProducts(inner, graphs);
+        reply({ flops: graphs.reduce((sum, graph) => sum + productFlops(graph), 0) });
       } else {
-        const cpu = process.cpuUsage();
-        const seconds = await products();
-        reply({ seconds, cpu: cpuSeconds(cpu) });
+        const products = await timed(runs.products);
+        const without = await timed(runs.without);
+        reply({
+          seconds: products.seconds - without.seconds,
+          cpu: products.cpu - without.cpu,
+        });
       }
     } else break;
   }

@@ -6,7 +6,8 @@ import { slice } from '../../src/graph/ops/layout';
 import { matmul } from '../../src/graph/ops/matmul';
 import { openDevice } from '../../src/trainer/ort/device';
 import type { DeviceKind } from '../../src/trainer/ort/sessionOptions';
-import { CountingDevice, flops } from '../../src/trainer/profile/gemmRate';
+import { CountingDevice } from '../../src/trainer/profile/countingDevice';
+import { productFlops } from '../../src/trainer/profile/productGraph';
 import type { Trained } from './judge';
 import { takeStep } from '../../src/trainer/profile/takeStep';
 
@@ -27,7 +28,7 @@ export async function train(
     losses.push(loss);
     norms.push(gradNorm);
     if (step > 1) seconds = Math.min(seconds, (performance.now() - started) / 1000);
-    gflop = device.take().reduce((sum, product) => sum + flops(product), 0) / 1e9;
+    gflop = device.take().reduce((sum, graph) => sum + productFlops(graph), 0) / 1e9;
   }
   const deviceMb = device.memory().peakBytes / 2 ** 20;
   const parameters = [...(await engine.readState()).parameters];

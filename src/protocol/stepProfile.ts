@@ -15,7 +15,10 @@ export interface StepProfile {
   gflopPerStep: number;
   /** GFLOP/s of the step's matrix products on their own, on this device. */
   gemmGflops: number;
-  /** Share of the machine's GEMM rate: the time of the products on their own by the step's. */
+  /**
+   * Share of the machine's GEMM rate: the time of the products on their own by the step's. No share where they
+   * are too small for that: then it may be above 1 or below 0.
+   */
   gemmShare: number;
   /** How much of each axis attention computes at once, in the first micro-batch. */
   attention: { sequences: number; keyHeads: number; queries: number };
@@ -84,10 +87,10 @@ export function profileText(profile: StepProfile): ProfileText {
 
 function gemmSentence({ gflopPerStep, gemmGflops, gemmShare }: StepProfile): string {
   const work = flop(gflopPerStep);
-  if (gemmShare > 1) {
+  if (!(gemmShare > 0 && gemmShare <= 1)) {
     return (
-      `Share of the machine’s GEMM rate: too small to tell. Called one by one, the step’s matrix products ` +
-      `(${work}) take longer than the whole step.`
+      `Share of the machine’s GEMM rate: too small to tell. To call the step’s matrix products (${work}) ` +
+      `takes longer than to compute them.`
     );
   }
   return (

@@ -34,14 +34,18 @@ describe('a profile’s text', () => {
     expect(summary[1]).toContain('(9.01 GFLOP) run at 159 GFLOP/s');
   });
 
-  it('makes no share of products that take longer to call than the step', () => {
-    const small = { gemmShare: 1.68, gflopPerStep: 0.002163, gemmGflops: 0.0312 };
-    const text = profileText({ ...profile, ...small }).summary.join('\n');
-    expect(text).toContain('Share of the machine’s GEMM rate: too small to tell.');
-    expect(text).toContain('(2.16 MFLOP)');
-    expect(text).not.toContain('168');
-    expect(text).not.toContain('GFLOP');
-  });
+  it.each([1.68, -0.2])(
+    'makes no share of products that take less time than to call them',
+    (share) => {
+      const small = { gemmShare: share, gflopPerStep: 0.002163, gemmGflops: 0.0312 / share };
+      expect(isStepProfile({ ...profile, ...small })).toBe(true);
+      const text = profileText({ ...profile, ...small }).summary.join('\n');
+      expect(text).toContain('Share of the machine’s GEMM rate: too small to tell.');
+      expect(text).toContain('(2.16 MFLOP)');
+      expect(text).not.toContain('168');
+      expect(text).not.toContain('GFLOP');
+    },
+  );
 
   it('has tables of times that add up to the step under the profiler, what is small summed up', () => {
     expect(tableOf('Time by operator')).toEqual([

@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { Graph } from '../../../src/graph/graph';
+import { type BuiltGraph, Graph } from '../../../src/graph/graph';
+import { neg } from '../../../src/graph/ops/elementwise';
 import { matmul } from '../../../src/graph/ops/matmul';
 import type { Device, Session } from '../../../src/trainer/ort/device';
 import { DeviceTensor } from '../../../src/trainer/ort/deviceTensors';
 import type { Value, Values } from '../../../src/trainer/ort/values';
-import { prepareProducts, type Product } from '../../../src/trainer/profile/gemmRate';
+import { prepareProducts } from '../../../src/trainer/profile/gemmRate';
 
 /** Computes nothing; notes where values are. */
 class WatchedDevice implements Device {
@@ -74,44 +75,64 @@ class WatchedDevice implements Device {
   }
 }
 
-function product(count: number, rows: number): Product {
+/** @param widths of products of `[rows, 3]`, one for each, beside something that is none */
+function graphOf(rows: number, ...widths: number[]): BuiltGraph {
   const graph = new Graph();
-  const a = graph.input('a', 'float32', [rows, 3]);
-  const b = graph.input('b', 'float32', [3, 4]);
-  graph.output('c', matmul(a, b));
-  return { node: graph.build().nodes[0]!, count };
+  widths.forEach((width, i) => {
+    const a = graph.input(`a${i}`, 'float32', [rows, 3]);
+    const b = graph.input(`b${i}`, 'float32', [3, width]);
+    graph.output(`c${i}`, neg(matmul(a, b)));
+  });
+  return graph.build();
 }
 
 describe('the rate of a step’s matrix products', () => {
-  const products = [product(2, 5), product(3, 6)];
+  const [two, one] = [graphOf(5, 4, 4), graphOf(5, 4)];
+  const nothing = (() => {
+    const graph = new Graph();
+    graph.output('y', neg(graph.input('x', 'float32', [3])));
+    return graph.build();
+  })();
+  const step = [two, one, nothing, two];
+  const inputsOf = (runs: readonly Values[]) => runs.map((feeds) => Object.keys(feeds).length);
 
-  it('is that of the GPU alone: nothing comes or goes, and it is waited for once a round', async () => {
-    const device = new WatchedDevice('webgpu');
-    const round = await prepareProducts(device, products);
-    const prepared = device.runs.length;
-    const before = { waits: device.waits.length, tensors: device.alive.size };
-    expect(await round()).toBeGreaterThan(0);
-    expect(device.runs).toHaveLength(prepared + 5);
-    for (const feeds of device.runs) {
-      for (const value of Object.values(feeds)) expect(device.alive).toContain(value);
-    }
-    expect(device.fetched).toBe(0);
-    // At the end, after all of the round.
-    expect(device.waits.slice(before.waits)).toEqual([prepared + 5]);
-    expect(device.alive.size).toBe(before.tensors);
-  });
+  it.each(['products', 'without'] as const)(
+    'is that of the GPU alone (%s): nothing comes or goes, and it is waited for once',
+    async (kind) => {
+      const device = new WatchedDevice('webgpu');
+      const runs = await prepareProducts(device, step);
+      const tensors = device.alive.size;
+      device.runs.length = device.waits.length = 0;
+      await runs[kind]();
+      expect(inputsOf(device.runs)).toEqual([4, 2, 4]);
+      for (const feeds of device.runs) {
+        for (const value of Object.values(feeds)) expect(device.alive).toContain(value);
+      }
+      expect(device.fetched).toBe(0);
+      // At the end, after all calls.
+      expect(device.waits).toEqual([3]);
+      expect(device.alive.size).toBe(tensors);
+    },
+  );
 
-  it('is taken on the CPU in a call for each distinct product, with one number of each fetched', async () => {
-    const device = new WatchedDevice('cpu');
-    const round = await prepareProducts(device, products);
-    device.fetched = 0;
-    device.runs.length = 0;
-    await round();
-    expect(device.fetched).toBe(5);
-    expect(device.waits).toEqual([]);
-    expect(device.runs.map((feeds) => Object.keys(feeds).length)).toEqual([2 * 2, 3 * 2]);
-    for (const feeds of device.runs) {
-      for (const value of Object.values(feeds)) expect(value).toBeInstanceOf(Float32Array);
-    }
-  });
+  it.each(['products', 'without'] as const)(
+    'is taken on the CPU in the calls of the step (%s), of which few numbers are fetched',
+    async (kind) => {
+      const device = new WatchedDevice('cpu');
+      const runs = await prepareProducts(device, step);
+      device.fetched = device.runs.length = 0;
+      await runs[kind]();
+      expect(inputsOf(device.runs)).toEqual([4, 2, 4]);
+      // One of each product; without products one of each input at least.
+      expect(device.fetched).toBe(kind === 'products' ? 2 + 1 + 2 : 4 + 2 + 4);
+      expect(device.waits).toEqual([]);
+      const [first, second] = device.runs.map((feeds) => Object.values(feeds)) as [
+        Value[],
+        Value[],
+      ];
+      expect(new Set(first).size).toBe(4);
+      // The next graph's lie where those of the one before it did.
+      for (const value of second) expect(first).toContain(value);
+    },
+  );
 });
