@@ -269,11 +269,11 @@ function area([rows, columns]: readonly [number, number]): number {
   return rows * columns;
 }
 
-/** Numbers a token that a block's forward pass keeps beside its input: q, k, v, o, gate, up. */
+/** Numbers a token that a block's forward pass keeps beside its input: q, k, v, o, gate, up, two norms' inverses. */
 function savedWidth(config: DecoderConfig): number {
   return linearPaths
     .filter((path) => path !== 'mlp.down_proj')
-    .reduce((sum, path) => sum + linearShape(config, path)[0], 0);
+    .reduce((sum, path) => sum + linearShape(config, path)[0], 2);
 }
 
 /** Seconds of a step at a rate of floating-point operations. */

@@ -133,7 +133,9 @@ export function decoderBlock(
   const { numHeads, numKeyValueHeads, headDim, rmsNormEps } = config;
   const tokens = batch * sequence;
 
-  const normed = rmsNorm(hidden, norm('input_layernorm'), rmsNormEps);
+  const normOf = (x: Tensor, path: string): Tensor =>
+    rmsNorm(x, norm(path), rmsNormEps, (inverse) => saved(`${path}.inverse`, inverse));
+  const normed = normOf(hidden, 'input_layernorm');
   // The norm's derivative needs what it was given; everything after it is linear.
   const keepFlat = (name: 'q' | 'k' | 'v'): boolean => config.queryKeyNorm && name !== 'v';
   const project = (name: 'q' | 'k' | 'v', heads: number): Tensor => {
@@ -160,7 +162,7 @@ export function decoderBlock(
   });
   const attended = saved('attended', add(hidden, linear('self_attn.o_proj', context)));
 
-  const normedAgain = rmsNorm(attended, norm('post_attention_layernorm'), rmsNormEps);
+  const normedAgain = normOf(attended, 'post_attention_layernorm');
   const gate = saved('gate', linear('mlp.gate_proj', normedAgain));
   const up = saved('up', linear('mlp.up_proj', normedAgain));
   return add(attended, linear('mlp.down_proj', swiglu(gate, up)));

@@ -30,10 +30,11 @@ const only = ([graph]: readonly BuiltGraph[]): BuiltGraph => graph as BuiltGraph
 const names = (values: readonly { name: string }[]): string[] => values.map(({ name }) => name);
 
 describe('block graphs', () => {
-  it('hand over the products’ outputs when a backward pass follows', () => {
-    const saved = ['q', 'k', 'v', 'attended', 'gate', 'up'].map((name) => `saved.${name}`);
+  it('hand over the products’ outputs and the norms’ inverses when a backward pass follows', () => {
+    const attention = ['input_layernorm.inverse', 'q', 'k', 'v', 'attended'];
+    const saved = [...attention, 'post_attention_layernorm.inverse', 'gate', 'up'];
     expect(names(only(buildBlockForward(frozenPlan, shape, { save: true })).outputs)).toEqual([
-      ...saved,
+      ...saved.map((name) => `saved.${name}`),
       'output',
     ]);
     expect(names(only(buildBlockForward(frozenPlan, shape, { save: false })).outputs)).toEqual([
