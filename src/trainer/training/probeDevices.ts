@@ -12,7 +12,8 @@ import { DotaError, type SerializedError } from '../../protocol/errors';
 import { isObject, isString } from '../../protocol/guards';
 import { userFolder } from '../../runs/userFolder';
 import { deviceProbe, type DeviceProbe, singleTolerance, wrongNumbers } from './deviceProbe';
-import { driverFingerprint, explainVulkan, gpuFiles, vulkanLoader, vulkanParts } from './vulkan';
+import { isSoftwareAdapter } from './softwareAdapter';
+import { driverFingerprint, explainVulkan, vulkanLoader, vulkanParts } from './vulkan';
 
 export type DeviceKind = 'cpu' | 'webgpu';
 
@@ -44,7 +45,7 @@ export function probeInChild(kind: DeviceKind, options: ProbeOptions = {}): Prom
       { timeout: timeoutMs, killSignal: 'SIGKILL', windowsHide: true, maxBuffer: 1 << 24, env },
       (error, stdout, stderr) => {
         const end = error?.killed === true ? 'timeout' : (error?.signal ?? undefined);
-        resolve(answerOf(kind, { stdout, stderr, end, timeoutMs, env }));
+        void answerOf(kind, { stdout, stderr, end, timeoutMs, env }).then(resolve);
       },
     );
   });
@@ -59,7 +60,8 @@ interface Ending {
   env: NodeJS.ProcessEnv;
 }
 
-function answerOf(kind: DeviceKind, ending: Ending): ProbeAnswer {
+/** Never rejects. */
+async function answerOf(kind: DeviceKind, ending: Ending): Promise<ProbeAnswer> {
   const { stdout, env } = ending;
   // The runtime colours its messages.
   const stderr = withoutFrames(stripVTControlCharacters(ending.stderr)).trim();
@@ -69,7 +71,7 @@ function answerOf(kind: DeviceKind, ending: Ending): ProbeAnswer {
     return { kind, ok: false, error: wrongNumbers(kind, probed.data.error).toJSON(), stderr };
   }
   if (probed.success) {
-    const software = kind === 'webgpu' && isSoftware(env);
+    const software = kind === 'webgpu' && (await isSoftwareAdapter(env));
     return { kind, ok: true, software, ...probed.data };
   }
   const refused = (message: string, next: string): ProbeAnswer => ({
@@ -127,12 +129,6 @@ function lastJson(text: string): unknown {
 /** The dynamic linker's complaint: `libfoo.so.1: cannot open shared object file`. */
 function missingLibrary(stderr: string): string | undefined {
   return /([\w./+-]+\.so[\d.]*): cannot open shared object file/.exec(stderr)?.[1];
-}
-
-/** Without a device file, or with none but software drivers, Vulkan computes on the processor. */
-function isSoftware(env: NodeJS.ProcessEnv): boolean {
-  if (process.platform !== 'linux') return false;
-  return gpuFiles().length === 0 || vulkanParts(env).softwareOnly;
 }
 
 const cachedAnswer = z.object({

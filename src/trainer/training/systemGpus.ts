@@ -59,17 +59,12 @@ export function linuxGpus(folder = '/sys/class/drm', hostMb = hostMemoryMb()): G
  * `qwMemorySize` beside it is known from practice alone.)
  */
 export async function windowsGpus(run: Run, hostMb = hostMemoryMb()): Promise<GpuState[]> {
-  const adapters =
-    'HKLM\\SYSTEM\\CurrentControlSet\\Control\\Class\\{4d36e968-e325-11ce-bfc1-08002be10318}';
-  const query = (value: string): Promise<string | undefined> =>
-    run('reg', ['query', adapters, '/s', '/v', value]);
-  const [sizes, names, versions] = await Promise.all([
-    query('HardwareInformation.qwMemorySize'),
-    query('DriverDesc'),
-    query('DriverVersion'),
+  const [sizes, named, versioned] = await Promise.all([
+    adapterValues(run, 'HardwareInformation.qwMemorySize'),
+    adapterValues(run, 'DriverDesc'),
+    adapterValues(run, 'DriverVersion'),
   ]);
-  const [named, versioned] = [registryValues(names ?? ''), registryValues(versions ?? '')];
-  const states = [...registryValues(sizes ?? '')].flatMap(([key, size]): GpuState[] => {
+  const states = [...sizes].flatMap(([key, size]): GpuState[] => {
     const name = named.get(key)?.value;
     const vendor = vendorOf(name ?? '');
     const totalMb = Math.round(registryNumber(size) / 2 ** 20);
@@ -78,6 +73,18 @@ export async function windowsGpus(run: Run, hostMb = hostMemoryMb()): Promise<Gp
     return [{ vendor, name, driver, ...memoryOf(totalMb, undefined, hostMb) }];
   });
   return dedicatedFirst(states);
+}
+
+/** Every display adapter that Windows' registry names, whatever it can do; empty where it does not answer. */
+export async function windowsAdapterNames(run: Run): Promise<string[]> {
+  return [...(await adapterValues(run, 'DriverDesc')).values()].map(({ value }) => value);
+}
+
+/** A value of all display adapters, by their keys. */
+async function adapterValues(run: Run, value: string): Promise<Map<string, RegistryValue>> {
+  const adapters =
+    'HKLM\\SYSTEM\\CurrentControlSet\\Control\\Class\\{4d36e968-e325-11ce-bfc1-08002be10318}';
+  return registryValues((await run('reg', ['query', adapters, '/s', '/v', value])) ?? '');
 }
 
 /**
