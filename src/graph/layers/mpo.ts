@@ -73,7 +73,11 @@ function rowsPerPart(rows: number, bytes: number): number {
   return Math.ceil(rows / fewest);
 }
 
-/** Gradients of the halves from those of the product, `[tokens, outFeatures]`. */
+/**
+ * Gradients of the halves from those of the product, `[tokens, outFeatures]`. The dense gradient `dy^T x` takes one
+ * of its operands transposed, which the CPU's products would do anew for every 128 columns: the narrower one is
+ * transposed before, and layers that share x share that.
+ */
 function gradientByRows(dy: Tensor, x: Tensor, left: Tensor, right: Tensor): [Tensor, Tensor] {
   const [rows1, cols1] = left.shape as [number, number, number];
   const [rows2, , cols2] = right.shape as [number, number, number];
@@ -84,15 +88,19 @@ function gradientByRows(dy: Tensor, x: Tensor, left: Tensor, right: Tensor): [Te
   const columns = padded(x, cols1 * cols2);
   const perPart = rowsPerPart(rows1, 4 * rows1 * rows2 * cols1 * cols2);
   const tokens = dimension(x.shape, 0);
+  const turned = dimension(columns.shape, 1) <= dimension(wide.shape, 1);
+  const transposed = turned ? transposedMatrix(columns, cols2) : transposedMatrix(wide, rows2);
   const gradients = Array.from(
     { length: Math.ceil(rows1 / perPart) },
     (_, part): [Tensor, Tensor] => {
       const from = part * perPart;
       const to = Math.min(rows1, from + perPart);
-      const some = slice(wide, [0, from * rows2], [tokens, to * rows2]);
-      const dense = gemm(some, columns, { transposeA: true });
+      const dense = turned
+        ? gemm(transposed, slice(wide, [0, from * rows2], [tokens, to * rows2]))
+        : gemm(slice(transposed, [from * rows2, 0], [to * rows2, tokens]), columns);
       const [, cols, bond] = left.shape as [number, number, number];
-      const both = halfGradients(dense, slice(left, [from, 0, 0], [to, cols, bond]), right);
+      const some = slice(left, [from, 0, 0], [to, cols, bond]);
+      const both = halfGradients(dense, some, right, turned);
       // Through one tensor: else the runtime may compute one of the two much later than the other, and keep
       // the dense rows for it until then.
       const shapes = both.map(({ shape }) => shape);
@@ -110,22 +118,45 @@ function gradientByRows(dy: Tensor, x: Tensor, left: Tensor, right: Tensor): [Te
 }
 
 /**
+ * `[columns, rows]` of `[rows, columns]`, through three axes: a transposition of two the runtime makes a part of the
+ * product again.
+ * @param last a factor of the columns
+ */
+function transposedMatrix(x: Tensor, last: number): Tensor {
+  const [rows, columns] = x.shape as [number, number];
+  const legs = reshape(x, [rows, columns / last, last]);
+  return reshape(transpose(legs, [1, 2, 0]), [columns, rows]);
+}
+
+/**
  * Two plain products with the gradient as `[I1 J1, I2 J2]`, in which the chain has rank r. (Those of the
  * batched product that joins the halves would hold r J2 or J1 r numbers for each row, more than the dense
  * matrix has, and sum them.)
  * @param dense the gradient of the joined halves, `[I1 I2, J1 J2]`
+ * @param turned whether it is `[J1 J2, I1 I2]`, which goes as `[J1 I1, J2 I2]`
  */
-function halfGradients(dense: Tensor, left: Tensor, right: Tensor): [Tensor, Tensor] {
-  const [rows1, cols1, bond] = left.shape as [number, number, number];
-  const [rows2, , cols2] = right.shape as [number, number, number];
+function halfGradients(
+  dense: Tensor,
+  left: Tensor,
+  right: Tensor,
+  turned = false,
+): [Tensor, Tensor] {
+  const [i1, j1, bond] = left.shape as [number, number, number];
+  const [i2, , j2] = right.shape as [number, number, number];
+  const [rows1, cols1, rows2, cols2] = turned ? [j1, i1, j2, i2] : [i1, j1, i2, j2];
   const legs = transpose(reshape(dense, [rows1, rows2, cols1, cols2]), [0, 2, 1, 3]);
   const paired = reshape(legs, [rows1 * cols1, rows2 * cols2]);
-  const flatLeft = reshape(left, [rows1 * cols1, bond]);
-  const flatRight = reshape(transpose(right, [1, 0, 2]), [bond, rows2 * cols2]);
-  const dRight = reshape(gemm(flatLeft, paired, { transposeA: true }), [bond, rows2, cols2]);
+  const turn = (half: Tensor): Tensor => (turned ? transpose(half, [1, 0, 2]) : half);
+  const flatLeft = reshape(turn(left), [rows1 * cols1, bond]);
+  const flatRight = reshape(transpose(right, turned ? [1, 2, 0] : [1, 0, 2]), [
+    bond,
+    rows2 * cols2,
+  ]);
+  const dLeft = gemm(paired, flatRight, { transposeB: true });
+  const dRight = gemm(flatLeft, paired, { transposeA: true });
   return [
-    reshape(gemm(paired, flatRight, { transposeB: true }), left.shape),
-    transpose(dRight, [1, 0, 2]),
+    turn(reshape(dLeft, [rows1, cols1, bond])),
+    transpose(reshape(dRight, [bond, rows2, cols2]), turned ? [2, 0, 1] : [1, 0, 2]),
   ];
 }
 
