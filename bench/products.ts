@@ -51,7 +51,10 @@ interface Size {
 function roleOf(config: DecoderConfig, phase: string, { m, k, n }: Size): Role {
   const isLinear = (test: (out: number, inputs: number) => boolean): boolean =>
     linearPaths.some((linear) => test(...linearShape(config, linear)));
-  if (k === tokens && isLinear((out, inputs) => n === inputs && m <= out && m >= out / 9)) {
+  // Of the dense layer's shape, or transposed.
+  const isChange = (rows: number, columns: number): boolean =>
+    isLinear((out, inputs) => columns === inputs && rows <= out && rows >= out / 9);
+  if (k === tokens && (isChange(m, n) || isChange(n, m))) {
     return 'gradient of the change';
   }
   if (

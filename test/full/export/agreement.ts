@@ -20,6 +20,8 @@ export interface Agreement {
   largest: number;
   /** Root mean square of the difference over that of the reference. */
   relative: number;
+  /** Root mean square of the difference. */
+  typical: number;
   /** Largest margin between the reference's two best tokens where another one is best. */
   marginOfFlips: number;
 }
@@ -40,5 +42,6 @@ export function compare(own: Float32Array, reference: Float32Array, vocabulary: 
     const second = Math.max(...b!.filter((_, i) => i !== best));
     marginOfFlips = Math.max(marginOfFlips, b![best]! - second);
   }
-  return { largest, relative: Math.sqrt(squares / scale), marginOfFlips };
+  const typical = Math.sqrt(squares / own.length);
+  return { largest, relative: Math.sqrt(squares / scale), typical, marginOfFlips };
 }
