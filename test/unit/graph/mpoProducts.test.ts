@@ -101,6 +101,43 @@ describe('the product with a weight of which an MPO is a part', () => {
       return productWithMpo(x!, add(other, mergeMpo(cores, layout)), cores, layout);
     });
   });
+
+  // More than 2^20 numbers, so that the dense gradient is formed in parts; either side is the wider one.
+  it.each([
+    [32, 40, 32, 32],
+    [32, 32, 32, 40],
+    [7, 160, 32, 32],
+    [7, 147, 40, 32],
+  ])('has them in parts of the rows: %i x %i by %i x %i', async (rows1, rows2, cols1, cols2) => {
+    const layout: MpoLayout = {
+      orientation: 'out',
+      outFeatures: rows1 * rows2 - 3,
+      inFeatures: cols1 * cols2 - 5,
+    };
+    const feeds: Record<string, Float64Array> = {};
+    const graph = new Graph();
+    const input = (name: string, shape: readonly number[]): Tensor => {
+      feeds[name] = Float64Array.from(new Rng(4, name).normals(sizeOf(shape), 1));
+      return graph.input(name, 'float64', shape);
+    };
+    const cores = [input('c0', [1, rows1, cols1, 2]), input('c1', [2, rows2, cols2, 1])];
+    const x = input('x', [3, layout.inFeatures]);
+    const dy = input('dy', [3, layout.outFeatures]);
+    const merged = mergeMpo(cores, layout);
+    const ways = {
+      paired: productWithMpo(x, merged, cores, layout),
+      dense: gemm(x, merged, { transposeB: true }),
+    };
+    for (const [name, y] of Object.entries(ways)) {
+      const parts = gradients([{ output: y, gradient: dy }], cores);
+      parts.forEach((part, k) => graph.output(`${name} ${k}`, part!));
+    }
+    const results = await runGraph(graph, feeds);
+    for (const k of cores.keys()) {
+      // Sums of some thousand terms in float64.
+      expect(relativeError(results[`paired ${k}`]!, results[`dense ${k}`]!)).toBeLessThan(1e-12);
+    }
+  });
 });
 
 describe('the choice between the two', () => {
