@@ -163,7 +163,12 @@ describe('a run that streams to the panel', () => {
     });
     await until('a hundred steps', () => project.steps(folder).length > 100);
     await workbench.inPanel(title, async (frame) => {
-      const plot = (await frame.locator('[data-chart=loss] .u-over').boundingBox())!;
+      // The other scale makes the chart anew, which has no place until then.
+      let plot = { x: 0, y: 0, width: 0, height: 0 };
+      await until('the plot', async () => {
+        plot = (await frame.locator('[data-chart=loss] .u-over').boundingBox()) ?? plot;
+        return plot.width > 0;
+      });
       const y = plot.y + plot.height / 2;
       const { mouse } = workbench.page;
       await mouse.move(plot.x + plot.width * 0.25, y);
